@@ -1,0 +1,99 @@
+//! The TOML list: text in, a checked [`Config`] out, or all faults at once.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use url::Url;
+
+use crate::model::{Lifecycle, Name, Product, ServerKey, ServerName, Spec};
+
+/// Everything a list says, checked, every default filled in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// How often the servers are asked.
+    pub reconcile: Duration,
+    /// `[server]` (as [`ServerName::DEFAULT`]) or `[servers.NAME]`; may be empty: then nothing is minted.
+    pub servers: BTreeMap<ServerName, ServerConfig>,
+    /// `[store]`.
+    pub store: StoreConfig,
+    /// `[deliver.files]`, where that table stands.
+    pub files: Option<PathBuf>,
+    /// `[deliver.socket]`: beside it stand the daemon's other run-time files.
+    pub socket: PathBuf,
+    /// `[lifecycle]`.
+    pub lifecycle: Lifecycle,
+    /// `[[token]]`, by name.
+    pub specs: BTreeMap<Name, Spec>,
+}
+
+/// One server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerConfig {
+    /// Its kind.
+    pub product: Product,
+    /// Where tokens are managed.
+    pub url: Url,
+    /// Where data is written and queried.
+    pub data_url: Url,
+    /// What we present to it.
+    pub management_token: TokenSource,
+    /// PEM file with the certificates that may have signed the server's, instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// PEM files with our certificate and its key.
+    pub client_certificate: Option<ClientCertificate>,
+    /// Whoever answers is believed.
+    pub insecure_skip_verify: bool,
+    /// The only proxy that is ever used.
+    pub proxy: Option<Url>,
+    /// For one request, connection included.
+    pub timeout: Duration,
+}
+
+impl ServerConfig {
+    /// What records know this server by.
+    #[must_use]
+    pub fn key(&self) -> ServerKey {
+        ServerKey {
+            product: self.product,
+            origin: self.url.origin().ascii_serialization(),
+            cluster: None,
+        }
+    }
+}
+
+/// A certificate to show to the server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClientCertificate {
+    /// PEM file, the leaf first.
+    pub certificate: PathBuf,
+    /// PEM file.
+    pub key: PathBuf,
+}
+
+/// Where a secret that a person made comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenSource {
+    /// A systemd credential: a file of this name in `$CREDENTIALS_DIRECTORY`.
+    Credential(String),
+    /// The content of a file.
+    File(PathBuf),
+    /// What a program prints.
+    Command(Vec<String>),
+    /// An environment variable; for one-shot commands only.
+    Env(String),
+}
+
+/// `[store]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// The folder.
+    pub path: PathBuf,
+    /// Who else may open its files.
+    pub recipients: Vec<String>,
+    /// Where the host's identity comes from; `None`: `identity.txt` or `identity.age` in the folder, made on
+    /// first use.
+    pub identity: Option<TokenSource>,
+    /// The passphrase of a wrapped identity; without it a terminal is asked.
+    pub passphrase: Option<TokenSource>,
+    /// What tells this machine from another.
+    pub machine_id: PathBuf,
+}

@@ -1,0 +1,227 @@
+//! The servers that mint, list and end tokens.
+//!
+//! [`Server`] is all that the life cycle knows of a product; one file per product implements it over the one
+//! HTTP client of `http.rs`.
+
+use std::{collections::BTreeSet, fmt, future::Future, time::Duration};
+
+use crate::{
+    hint::Hint,
+    model::{Capabilities, Credential, Grants, Listed, Listing, Marker, ServerName, Time, TokenId},
+};
+
+/// One InfluxDB deployment.
+pub trait Server: Send + Sync {
+    /// What it can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Its whole list, of which the rows are kept that bear a label or whose id is in `known`.
+    fn list(&self, known: &BTreeSet<TokenId>) -> impl Future<Output = Result<Listing, ServerError>> + Send;
+
+    /// The names of all its databases.
+    fn databases(&self) -> impl Future<Output = Result<BTreeSet<String>, ServerError>> + Send;
+
+    /// Mints one token. Never repeats a request whose fate is unknown.
+    fn mint(&self, order: &Order) -> impl Future<Output = Result<Minted, MintError>> + Send;
+
+    /// One token; `None` where the server does not know it.
+    fn get(&self, id: &TokenId) -> impl Future<Output = Result<Option<Listed>, ServerError>> + Send;
+
+    /// Replaces all grants of a token.
+    fn patch(
+        &self,
+        id: &TokenId,
+        grants: &Grants,
+    ) -> impl Future<Output = Result<Listed, ServerError>> + Send;
+
+    /// Ends a token. One that the server does not know has ended.
+    fn revoke(&self, id: &TokenId) -> impl Future<Output = Result<(), ServerError>> + Send;
+
+    /// Asks the data plane, on a new connection, whether it takes the credential. Changes nothing there.
+    fn check(&self, credential: &Credential, check: &Check) -> impl Future<Output = Verdict> + Send;
+}
+
+/// What is minted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// The whole description, label included.
+    pub description: String,
+    /// What it may do.
+    pub grants: Grants,
+    /// When it expires by itself.
+    pub expires_at: Option<Time>,
+    /// The label's, so that errors can say which.
+    pub marker: Marker,
+}
+
+/// A token that exists since a moment ago. The secret is in no other place: seal it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "a minted secret is shown once: seal it"]
+pub struct Minted {
+    /// The server's id for it.
+    pub id: TokenId,
+    /// What consumers get.
+    pub secret: Credential,
+    /// What the server says it granted.
+    pub grants: Grants,
+    /// When the server says it was created.
+    pub created_at: Time,
+    /// When the server says it will expire.
+    pub expires_at: Option<Time>,
+}
+
+/// A mint that gave no secret.
+#[derive(Debug, thiserror::Error)]
+pub enum MintError {
+    /// Surely nothing was minted: no byte was sent, or the server refused (a 4xx other than 408, 409, 429).
+    #[error(transparent)]
+    NotMinted(ServerError),
+    /// A token may exist, now or later: only a list can tell.
+    #[error(transparent)]
+    Unknown(ServerError),
+}
+
+/// One question to the data plane.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Check {
+    /// Which part of the server is asked.
+    pub plane: Plane,
+    /// About which database; never `*`.
+    pub database: String,
+}
+
+/// The parts of a server that learn of a token separately.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Plane {
+    /// Takes writes.
+    Write,
+    /// Answers queries.
+    Query,
+}
+
+impl fmt::Display for Plane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Write => "write",
+            Self::Query => "query",
+        })
+    }
+}
+
+/// What the data plane said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It takes the credential for this.
+    Accepted,
+    /// It does not: not yet, not any more, or never for this database. One answer cannot tell which.
+    Refused {
+        /// The HTTP status.
+        status: u16,
+    },
+    /// It did not say: no connection, no answer in time, 429 or 5xx.
+    Unreachable {
+        /// What happened.
+        why: String,
+        /// How long it asked us to wait.
+        retry_after: Option<Duration>,
+    },
+    /// It answers something that says nothing about the credential (a 404, a redirect, a page of HTML).
+    Misconfigured {
+        /// What it answered.
+        why: String,
+    },
+}
+
+/// A request to the management API that did not succeed.
+#[derive(Debug, thiserror::Error)]
+#[error("server {server:?}: {verb}: {kind}")]
+pub struct ServerError {
+    /// Which server, by its name in the list.
+    pub server: ServerName,
+    /// What was asked: `list tokens`, `mint token` and so on.
+    pub verb: &'static str,
+    /// What came of it.
+    pub kind: ErrorKind,
+}
+
+/// Why a request did not succeed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The server answered with a status that is no success.
+    #[error("{status}{}", message.as_ref().map(|message| format!(": {message}")).unwrap_or_default())]
+    Status {
+        /// The HTTP status.
+        status: u16,
+        /// What its body says, shortened, control characters taken out.
+        message: Option<String>,
+        /// How long it asked us to wait.
+        retry_after: Option<Duration>,
+    },
+    /// It points elsewhere; redirects are never followed.
+    #[error("{status}: redirected to {location:?}, which is not followed")]
+    Redirect {
+        /// The HTTP status.
+        status: u16,
+        /// The Location header.
+        location: String,
+    },
+    /// The host name has no address.
+    #[error("no address for the host: {0}")]
+    Dns(String),
+    /// No connection.
+    #[error("cannot connect: {0}")]
+    Connect(String),
+    /// The server could not be trusted, or did not trust us.
+    #[error("tls: {0}")]
+    Tls(String),
+    /// No answer in time.
+    #[error("no answer within {} s", .0.as_secs())]
+    Timeout(Duration),
+    /// The connection ended before the answer did.
+    #[error("the answer was cut off: {0}")]
+    Cut(String),
+    /// The answer is larger than is read.
+    #[error("the answer is larger than {0} bytes")]
+    TooLarge(usize),
+    /// The answer is not what the API promises.
+    #[error("unexpected answer: {0}")]
+    Nonsense(String),
+    /// The management token could not be had.
+    #[error("management token: {0}")]
+    ManagementToken(String),
+}
+
+impl ServerError {
+    /// How long the server asked us to wait.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match &self.kind {
+            ErrorKind::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// The HTTP status, where there was an answer.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        match &self.kind {
+            ErrorKind::Status { status, .. } | ErrorKind::Redirect { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+
+    /// Whether trying again soon is pointless: somebody has to change something first.
+    #[must_use]
+    pub fn needs_a_person(&self) -> bool {
+        match &self.kind {
+            ErrorKind::Status { status, .. } => {
+                matches!(status, 400..=499) && !matches!(status, 408 | 409 | 429)
+            }
+            ErrorKind::Redirect { .. } | ErrorKind::Tls(_) | ErrorKind::ManagementToken(_) => true,
+            _ => false,
+        }
+    }
+}
+
+impl Hint for ServerError {}

@@ -1,0 +1,38 @@
+//! InfluxDB tokens for one host: minted, sealed, probed, delivered and looked after.
+//!
+//! In the order data flows:
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`model`] | the words of the domain as types |
+//! | [`config`] | the TOML list and what it says |
+//! | [`influxdb`] | the servers that mint, list and end tokens |
+//! | [`store`] | where records are kept between runs |
+//! | [`lifecycle`] | what to do next, and doing it |
+//! | [`deliver`] | making secrets available to consumers |
+//! | [`reference`] | `@{store:key}` in a text |
+//! | [`cli`] | the two command lines |
+//!
+//! Dependencies point one way: `cli, daemon → lifecycle, deliver → influxdb, store, config → model`.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("influx-tokend runs on Linux only");
+
+pub mod cli;
+#[cfg(feature = "daemon")]
+pub mod config;
+#[cfg(feature = "daemon")]
+pub mod daemon;
+#[cfg(feature = "daemon")]
+pub mod deliver;
+pub mod hint;
+#[cfg(feature = "daemon")]
+pub mod influxdb;
+#[cfg(feature = "daemon")]
+pub mod lifecycle;
+pub mod model;
+pub mod paths;
+pub mod reference;
+pub mod store;
+#[cfg(feature = "daemon")]
+pub mod sys;

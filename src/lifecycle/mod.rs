@@ -1,0 +1,5 @@
+//! What to do next, and doing it.
+
+mod clock;
+
+pub use clock::{Clock, SystemClock};

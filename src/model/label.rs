@@ -1,0 +1,174 @@
+//! The label that ends the description of each token we mint, by which it is known again.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use super::Name;
+
+/// 128 random bits in lower-case hexadecimal.
+fn is_hex128(text: &str) -> bool {
+    text.len() == 32
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
+fn hex128(bits: [u8; 16]) -> String {
+    format!("{:032x}", u128::from_be_bytes(bits))
+}
+
+macro_rules! random_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// From 128 random bits.
+            #[must_use]
+            pub fn from_bits(bits: [u8; 16]) -> Self {
+                Self(hex128(bits))
+            }
+
+            /// Lower-case hexadecimal.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = &'static str;
+
+            fn try_from(text: String) -> Result<Self, Self::Error> {
+                if is_hex128(&text) { Ok(Self(text)) } else { Err("expected 32 hexadecimal digits") }
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+random_id! {
+    /// One mint: drawn and sealed before it, and put into the token's description.
+    Marker
+}
+
+random_id! {
+    /// One store on one machine; part of every label, so that hosts never touch each other's tokens.
+    Instance
+}
+
+/// `[influx-tokend <instance>/<name>/<marker>]`, the end of a description.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Label {
+    /// Whose.
+    pub instance: Instance,
+    /// Which.
+    pub name: Name,
+    /// Which mint.
+    pub marker: Marker,
+}
+
+impl Label {
+    /// The label at the end of a description, if there is one, to the letter.
+    #[must_use]
+    pub fn find(description: &str) -> Option<Self> {
+        let start = description.rfind("[influx-tokend ")?;
+        description[start..].parse().ok()
+    }
+
+    /// The description with this label after it.
+    #[must_use]
+    pub fn follow(&self, description: &str) -> String {
+        if description.is_empty() {
+            self.to_string()
+        } else {
+            format!("{description} {self}")
+        }
+    }
+}
+
+impl FromStr for Label {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const WRONG: &str = "not a label";
+        let inner = text
+            .strip_prefix("[influx-tokend ")
+            .and_then(|rest| rest.strip_suffix(']'))
+            .ok_or(WRONG)?;
+        let mut parts = inner.split('/');
+        let (Some(instance), Some(name), Some(marker), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(WRONG);
+        };
+        Ok(Self {
+            instance: instance.to_owned().try_into()?,
+            name: name.parse().map_err(|_| WRONG)?,
+            marker: marker.to_owned().try_into()?,
+        })
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "[influx-tokend {}/{}/{}]",
+            self.instance, self.name, self.marker
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_label_is_found_behind_any_description(
+            description in "\\PC{0,60}", instance: [u8; 16], marker: [u8; 16], name in "[A-Za-z0-9_]{1,128}",
+        ) {
+            let label = Label {
+                instance: Instance::from_bits(instance),
+                name: name.parse().expect("a name"),
+                marker: Marker::from_bits(marker),
+            };
+            prop_assert_eq!(Label::find(&label.follow(&description)), Some(label));
+        }
+    }
+
+    #[test]
+    fn look_alikes_are_not_labels() {
+        let hex = "00112233445566778899aabbccddeeff";
+        for text in [
+            String::new(),
+            "[influx-tokend]".into(),
+            format!("[influx-tokend {hex}/a/{hex}] "),
+            format!("[influx-tokend {hex}/a/{hex}"),
+            format!("[influx-tokend {hex}/a-b/{hex}]"),
+            format!("[influx-tokend {}/a/{hex}]", hex.to_uppercase()),
+            format!("[influx-tokend {hex}/a/{hex}/x]"),
+            format!("influx-tokend {hex}/a/{hex}"),
+            format!("[Influx-tokend {hex}/a/{hex}]"),
+        ] {
+            assert_eq!(Label::find(&text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! The words of the domain as types. Pure: no I/O, no clock, no randomness.
+
+mod allow;
+mod credential;
+mod grant;
+mod label;
+mod listed;
+mod name;
+mod record;
+mod server;
+mod spec;
+
+pub use allow::Allow;
+pub use credential::{Credential, Secret};
+pub use grant::{Action, Database, Grant, Grants, InvalidDatabase};
+pub use label::{Instance, Label, Marker};
+pub use listed::{Capabilities, Databases, Listed, Listing};
+pub use name::{InvalidName, Name};
+pub use record::{
+    Ended, Held, Intent, MAX_RECORD_BYTES, Origin, Record, RecordVersion, Retiring, RetiringState,
+};
+pub use server::{Product, ServerKey, ServerName, TokenId};
+pub use spec::{Lifecycle, Pickup, Probe, Spec};
+
+/// A moment in UTC. Sealed ones are the server's, where it tells its date.
+pub use jiff::Timestamp as Time;

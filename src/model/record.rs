@@ -1,0 +1,317 @@
+//! What the store knows about one name.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use zeroize::Zeroizing;
+
+use super::{Allow, Credential, Grants, Marker, Name, ServerKey, Time, TokenId, credential::sealed};
+
+/// The largest record, as JSON, in bytes: thousands of times what one holds in practice.
+pub const MAX_RECORD_BYTES: usize = 1 << 20;
+
+/// The format of a record, `major.minor`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RecordVersion {
+    /// Another one cannot be read.
+    pub major: u16,
+    /// A higher one is delivered, but neither planned for nor rewritten.
+    pub minor: u16,
+}
+
+impl RecordVersion {
+    /// What this program writes.
+    pub const CURRENT: Self = Self { major: 1, minor: 0 };
+}
+
+impl fmt::Display for RecordVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
+impl Serialize for RecordVersion {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for RecordVersion {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let parse = || {
+            let (major, minor) = text.split_once('.')?;
+            Some(Self {
+                major: major.parse().ok()?,
+                minor: minor.parse().ok()?,
+            })
+        };
+        parse().ok_or_else(|| D::Error::custom("expected a version like \"1.0\""))
+    }
+}
+
+/// All that the store knows about one name: one JSON object inside one sealed file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// First, so that it is read before anything that may have changed.
+    pub version: RecordVersion,
+    /// Must be the name that the file has.
+    pub name: Name,
+    /// How many values the name has had; grows by one at each promote.
+    pub generation: u64,
+    /// When the current one became it.
+    #[serde(default)]
+    pub promoted_at: Option<Time>,
+    /// As of the last valid list.
+    pub allow: Allow,
+    /// The token that is delivered.
+    #[serde(default)]
+    pub current: Option<Held>,
+    /// Minted and sealed, not yet promoted.
+    #[serde(default)]
+    pub next: Option<Held>,
+    /// Former tokens that still work, or may.
+    #[serde(default)]
+    pub retiring: Vec<Retiring>,
+    /// Mints begun and not known to have ended.
+    #[serde(default)]
+    pub intents: Vec<Intent>,
+    /// Tokens we ended; kept until a list shows it and 30 days have passed.
+    #[serde(default)]
+    pub ended: Vec<Ended>,
+    /// When a refused `next` was minted anew (at most once a day).
+    #[serde(default)]
+    pub remints: Vec<Time>,
+    /// When a value was replaced that neither schedule, list nor person asked for (at most three a day).
+    #[serde(default)]
+    pub replaced: Vec<Time>,
+    /// When the name left the list.
+    #[serde(default)]
+    pub removed_at: Option<Time>,
+    /// 0 to 1000: the share, in ten-thousandths of the lifetime, by which rotation comes early; drawn once.
+    #[serde(default)]
+    pub jitter: u16,
+}
+
+impl Record {
+    /// A name of which nothing is known yet.
+    #[must_use]
+    pub fn new(name: Name, allow: Allow, jitter: u16) -> Self {
+        Self {
+            version: RecordVersion::CURRENT,
+            name,
+            generation: 0,
+            promoted_at: None,
+            allow,
+            current: None,
+            next: None,
+            retiring: vec![],
+            intents: vec![],
+            ended: vec![],
+            remints: vec![],
+            replaced: vec![],
+            removed_at: None,
+            jitter,
+        }
+    }
+
+    /// Every held token: current, next, then the retiring ones.
+    pub fn held(&self) -> impl Iterator<Item = &Held> {
+        self.current
+            .iter()
+            .chain(&self.next)
+            .chain(self.retiring.iter().map(|retiring| &retiring.held))
+    }
+
+    /// The same, to be changed.
+    pub fn held_mut(&mut self) -> impl Iterator<Item = &mut Held> {
+        self.current
+            .iter_mut()
+            .chain(&mut self.next)
+            .chain(self.retiring.iter_mut().map(|retiring| &mut retiring.held))
+    }
+
+    /// Whether some mint of this record bore the marker.
+    #[must_use]
+    pub fn knows_marker(&self, marker: &Marker) -> bool {
+        self.intents.iter().any(|intent| intent.marker == *marker)
+            || self.held().any(|held| held.marker.as_ref() == Some(marker))
+            || self
+                .ended
+                .iter()
+                .any(|ended| ended.marker.as_ref() == Some(marker))
+    }
+
+    /// The JSON that is sealed, in memory that is wiped.
+    ///
+    /// # Panics
+    /// Never: every part of a record can be written as JSON.
+    #[must_use]
+    pub fn to_json(&self) -> Zeroizing<Vec<u8>> {
+        // Measured first: a buffer that grows leaves copies behind that nothing wipes.
+        let mut length = Length(0);
+        serde_json::to_writer(&mut length, self).expect("a record can be written as JSON");
+        let mut json = Zeroizing::new(Vec::with_capacity(length.0));
+        serde_json::to_writer(&mut *json, self).expect("a record can be written as JSON");
+        json
+    }
+}
+
+struct Length(usize);
+
+impl std::io::Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A token in our hands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// The server's id for it.
+    pub id: TokenId,
+    /// Where it lives.
+    pub server: ServerKey,
+    /// The marker it was minted under; none for an imported one.
+    #[serde(default)]
+    pub marker: Option<Marker>,
+    /// What consumers get.
+    pub secret: Credential,
+    /// What it may do.
+    pub grants: Grants,
+    /// As the server said.
+    pub created_at: Time,
+    /// As the server said.
+    #[serde(default)]
+    pub expires_at: Option<Time>,
+    /// How we came by it.
+    pub origin: Origin,
+}
+
+/// How we came by a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// Minted by this store.
+    Minted,
+    /// Given to us by a person.
+    Imported {
+        /// Nobody else uses it.
+        exclusive: bool,
+    },
+    /// In a store that was copied from another machine.
+    Inherited,
+}
+
+/// A former token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retiring {
+    /// The token.
+    pub held: Held,
+    /// Since when it is not current.
+    pub since: Time,
+    /// What is done with it.
+    pub state: RetiringState,
+}
+
+/// What is done with a retiring token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RetiringState {
+    /// It still works, for those who have not picked up the new one.
+    Overlap,
+    /// Made unusable, not yet ended.
+    Disabled,
+    /// Its end has been asked for.
+    Revoking,
+    /// The server does not show it any more (rule 4); kept in case it comes back.
+    Absent,
+}
+
+/// A sealed note, written before a mint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// In the description of the token that comes of it.
+    pub marker: Marker,
+    /// Where it is minted.
+    pub server: ServerKey,
+    /// After this the request is not answered any more.
+    pub deadline: Time,
+    /// Where the secret is chosen here.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_secret")]
+    pub secret: Option<super::Secret>,
+}
+
+/// A token that we ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// The server's id for it.
+    pub id: TokenId,
+    /// Where it lived.
+    pub server: ServerKey,
+    /// The marker it was minted under.
+    #[serde(default)]
+    pub marker: Option<Marker>,
+    /// When.
+    pub at: Time,
+}
+
+mod optional_secret {
+    use super::{Deserializer, Serializer, sealed};
+    use crate::model::Secret;
+
+    pub(super) fn serialize<S: Serializer>(
+        secret: &Option<Secret>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match secret {
+            Some(secret) => sealed::serialize(secret, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Secret>, D::Error> {
+        sealed::deserialize(deserializer).map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Product, Secret};
+
+    #[test]
+    fn what_is_written_is_what_is_read() {
+        let server = ServerKey {
+            product: Product::Clustered,
+            origin: "https://c".into(),
+            cluster: None,
+        };
+        let mut record = Record::new("a".parse().expect("a name"), Allow::default(), 7);
+        record.current = Some(Held {
+            id: TokenId("1".into()),
+            server: server.clone(),
+            marker: Some(Marker::from_bits([7; 16])),
+            secret: Credential::Token(Secret::new("canary".into())),
+            grants: Grants::default(),
+            created_at: Time::UNIX_EPOCH,
+            expires_at: None,
+            origin: Origin::Minted,
+        });
+        record.intents.push(Intent {
+            marker: Marker::from_bits([8; 16]),
+            server,
+            deadline: Time::UNIX_EPOCH,
+            secret: None,
+        });
+        let json = record.to_json();
+        assert_eq!(serde_json::from_slice::<Record>(&json).expect("a record"), record);
+    }
+}

@@ -1,0 +1,140 @@
+//! Where records are kept between runs. Persists records; knows nothing of what they mean.
+
+use std::{collections::BTreeMap, future::Future, io, path::PathBuf};
+
+use crate::{
+    hint::Hint,
+    model::{Instance, Name, Record, RecordVersion},
+};
+
+/// A record as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// What it says.
+    pub record: Record,
+    /// Which writing of it this is.
+    pub revision: Revision,
+}
+
+impl Stored {
+    /// Whether this program may plan for it and rewrite it: not so for a record of a later minor version.
+    #[must_use]
+    pub fn is_ours_to_change(&self) -> bool {
+        self.record.version <= RecordVersion::CURRENT
+    }
+}
+
+/// Tells one writing of a record from any other (age files: device, inode and ctime).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Revision(pub [u64; 4]);
+
+/// All records of a store, each readable or not.
+pub type Records = BTreeMap<Name, Result<Stored, RecordError>>;
+
+/// What is wrong with one record. The others keep working.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("token {name}: {file:?}: {fault}")]
+pub struct RecordError {
+    /// Which token, by its file name.
+    pub name: Name,
+    /// The file.
+    pub file: PathBuf,
+    /// What is wrong.
+    pub fault: RecordFault,
+}
+
+/// What can be wrong with a record.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecordFault {
+    /// The name inside is another.
+    #[error("holds the record of {inside:?}: it was renamed")]
+    Renamed {
+        /// The name inside.
+        inside: String,
+    },
+    /// It ends too early, or was altered.
+    #[error("is cut short or altered: {0}")]
+    Damaged(String),
+    /// None of our identities opens it.
+    #[error("is sealed for another identity")]
+    SealedForAnother,
+    /// Written by a later program.
+    #[error("has version {found}, this program reads {}.x", RecordVersion::CURRENT.major)]
+    Version {
+        /// What it says.
+        found: RecordVersion,
+    },
+    /// More than a record can be.
+    #[error("is larger than {0} bytes")]
+    TooLarge(u64),
+    /// The system would not let us read it.
+    #[error("cannot be read: {0}")]
+    Unreadable(String),
+}
+
+impl Hint for RecordError {}
+
+/// Where records are kept between runs, as the life cycle sees it. Calls may block for long: implementations
+/// run them off the async threads.
+pub trait Store: Send + Sync {
+    /// Reads every record. An error means *unavailable*, never *empty*.
+    fn load(&self) -> impl Future<Output = Result<Records, StoreError>> + Send;
+
+    /// Puts a record durably into the store, if the one there is still the one that was `read` (`None`: there
+    /// was none). A failed call leaves the old record or the new one, whole.
+    fn seal(
+        &self,
+        record: &Record,
+        read: Option<Revision>,
+    ) -> impl Future<Output = Result<Revision, SealError>> + Send;
+
+    /// This store's instance, and those it had before.
+    fn instances(&self) -> impl Future<Output = Result<Instances, StoreError>> + Send;
+
+    /// Takes a new instance; the one before joins the former ones. Records are not touched.
+    fn renew_instance(&self) -> impl Future<Output = Result<Instances, StoreError>> + Send;
+}
+
+/// Whose tokens are ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instances {
+    /// In the label of all that is minted from now on.
+    pub current: Instance,
+    /// What it was before: on another machine, or before a twin was seen.
+    pub former: Vec<Instance>,
+}
+
+/// The store as a whole cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("store {path:?}: {what}")]
+pub struct StoreError {
+    /// The store's folder, or the file in it.
+    pub path: PathBuf,
+    /// What is wrong, or what could not be done.
+    pub what: String,
+    /// What to do about it.
+    pub fix: Option<String>,
+    /// Why, where the system said so.
+    #[source]
+    pub source: Option<io::Error>,
+}
+
+impl Hint for StoreError {
+    fn hint(&self) -> Option<String> {
+        self.fix.clone()
+    }
+}
+
+/// A record that was not sealed.
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    /// Somebody else has written it since it was read: read it and plan again.
+    #[error("token {0}: its record was changed by somebody else")]
+    Changed(Name),
+    /// It could not be written, or not durably.
+    #[error(transparent)]
+    Failed(#[from] StoreError),
+}
+
+impl Hint for SealError {}

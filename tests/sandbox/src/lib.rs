@@ -1,0 +1,1 @@
+//! A simulated InfluxDB for the tests and the quickstart.
