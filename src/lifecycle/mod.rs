@@ -1,5 +1,14 @@
 //! What to do next, and doing it.
 
 mod clock;
+mod keeper;
+mod ledger;
+mod now;
+pub mod plan;
+mod probe;
+mod schedule;
 
 pub use clock::{Clock, SystemClock};
+pub use keeper::{Keeper, Mode, Report, Settings, Shared, Signals, Unanswered};
+pub use ledger::{ChangeError, DisownError, Ledger};
+pub use now::{NoTime, judging_time};

@@ -2,6 +2,7 @@
 
 mod allow;
 mod credential;
+mod evidence;
 mod grant;
 mod label;
 mod listed;
@@ -12,6 +13,7 @@ mod spec;
 
 pub use allow::Allow;
 pub use credential::{Credential, Secret};
+pub use evidence::{Evidence, Known, Probed};
 pub use grant::{Action, Database, Grant, Grants, InvalidDatabase};
 pub use label::{Instance, Label, Marker};
 pub use listed::{Capabilities, Databases, Listed, Listing};

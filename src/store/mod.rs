@@ -81,6 +81,9 @@ pub trait Store: Send + Sync {
     /// Reads every record. An error means *unavailable*, never *empty*.
     fn load(&self) -> impl Future<Output = Result<Records, StoreError>> + Send;
 
+    /// Reads one record; `None` where there is none.
+    fn read(&self, name: &Name) -> impl Future<Output = Result<Option<Stored>, RecordError>> + Send;
+
     /// Puts a record durably into the store, if the one there is still the one that was `read` (`None`: there
     /// was none). A failed call leaves the old record or the new one, whole.
     fn seal(

@@ -1,0 +1,185 @@
+//! The loop around the passes: when the next is made, and what runs beside it.
+
+use std::{pin::Pin, time::Duration};
+
+use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
+use tokio::sync::watch;
+
+use super::{Keeper, Report, probes::SETTLE};
+use crate::{
+    deliver::Deliver,
+    influxdb::Server,
+    lifecycle::{
+        Clock,
+        plan::{Matter, since},
+        schedule::{backoff, reconcile},
+    },
+    model::Name,
+    store::Store,
+};
+
+/// How long to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Until told to stop.
+    Daemon,
+    /// Until nothing is due and no probe is open.
+    OneShot,
+}
+
+/// What a keeper is told from outside.
+#[derive(Clone, Debug)]
+pub struct Signals {
+    stopping: watch::Receiver<bool>,
+}
+
+impl Signals {
+    /// `stopping` turns true at SIGTERM.
+    #[must_use]
+    pub fn new(stopping: watch::Receiver<bool>) -> Self {
+        Self { stopping }
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
+    async fn stop(&mut self) {
+        // A sender that is gone will not ask for anything else.
+        let _gone = self.stopping.wait_for(|stopping| *stopping).await;
+    }
+}
+
+type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
+    /// Looks after the server's tokens. `tell` gets each report. Once told to stop it mints nothing new, awaits
+    /// what is under way and returns (rule 17).
+    pub async fn drive(&self, mode: Mode, first: Duration, mut signals: Signals, tell: impl Fn(&Report)) {
+        let inner = signals.clone();
+        let mut pass: Option<Boxed<'_, Report>> = None;
+        let mut timer: Boxed<'_, ()> = self.shared.clock.sleep(first).boxed();
+        let mut probes = FuturesUnordered::new();
+        let mut promoted = false;
+        loop {
+            tokio::select! {
+                report = next_report(&mut pass) => {
+                    pass = None;
+                    for (name, id, control) in &report.probes {
+                        let is_new = {
+                            let mut state = self.state();
+                            state.controls.extend(control.clone().map(|control| (id.clone(), control)));
+                            state.probing.insert(id.clone())
+                        };
+                        if is_new {
+                            let probe = self.probe(name.clone(), id.clone());
+                            let id = id.clone();
+                            probes.push(async move { (id, probe.await) });
+                        }
+                    }
+                    tell(&report);
+                    if mode == Mode::OneShot && probes.is_empty() && !self.is_due_now(&report) {
+                        return;
+                    }
+                    let pause = if promoted { SETTLE } else { self.pause(&report) };
+                    timer = self.shared.clock.sleep(pause).boxed();
+                }
+                Some((id, report)) = probes.next() => {
+                    let mut state = self.state();
+                    state.probing.remove(&id);
+                    state.controls.remove(&id);
+                    drop(state);
+                    promoted |= report.progress;
+                    if !report.errors.is_empty() {
+                        tell(&report);
+                    }
+                    let over = probes.is_empty() && pass.is_none();
+                    if over && mode == Mode::OneShot && !promoted {
+                        return;
+                    }
+                    if over && promoted {
+                        // What waited for a token that works, a stray say, waits no longer.
+                        timer = self.shared.clock.sleep(SETTLE).boxed();
+                    }
+                }
+                () = &mut timer, if pass.is_none() => {
+                    promoted = false;
+                    pass = Some(self.pass(&inner).boxed());
+                }
+                () = self.wake.notified(), if pass.is_none() => {
+                    timer = self.shared.clock.sleep(SETTLE).boxed();
+                }
+                () = signals.stop() => {
+                    // A probe that is not polled any more would keep its permit from the pass for good.
+                    probes.clear();
+                    if let Some(pass) = pass {
+                        tell(&pass.await);
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    /// A one-shot command goes on where the pass has made something possible that it did not do itself.
+    fn is_due_now(&self, report: &Report) -> bool {
+        report.progress
+            && report
+                .findings
+                .iter()
+                .any(|finding| matches!(finding.matter, Matter::StrayWaits(_) | Matter::Gone { .. }))
+    }
+
+    /// The time to the next pass.
+    fn pause(&self, report: &Report) -> Duration {
+        if self.is_due_now(report) {
+            return SETTLE;
+        }
+        let chance = self.shared.share();
+        let usual = reconcile(self.settings.reconcile, report.list_bytes, chance);
+        if let Some(error) = &report.server_error {
+            let asked = match error {
+                super::Unanswered::Server(error) => error.retry_after().unwrap_or_default(),
+                super::Unanswered::Time(_) => Duration::ZERO,
+            };
+            let mut state = self.state();
+            state.server_failures += 1;
+            let failures = state.server_failures;
+            drop(state);
+            return backoff(failures, None, self.all_have_current(), chance)
+                .min(usual)
+                .max(asked);
+        }
+        let now = self.now();
+        // A moment later than due: the server's clock and ours round differently.
+        let due = report.next_due.map_or(usual, |at| since(now, at) + SETTLE);
+        let retry = if report.errors.is_empty() {
+            usual
+        } else {
+            Duration::from_secs(30)
+        };
+        usual.min(due).min(retry)
+    }
+
+    fn all_have_current(&self) -> bool {
+        let records = self.shared.ledger.known();
+        let has = |name: &Name| {
+            records
+                .get(name)
+                .is_some_and(|known| known.record().is_some_and(|r| r.current.is_some()))
+        };
+        self.shared
+            .specs()
+            .values()
+            .filter(|spec| spec.server == self.name)
+            .all(|spec| has(&spec.name))
+    }
+}
+
+/// The report of the pass under way; never, where there is none.
+async fn next_report(pass: &mut Option<Boxed<'_, Report>>) -> Report {
+    match pass {
+        Some(pass) => pass.await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,225 @@
+//! One mint: intend, mint, seal (rules 1 and 2).
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::{Failures, Keeper};
+use crate::{
+    deliver::Deliver,
+    influxdb::{ErrorKind, MintError, Minted, Order, Server, ServerError},
+    lifecycle::{
+        Clock,
+        keeper::steps::retire,
+        ledger::ChangeError,
+        plan::{Why, after, since},
+        schedule::backoff,
+    },
+    model::{Held, Intent, Label, Marker, Name, Origin, Record, RetiringState, Spec, Time},
+    store::Store,
+};
+
+impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
+    /// Mints a token and seals it as `next`. Sets `halted` where the server shows that it mints nothing now.
+    pub(super) async fn mint(&self, name: &Name, why: Why, halted: &AtomicBool) -> Result<(), String> {
+        let Some(spec) = self.shared.specs().get(name).cloned() else {
+            return Ok(());
+        };
+        let marker = Marker::from_bits((self.shared.chance)());
+        let order = self.order(&spec, &marker);
+        self.intend(&spec, &marker).await.map_err(|error| {
+            self.note_failure(name, None);
+            error.to_string()
+        })?;
+        let _in_flight = InFlight::new(self, &marker);
+        let error = match self.server.mint(&order).await {
+            Ok(minted) => return self.seal(&spec, &marker, minted, why).await,
+            Err(error) => error,
+        };
+        if let MintError::NotMinted(_) = error
+            && let Err(error) = self.change(name, |record| drop_intent(record, &marker)).await
+        {
+            tracing::warn!(%name, "{error}");
+        }
+        let (MintError::NotMinted(error) | MintError::Unknown(error)) = error;
+        if concerns_all(&error) {
+            halted.store(true, Ordering::Relaxed);
+        }
+        self.note_failure(name, Some(&error));
+        tracing::error!(%name, "{error}");
+        Err(format!("token {name}: {error}"))
+    }
+
+    fn order(&self, spec: &Spec, marker: &Marker) -> Order {
+        let instance = self.shared.ledger.instances().current;
+        let label = Label {
+            instance,
+            name: spec.name.clone(),
+            marker: marker.clone(),
+        };
+        let expires_at = spec
+            .lifetime
+            .filter(|_| self.server.capabilities().expiry)
+            .and_then(|lifetime| Time::from_second(after(self.now(), lifetime).as_second()).ok());
+        Order {
+            description: label.follow(&spec.description),
+            grants: spec.grants.clone(),
+            expires_at,
+            marker: marker.clone(),
+        }
+    }
+
+    async fn intend(&self, spec: &Spec, marker: &Marker) -> Result<(), ChangeError> {
+        let intent = Intent {
+            marker: marker.clone(),
+            server: self.key.clone(),
+            deadline: after(self.now(), self.settings.timeout),
+            secret: None,
+        };
+        let new = || {
+            // Up to a tenth, drawn once: drawn anew at each start it would move the due moment each time.
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "0 to 1000"
+            )]
+            let jitter = (self.shared.share() * 1000.0) as u16;
+            Record::new(spec.name.clone(), spec.allow.clone(), jitter)
+        };
+        self.shared
+            .ledger
+            .change(&spec.name, new, |record| record.intents.push(intent))
+            .await
+            .map(drop)
+    }
+
+    /// Rule 1. Nothing else happens to the secret before it is sealed; if it cannot be, it is ended.
+    async fn seal(&self, spec: &Spec, marker: &Marker, minted: Minted, why: Why) -> Result<(), String> {
+        let name = &spec.name;
+        let now = self.now();
+        let id = minted.id.clone();
+        let held = self.held(marker, minted);
+        let take_in = |record: &mut Record| {
+            drop_intent(record, marker);
+            // A sealed `next` that is already this one: the first try got further than it knew.
+            if record.held().any(|known| known.id == held.id) {
+                return;
+            }
+            let former = record.next.replace(held.clone());
+            retire(record, former, RetiringState::Overlap, now);
+            match why {
+                Why::Gone => record.replaced.push(now),
+                Why::Refused => {
+                    record.replaced.push(now);
+                    record.remints.push(now);
+                }
+                Why::Missing | Why::Inherited => {}
+            }
+        };
+        let Err(first) = self.take_in(spec, &take_in).await else {
+            self.state().failures.remove(name);
+            tracing::info!(%name, %id, server = %self.name, "minted and sealed");
+            return Ok(());
+        };
+        tracing::warn!(%name, %id, "cannot seal, trying once more: {first}");
+        let Err(second) = self.take_in(spec, &take_in).await else {
+            self.state().failures.remove(name);
+            tracing::info!(%name, %id, server = %self.name, "minted and sealed");
+            return Ok(());
+        };
+        self.note_failure(name, None);
+        let told = match self.server.revoke(&id).await {
+            Ok(()) => format!("token {name}: minted {id}, could not seal it and ended it again: {second}"),
+            Err(revoke) => format!(
+                "token {name}: minted {id}, could neither seal it ({second}) nor end it ({revoke}); it is ended later"
+            ),
+        };
+        tracing::error!("{told}");
+        Err(told)
+    }
+
+    async fn take_in(&self, spec: &Spec, take_in: &impl Fn(&mut Record)) -> Result<(), ChangeError> {
+        let new = || Record::new(spec.name.clone(), spec.allow.clone(), 0);
+        self.shared
+            .ledger
+            .change(&spec.name, new, take_in)
+            .await
+            .map(drop)
+    }
+
+    fn held(&self, marker: &Marker, minted: Minted) -> Held {
+        Held {
+            id: minted.id,
+            server: self.key.clone(),
+            marker: Some(marker.clone()),
+            secret: minted.secret,
+            grants: minted.grants,
+            created_at: minted.created_at,
+            expires_at: minted.expires_at,
+            origin: Origin::Minted,
+        }
+    }
+
+    /// The name waits before it is minted again: longer after each failure, and as long as the server asked.
+    fn note_failure(&self, name: &Name, error: Option<&ServerError>) {
+        let boot = self.shared.clock.since_boot();
+        let now = self.now();
+        let current = self
+            .shared
+            .ledger
+            .record(name)
+            .and_then(|record| record.current.clone());
+        let remaining = current
+            .as_ref()
+            .and_then(|held| held.expires_at)
+            .map(|at| since(now, at));
+        let chance = self.shared.share();
+        let mut state = self.state();
+        let failures = state.failures.entry(name.clone()).or_insert(Failures {
+            count: 0,
+            not_before: boot,
+        });
+        failures.count += 1;
+        let wait = backoff(failures.count, remaining, current.is_some(), chance);
+        let asked = error.and_then(ServerError::retry_after).unwrap_or_default();
+        failures.not_before = boot + wait.max(asked);
+    }
+}
+
+fn drop_intent(record: &mut Record, marker: &Marker) {
+    record.intents.retain(|intent| intent.marker != *marker);
+}
+
+/// Whether the next mint would fare no better: the server is away, overloaded, or does not know us.
+fn concerns_all(error: &ServerError) -> bool {
+    match &error.kind {
+        ErrorKind::Status { status, .. } => matches!(status, 401 | 403 | 404 | 429 | 500..=599),
+        ErrorKind::Nonsense(_) | ErrorKind::TooLarge(_) | ErrorKind::Cut(_) => false,
+        _ => true,
+    }
+}
+
+/// While a mint is under way its marker is nobody's stray.
+struct InFlight<'a, S, T, D, C> {
+    keeper: &'a Keeper<S, T, D, C>,
+    marker: Marker,
+}
+
+impl<'a, S: Server, T: Store, D: Deliver, C: Clock> InFlight<'a, S, T, D, C> {
+    fn new(keeper: &'a Keeper<S, T, D, C>, marker: &Marker) -> Self {
+        keeper.state().evidence.in_flight.insert(marker.clone());
+        Self {
+            keeper,
+            marker: marker.clone(),
+        }
+    }
+}
+
+impl<S, T, D, C> Drop for InFlight<'_, S, T, D, C> {
+    fn drop(&mut self) {
+        let mut state = self
+            .keeper
+            .state
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        state.evidence.in_flight.remove(&self.marker);
+    }
+}

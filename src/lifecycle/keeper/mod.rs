@@ -1,0 +1,412 @@
+//! Carries plans out on one server. Generic over server, store, deliveries and clock, and never spawns: whoever
+//! drops the future of [`Keeper::drive`] has crashed it, which is what the simulation does.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    time::Duration,
+};
+
+use tokio::sync::{Notify, Semaphore};
+
+use super::{
+    Clock,
+    ledger::Ledger,
+    plan::{self, Finding, Plan, Step, View, after},
+};
+use crate::{
+    deliver::{Deliver, Delivery},
+    influxdb::{Server, ServerError},
+    lifecycle::now::{NoTime, judging_time, latest_sealed},
+    model::{Databases, Evidence, Known, Listing, Name, ServerKey, ServerName, Spec, Time, TokenId},
+    store::Store,
+};
+
+mod drive;
+mod mint;
+mod probes;
+mod steps;
+
+pub use drive::{Mode, Signals};
+
+/// So many mints are under way at once.
+const MINTS: usize = 8;
+/// So many probe requests are under way at once, after the server has accepted one new token.
+const PROBES: usize = 16;
+
+/// What all keepers of a process share.
+#[derive(Debug)]
+pub struct Shared<T, D, C> {
+    /// The records.
+    pub ledger: Ledger<T>,
+    /// The ways to consumers.
+    pub deliver: D,
+    /// The clocks.
+    pub clock: C,
+    /// The accepted list's tokens.
+    pub specs: RwLock<Arc<BTreeMap<Name, Spec>>>,
+    /// The generations that have reached every delivery.
+    delivered: Mutex<BTreeMap<Name, u64>>,
+    /// 128 random bits; tests draw their own.
+    pub chance: fn() -> [u8; 16],
+}
+
+impl<T: Store, D: Deliver, C: Clock> Shared<T, D, C> {
+    /// Over an open store.
+    pub fn new(ledger: Ledger<T>, deliver: D, clock: C, chance: fn() -> [u8; 16]) -> Self {
+        Self {
+            ledger,
+            deliver,
+            clock,
+            specs: RwLock::default(),
+            delivered: Mutex::default(),
+            chance,
+        }
+    }
+
+    /// The accepted list's tokens.
+    pub fn specs(&self) -> Arc<BTreeMap<Name, Spec>> {
+        self.specs.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Another list was accepted.
+    pub fn set_specs(&self, specs: BTreeMap<Name, Spec>) {
+        *self.specs.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(specs);
+    }
+
+    /// Brings one name's value, or that there is none, to its consumers.
+    pub async fn deliver(&self, name: &Name) -> Result<(), crate::deliver::DeliverError> {
+        let Some(record) = self.ledger.record(name) else {
+            return Ok(());
+        };
+        let specs = self.specs();
+        let allow = specs.get(name).map_or(&record.allow, |spec| &spec.allow);
+        let secret = record.current.as_ref().map(|current| &current.secret);
+        let delivery = Delivery {
+            name,
+            generation: record.generation,
+            secret,
+            allow,
+        };
+        let outcome = self.deliver.deliver(delivery).await;
+        let mut delivered = self.delivered();
+        match &outcome {
+            Ok(()) if secret.is_some() => delivered.insert(name.clone(), record.generation),
+            Ok(()) | Err(_) => delivered.remove(name),
+        };
+        outcome
+    }
+
+    /// The same for all names; those that fail are told and do not keep the others back.
+    pub async fn deliver_all(&self) -> Vec<crate::deliver::DeliverError> {
+        let mut failed = Vec::new();
+        for name in self.ledger.known().keys() {
+            if let Err(error) = self.deliver(name).await {
+                tracing::error!(%name, "cannot deliver: {error}: {}", error.source);
+                failed.push(error);
+            }
+        }
+        failed
+    }
+
+    fn delivered(&self) -> MutexGuard<'_, BTreeMap<Name, u64>> {
+        self.delivered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number from 0 to 1, to spread work over time.
+    fn share(&self) -> f64 {
+        let bits = (self.chance)();
+        f64::from(u32::from_be_bytes([bits[0], bits[1], bits[2], bits[3]])) / f64::from(u32::MAX)
+    }
+}
+
+/// Looks after the tokens of one server.
+#[derive(Debug)]
+pub struct Keeper<S, T, D, C> {
+    name: ServerName,
+    key: ServerKey,
+    server: S,
+    shared: Arc<Shared<T, D, C>>,
+    settings: Settings,
+    state: Mutex<State>,
+    /// Bounds probe requests: one at a time until the server has accepted a new token, so that a ban for failed
+    /// logins does not hit the address that Telegraf shares with us.
+    probing: Semaphore,
+    /// Somebody wants a pass soon.
+    wake: Notify,
+}
+
+/// What does not change while a keeper lives.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How often the server is asked.
+    pub reconcile: Duration,
+    /// No request is answered after this.
+    pub timeout: Duration,
+    /// `local_clock = "trusted"`.
+    pub trust_local_clock: bool,
+}
+
+/// What a keeper has seen.
+#[derive(Debug, Default)]
+struct State {
+    evidence: Evidence,
+    databases: BTreeSet<String>,
+    /// The server's date, and the boot-time clock when it was told.
+    date: Option<(Time, Duration)>,
+    has_accepted: bool,
+    failures: BTreeMap<Name, Failures>,
+    server_failures: u32,
+    /// Probes under way.
+    probing: BTreeSet<TokenId>,
+    /// For some of them, the token that tells a refusal of theirs from the server's (rule 6).
+    controls: BTreeMap<TokenId, TokenId>,
+}
+
+/// Mints of one name that failed in a row.
+#[derive(Clone, Copy, Debug)]
+struct Failures {
+    count: u32,
+    /// On the boot-time clock.
+    not_before: Duration,
+}
+
+/// What a pass did and what waits after it.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// What the last plan found.
+    pub findings: Vec<Finding>,
+    /// What could not be done.
+    pub errors: Vec<String>,
+    /// The server could not be asked, or its answer not used.
+    pub server_error: Option<Unanswered>,
+    /// Something was done.
+    pub progress: bool,
+    /// When the plan is due again by itself.
+    pub next_due: Option<Time>,
+    /// Length of the list.
+    list_bytes: usize,
+    /// Probes to open.
+    probes: Vec<(Name, TokenId, Option<TokenId>)>,
+}
+
+/// Why there is no list to plan with.
+#[derive(Debug, thiserror::Error)]
+pub enum Unanswered {
+    /// The server gave none.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// It cannot be judged.
+    #[error(transparent)]
+    Time(#[from] NoTime),
+}
+
+impl crate::hint::Hint for Unanswered {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Server(error) => error.hint(),
+            Self::Time(error) => error.hint(),
+        }
+    }
+}
+
+impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
+    /// For one server of the list.
+    pub fn new(
+        name: ServerName,
+        key: ServerKey,
+        server: S,
+        shared: Arc<Shared<T, D, C>>,
+        settings: Settings,
+    ) -> Self {
+        Self {
+            name,
+            key,
+            server,
+            shared,
+            settings,
+            state: Mutex::default(),
+            probing: Semaphore::new(1),
+            wake: Notify::new(),
+        }
+    }
+
+    /// The server's name in the list.
+    pub fn server_name(&self) -> &ServerName {
+        &self.name
+    }
+
+    /// Asks for a pass soon.
+    pub fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// A person has confirmed that names move to this server (rule 12).
+    pub fn confirm(&self, names: impl IntoIterator<Item = Name>) {
+        self.state().evidence.confirmed.extend(names);
+    }
+
+    /// What the next pass would do, and the list it would rest on. Asks the server, changes nothing.
+    ///
+    /// # Errors
+    /// The server could not be asked.
+    pub async fn look(&self) -> Result<(Plan, Listing), Unanswered> {
+        let listing = self.list().await?;
+        let plan = self.plan(&listing).await?;
+        Ok((plan, listing))
+    }
+
+    /// One pass: list first, then records, then what follows from both.
+    async fn pass(&self, signals: &Signals) -> Report {
+        let looked = self.look().await;
+        // Also without a list: what was delivered may have been altered, or have failed before.
+        let mut report = Report::default();
+        let (plan, listing) = match looked {
+            Ok(looked) => looked,
+            Err(error) => {
+                self.deliver_all(&mut report).await;
+                report.server_error = Some(error);
+                return report;
+            }
+        };
+        report.list_bytes = listing.bytes;
+        report.next_due = plan.next_due;
+        report.findings = plan.findings;
+        self.carry_out(plan.steps, signals, &mut report).await;
+        report
+    }
+
+    async fn deliver_all(&self, report: &mut Report) {
+        for error in self.shared.deliver_all().await {
+            report.errors.push(format!("{error}: {}", error.source));
+        }
+    }
+
+    async fn list(&self) -> Result<Listing, Unanswered> {
+        let known: BTreeSet<TokenId> = self
+            .shared
+            .ledger
+            .known()
+            .values()
+            .filter_map(Known::record)
+            .flat_map(|record| record.held().map(|held| held.id.clone()))
+            .collect();
+        let listing = self.server.list(&known).await?;
+        let since_boot = self.shared.clock.since_boot();
+        let mut state = self.state();
+        state.evidence.probes.retain(|id, _| known.contains(id));
+        state.server_failures = 0;
+        state.date = None;
+        drop(state);
+        let now = self.judge(&listing)?;
+        let mut state = self.state();
+        state.date = Some((now, since_boot));
+        state.evidence.first_list.get_or_insert(now);
+        Ok(listing)
+    }
+
+    fn judge(&self, listing: &Listing) -> Result<Time, NoTime> {
+        let clock = &self.shared.clock;
+        let sealed = latest_sealed(self.shared.ledger.known().values());
+        judging_time(
+            listing.date,
+            clock.now(),
+            clock.is_synchronised(),
+            self.settings.trust_local_clock,
+            sealed,
+        )
+    }
+
+    /// Plans; where the plan needs the databases, asks for them and plans again.
+    async fn plan(&self, listing: &Listing) -> Result<Plan, ServerError> {
+        let plan = self.plan_with(listing, &Databases::NotAsked);
+        let plan = if plan.needs_databases() {
+            let databases = match self.server.databases().await {
+                Ok(databases) => {
+                    self.state().databases.clone_from(&databases);
+                    Databases::Known(databases)
+                }
+                // An older release, or no right to: that will not change by asking again.
+                Err(error) if matches!(error.status(), Some(403 | 404)) => {
+                    Databases::Unlistable(error.kind.to_string())
+                }
+                Err(error) => return Err(error),
+            };
+            self.plan_with(listing, &databases)
+        } else {
+            plan
+        };
+        let now = self.now();
+        let mut state = self.state();
+        state
+            .evidence
+            .unknown_since
+            .retain(|id, _| plan.unknown.contains(id));
+        for id in &plan.unknown {
+            state.evidence.unknown_since.entry(id.clone()).or_insert(now);
+        }
+        Ok(plan)
+    }
+
+    fn plan_with(&self, listing: &Listing, databases: &Databases) -> Plan {
+        let instances = self.shared.ledger.instances();
+        let specs = self.shared.specs();
+        let records = self.shared.ledger.known();
+        let now = self.now();
+        let boot = self.shared.clock.since_boot();
+        let mut state = self.state();
+        let waiting = state
+            .failures
+            .iter()
+            .filter_map(|(name, failures)| {
+                let wait = failures
+                    .not_before
+                    .checked_sub(boot)
+                    .filter(|wait| !wait.is_zero())?;
+                Some((name.clone(), wait))
+            })
+            .collect();
+        state.evidence.waiting = waiting;
+        state.evidence.delivered.clone_from(&self.shared.delivered());
+        plan::plan(&View {
+            now,
+            server: &self.name,
+            key: &self.key,
+            instance: &instances.current,
+            former: &instances.former,
+            specs: &specs,
+            records: &records,
+            listing,
+            databases,
+            capabilities: self.server.capabilities(),
+            evidence: &state.evidence,
+        })
+    }
+
+    /// The server's time: its last Date, and what has passed since on a clock that nobody sets. Before the first
+    /// list, the local clock.
+    fn now(&self) -> Time {
+        let clock = &self.shared.clock;
+        match self.state().date {
+            Some((date, at)) => after(date, clock.since_boot().saturating_sub(at)),
+            None => clock.now(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Steps in the order in which they are carried out: what concerns records first, what ends tokens last.
+fn rank(step: &Step) -> u8 {
+    match step {
+        Step::Separate => 0,
+        Step::Note { .. } => 1,
+        Step::Promote { .. } => 2,
+        Step::Mint { .. } => 3,
+        Step::Probe { .. } => 4,
+        Step::Verify { .. } => 5,
+        Step::Revoke { .. } => 6,
+    }
+}

@@ -1,0 +1,185 @@
+//! Asking the data plane about tokens. Probes are timers of their own: they run beside the passes.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use futures_util::future::join_all;
+
+use super::{Keeper, PROBES, Report};
+use crate::{
+    deliver::Deliver,
+    influxdb::{Check, Server, Verdict},
+    lifecycle::{
+        Clock,
+        plan::{after, promotion},
+        probe::{Probing, Round, checks},
+    },
+    model::{Held, Name, Probe, TokenId},
+    store::Store,
+};
+
+impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
+    /// Probes `next` until the server has accepted it, and promotes it then. Ends early where it is not `next` any
+    /// more, or nothing can be asked about it.
+    pub(super) async fn probe(&self, name: Name, id: TokenId) -> Report {
+        let mut report = Report::default();
+        let Some((held, settings)) = self.to_probe(&name, &id) else {
+            return report;
+        };
+        let deadline = after(held.created_at, settings.deadline);
+        let Some(mut probing) = Probing::new(self.checks(&held, Some(&settings)), settings) else {
+            return report;
+        };
+        loop {
+            let answers = self.ask(&held, probing.round()).await;
+            let now = self.now();
+            let round = probing.hear(&answers, now >= deadline);
+            let wait = match round {
+                Round::Accepted => {
+                    self.note_accepted(&id);
+                    break;
+                }
+                Round::Accepting(wait) => wait,
+                Round::Refused(wait, what) => {
+                    tracing::debug!(%name, %id, "not accepted yet: {what}");
+                    self.state()
+                        .evidence
+                        .probes
+                        .entry(id.clone())
+                        .or_default()
+                        .refuse(now, what);
+                    self.ask_control(&id).await;
+                    wait
+                }
+                Round::Unanswered(wait, what) => {
+                    tracing::debug!(%name, %id, "cannot be probed: {what}");
+                    self.state()
+                        .evidence
+                        .probes
+                        .entry(id.clone())
+                        .or_default()
+                        .miss(now, what);
+                    if self.may_be_promoted(&name).is_some() {
+                        break;
+                    }
+                    wait
+                }
+            };
+            self.shared.clock.sleep(wait).await;
+            if self.to_probe(&name, &id).is_none() {
+                return report;
+            }
+        }
+        match self.may_be_promoted(&name) {
+            Some(true) => self.promote(&name, &id, &mut report).await,
+            // Unprobed: the plan does it and says so.
+            Some(false) => self.wake(),
+            None => {}
+        }
+        report
+    }
+
+    /// One question about a token, all its grants at once: does it work at all?
+    /// Tells whether it does.
+    pub(super) async fn verify(&self, name: &Name, id: &TokenId) -> bool {
+        let record = self.shared.ledger.record(name);
+        let Some(held) = record
+            .iter()
+            .flat_map(|record| record.held())
+            .find(|held| held.id == *id)
+        else {
+            return false;
+        };
+        let settings = self.shared.specs().get(name).and_then(|spec| spec.probe.clone());
+        let checks: Vec<Check> = self.checks(held, settings.as_ref()).into_iter().collect();
+        let answers = self.ask(held, checks).await;
+        let now = self.now();
+        let mut state = self.state();
+        let probed = state.evidence.probes.entry(id.clone()).or_default();
+        let refusal = |verdict: &Verdict| matches!(verdict, Verdict::Refused { .. });
+        let accepted = answers.iter().any(|(_, verdict)| *verdict == Verdict::Accepted);
+        if accepted {
+            probed.accept(now);
+        } else if !answers.is_empty() && answers.iter().all(|(_, verdict)| refusal(verdict)) {
+            probed.refuse(now, "refused".to_owned());
+        } else {
+            probed.miss(now, "no answer".to_owned());
+        }
+        accepted
+    }
+
+    fn to_probe(&self, name: &Name, id: &TokenId) -> Option<(Held, Probe)> {
+        let settings = self.shared.specs().get(name)?.probe.clone()?;
+        let held = self
+            .shared
+            .ledger
+            .record(name)?
+            .next
+            .clone()
+            .filter(|next| next.id == *id)?;
+        Some((held, settings))
+    }
+
+    /// Whether the name's `next` may become current, and whether a probe says so.
+    fn may_be_promoted(&self, name: &Name) -> Option<bool> {
+        let record = self.shared.ledger.record(name)?;
+        let specs = self.shared.specs();
+        let now = self.now();
+        promotion(&record, specs.get(name)?, &self.state().evidence, now).map(|promotion| promotion.probed)
+    }
+
+    fn checks(&self, held: &Held, settings: Option<&Probe>) -> BTreeSet<Check> {
+        let state = self.state();
+        let named = settings
+            .and_then(|probe| probe.database.as_ref())
+            .map(ToString::to_string);
+        let stand_in = named.or_else(|| state.databases.first().cloned());
+        checks(&held.grants, stand_in.as_deref())
+    }
+
+    async fn ask(&self, held: &Held, checks: Vec<Check>) -> Vec<(Check, Verdict)> {
+        join_all(checks.into_iter().map(|check| async move {
+            let permit = self.probing.acquire().await;
+            let verdict = self.server.check(&held.secret, &check).await;
+            drop(permit);
+            (check, verdict)
+        }))
+        .await
+    }
+
+    fn note_accepted(&self, id: &TokenId) {
+        let now = self.now();
+        let mut state = self.state();
+        state.evidence.probes.entry(id.clone()).or_default().accept(now);
+        if !std::mem::replace(&mut state.has_accepted, true) {
+            self.probing.add_permits(PROBES - 1);
+        }
+    }
+
+    /// Rule 6: is it this token that is refused, or any?
+    async fn ask_control(&self, id: &TokenId) {
+        let Some(control) = self.state().controls.get(id).cloned() else {
+            return;
+        };
+        let records = self.shared.ledger.known();
+        let held = records
+            .values()
+            .filter_map(|known| known.record()?.current.as_ref())
+            .find(|held| held.id == control);
+        let Some(held) = held else { return };
+        let checks: Vec<Check> = self.checks(held, None).into_iter().collect();
+        let answers = self.ask(held, checks).await;
+        if !answers.is_empty() && answers.iter().all(|(_, verdict)| *verdict == Verdict::Accepted) {
+            let now = self.now();
+            self.state()
+                .evidence
+                .probes
+                .entry(id.clone())
+                .or_default()
+                .control_accepted_at = Some(now);
+            self.wake();
+        }
+    }
+}
+
+/// Probes that have ended make another pass worth while at the earliest after this.
+pub(super) const SETTLE: Duration = Duration::from_secs(1);

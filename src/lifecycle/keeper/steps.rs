@@ -1,0 +1,257 @@
+//! Carrying out the steps of a plan.
+
+use futures_util::{StreamExt, stream};
+
+use super::{Keeper, MINTS, Report, Signals, rank};
+use crate::{
+    deliver::Deliver,
+    influxdb::Server,
+    lifecycle::{
+        Clock,
+        ledger::ChangeError,
+        plan::{Change, DAY, Gone, Step, since},
+    },
+    model::{Ended, Held, Marker, Name, Record, Retiring, RetiringState, ServerKey, Time, TokenId},
+    store::Store,
+};
+
+impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
+    /// Carries out a plan. A step that fails does not keep the others back; what it leaves is planned again.
+    pub(super) async fn carry_out(&self, mut steps: Vec<Step>, signals: &Signals, report: &mut Report) {
+        steps.sort_by_key(rank);
+        let mut delivered = false;
+        let mut mints = Vec::new();
+        let mut verifies = Vec::new();
+        for step in steps {
+            // Whatever ends a token waits until everything has been delivered.
+            if rank(&step) > 2 && !delivered {
+                self.deliver_all(report).await;
+                delivered = true;
+            }
+            match step {
+                Step::Separate => self.separate(report).await,
+                Step::Note { name, change } => self.note(&name, change, report).await,
+                Step::Promote { name, id } => self.promote(&name, &id, report).await,
+                Step::Mint { name, why } => mints.push((name, why)),
+                Step::Probe { name, id, control } => report.probes.push((name, id, control)),
+                Step::Verify { name, id } => verifies.push((name, id)),
+                Step::Revoke { name, id, marker } => {
+                    self.mint_all(std::mem::take(&mut mints), signals, report).await;
+                    self.revoke_stray(&name, &id, &marker, report).await;
+                }
+            }
+        }
+        if !delivered {
+            self.deliver_all(report).await;
+        }
+        self.mint_all(mints, signals, report).await;
+        let verified: Vec<bool> = stream::iter(verifies)
+            .map(|(name, id)| async move { self.verify(&name, &id).await })
+            .buffer_unordered(MINTS)
+            .collect()
+            .await;
+        report.progress |= verified.contains(&true);
+    }
+
+    async fn mint_all(
+        &self,
+        mints: Vec<(Name, crate::lifecycle::plan::Why)>,
+        signals: &Signals,
+        report: &mut Report,
+    ) {
+        let halted = std::sync::atomic::AtomicBool::new(false);
+        let halted = &halted;
+        let mut outcomes = stream::iter(mints)
+            .map(|(name, why)| async move {
+                // After a SIGTERM, or once the server has shown that it takes no mints, nothing new is begun.
+                if signals.is_stopping() || halted.load(std::sync::atomic::Ordering::Relaxed) {
+                    return None;
+                }
+                Some(self.mint(&name, why, halted).await)
+            })
+            .buffer_unordered(MINTS);
+        while let Some(outcome) = outcomes.next().await {
+            match outcome {
+                Some(Ok(())) => report.progress = true,
+                Some(Err(error)) => report.errors.push(error),
+                None => {}
+            }
+        }
+    }
+
+    async fn separate(&self, report: &mut Report) {
+        tracing::warn!(server = %self.name, "somebody else works with a copy of this store, taking a new instance");
+        match self.shared.ledger.disown().await {
+            Ok(()) => report.progress = true,
+            Err(error) => fail(report, format!("cannot take a new instance: {error}")),
+        }
+        self.wake();
+    }
+
+    async fn note(&self, name: &Name, change: Change, report: &mut Report) {
+        let now = self.now();
+        let key = &self.key;
+        let delivery_changes = matches!(
+            change,
+            Change::Allow(_) | Change::SetAside { .. } | Change::Reinstate(_)
+        );
+        match &change {
+            Change::SetAside { id, gone } => tracing::warn!(%name, %id, ?gone, "token is gone"),
+            Change::Reinstate(id) => tracing::warn!(%name, %id, "former token is current again"),
+            other => tracing::debug!(%name, ?other, "record changes"),
+        }
+        let changed = self.change(name, |record| amend(record, change, key, now)).await;
+        match changed {
+            Ok(()) => report.progress = true,
+            Err(error) => return fail(report, error.to_string()),
+        }
+        if delivery_changes && let Err(error) = self.shared.deliver(name).await {
+            fail(report, format!("{error}: {}", error.source));
+        }
+    }
+
+    /// Makes `next` the current token, if it is still the one that was looked at.
+    pub(super) async fn promote(&self, name: &Name, id: &TokenId, report: &mut Report) {
+        let now = self.now();
+        let promoted = self
+            .change(name, |record| {
+                if record.next.as_ref().is_some_and(|next| next.id == *id) {
+                    let former = std::mem::replace(&mut record.current, record.next.take());
+                    retire(record, former, RetiringState::Overlap, now);
+                    record.generation += 1;
+                    record.promoted_at = Some(now);
+                }
+            })
+            .await;
+        match promoted {
+            Ok(()) => {
+                report.progress = true;
+                tracing::info!(%name, %id, server = %self.name, "promoted");
+            }
+            Err(error) => return fail(report, error.to_string()),
+        }
+        if let Err(error) = self.shared.deliver(name).await {
+            fail(report, format!("{error}: {}", error.source));
+        }
+    }
+
+    async fn revoke_stray(&self, name: &Name, id: &TokenId, marker: &Marker, report: &mut Report) {
+        if let Err(error) = self.server.revoke(id).await {
+            return fail(report, error.to_string());
+        }
+        tracing::info!(%name, %id, server = %self.name, "ended a token that was minted and lost");
+        let ended = Ended {
+            id: id.clone(),
+            server: self.key.clone(),
+            marker: Some(marker.clone()),
+            at: self.now(),
+        };
+        let sealed = self
+            .change(name, |record| {
+                record.ended.retain(|known| known.id != ended.id);
+                record.ended.push(ended);
+            })
+            .await;
+        match sealed {
+            Ok(()) => report.progress = true,
+            Err(error) => fail(report, error.to_string()),
+        }
+    }
+
+    /// Changes a record that exists; where it does not any more, there is nothing to change.
+    pub(super) async fn change(
+        &self,
+        name: &Name,
+        change: impl FnOnce(&mut Record),
+    ) -> Result<(), ChangeError> {
+        let Some(there) = self.shared.ledger.record(name) else {
+            return Ok(());
+        };
+        self.shared
+            .ledger
+            .change(name, || (*there).clone(), change)
+            .await
+            .map(drop)
+    }
+}
+
+pub(super) fn fail(report: &mut Report, error: String) {
+    tracing::error!("{error}");
+    report.errors.push(error);
+}
+
+/// A former current or next token joins the retiring ones.
+pub(super) fn retire(record: &mut Record, former: Option<Held>, state: RetiringState, now: Time) {
+    record.retiring.extend(former.map(|held| Retiring {
+        held,
+        since: now,
+        state,
+    }));
+}
+
+fn amend(record: &mut Record, change: Change, key: &ServerKey, now: Time) {
+    match change {
+        Change::Allow(allow) => record.allow = allow,
+        Change::CloseIntent(marker) => record.intents.retain(|intent| intent.marker != marker),
+        Change::SetAside { id, gone } => set_aside(record, &id, gone, now),
+        Change::Reinstate(id) => reinstate(record, &id, now),
+        Change::Forget(id) => record.ended.retain(|ended| ended.id != id),
+        Change::Adopt { from } => adopt(record, &from, key),
+    }
+    record.remints.retain(|at| since(*at, now) < DAY);
+    record.replaced.retain(|at| since(*at, now) < DAY);
+}
+
+fn set_aside(record: &mut Record, id: &TokenId, gone: Gone, now: Time) {
+    let is_it = |held: &mut Held| held.id == *id;
+    let taken = record
+        .current
+        .take_if(is_it)
+        .or_else(|| record.next.take_if(is_it))
+        .or_else(|| {
+            let at = record
+                .retiring
+                .iter()
+                .position(|retiring| retiring.held.id == *id)?;
+            Some(record.retiring.remove(at).held)
+        });
+    let Some(held) = taken else { return };
+    match gone {
+        Gone::Absent => retire(record, Some(held), RetiringState::Absent, now),
+        Gone::Ended => {
+            record.ended.push(Ended {
+                id: held.id,
+                server: held.server,
+                marker: held.marker,
+                at: now,
+            });
+        }
+    }
+}
+
+fn reinstate(record: &mut Record, id: &TokenId, now: Time) {
+    let Some(at) = record
+        .retiring
+        .iter()
+        .position(|retiring| retiring.held.id == *id)
+    else {
+        return;
+    };
+    if record.current.is_some() {
+        return;
+    }
+    record.current = Some(record.retiring.remove(at).held);
+    record.generation += 1;
+    record.promoted_at = Some(now);
+}
+
+fn adopt(record: &mut Record, from: &ServerKey, key: &ServerKey) {
+    let intents = record.intents.iter_mut().map(|intent| &mut intent.server);
+    let ended = record.ended.iter_mut().map(|ended| &mut ended.server);
+    for server in intents.chain(ended).filter(|server| **server == *from) {
+        *server = key.clone();
+    }
+    for held in record.held_mut().filter(|held| held.server == *from) {
+        held.server = key.clone();
+    }
+}

@@ -1,0 +1,221 @@
+//! The records in memory, each the same as in the store: a change is sealed first and remembered after.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use crate::{
+    model::{Known, Name, Origin, Record},
+    store::{Instances, RecordError, Revision, SealError, Store, StoreError, Stored},
+};
+
+/// The store's records, read at start; memory rules after.
+#[derive(Debug)]
+pub struct Ledger<T> {
+    store: T,
+    entries: Mutex<Entries>,
+    /// One change of a name at a time, so that none is planned on what another is about to seal.
+    locks: Mutex<BTreeMap<Name, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+#[derive(Debug)]
+struct Entries {
+    known: Arc<BTreeMap<Name, Known>>,
+    revisions: BTreeMap<Name, Revision>,
+    faults: Vec<RecordError>,
+    instances: Instances,
+}
+
+/// Why a change was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// The name's record cannot be read, or is a later program's.
+    #[error("token {0}: its record is not ours to change")]
+    NotOurs(Name),
+    /// It could not be sealed.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+}
+
+impl<T: Store> Ledger<T> {
+    /// Reads all records.
+    ///
+    /// # Errors
+    /// The store is not available. It is then never taken for empty.
+    pub async fn open(store: T) -> Result<Self, StoreError> {
+        let mut entries = Entries {
+            known: Arc::default(),
+            revisions: BTreeMap::new(),
+            faults: Vec::new(),
+            instances: store.instances().await?,
+        };
+        for (name, read) in store.load().await? {
+            entries.set(&name, read.map(Some));
+        }
+        Ok(Self {
+            store,
+            entries: Mutex::new(entries),
+            locks: Mutex::default(),
+        })
+    }
+
+    /// All records, as they are now.
+    #[must_use]
+    pub fn known(&self) -> Arc<BTreeMap<Name, Known>> {
+        self.entries().known.clone()
+    }
+
+    /// One record, if it can be read.
+    #[must_use]
+    pub fn record(&self, name: &Name) -> Option<Arc<Record>> {
+        match self.entries().known.get(name)? {
+            Known::Ours(record) | Known::Later(record) => Some(record.clone()),
+            Known::Unreadable => None,
+        }
+    }
+
+    /// What was wrong with the records that cannot be read.
+    #[must_use]
+    pub fn faults(&self) -> Vec<RecordError> {
+        self.entries().faults.clone()
+    }
+
+    /// Whose tokens are ours.
+    #[must_use]
+    pub fn instances(&self) -> Instances {
+        self.entries().instances.clone()
+    }
+
+    /// The store itself, for what is no record.
+    #[must_use]
+    pub fn store(&self) -> &T {
+        &self.store
+    }
+
+    /// Changes a record, made by `new` where there is none, and seals it; seals nothing where `change` changes
+    /// nothing. Memory has the change only once the store has it.
+    ///
+    /// # Errors
+    /// The record is as it was. Where somebody else had changed it, all records have been read anew.
+    pub async fn change(
+        &self,
+        name: &Name,
+        new: impl FnOnce() -> Record,
+        change: impl FnOnce(&mut Record),
+    ) -> Result<Arc<Record>, ChangeError> {
+        let lock = self.lock_of(name);
+        let _one_at_a_time = lock.lock().await;
+        let before = match self.entries().known.get(name) {
+            Some(Known::Ours(record)) => Some(record.clone()),
+            Some(Known::Later(_) | Known::Unreadable) => return Err(ChangeError::NotOurs(name.clone())),
+            None => None,
+        };
+        let mut after = before.as_deref().cloned().unwrap_or_else(new);
+        change(&mut after);
+        if let Some(before) = before.filter(|before| **before == after) {
+            return Ok(before);
+        }
+        let read = self.entries().revisions.get(name).copied();
+        match self.store.seal(&after, read).await {
+            Ok(revision) => Ok(self.entries().put(after, revision)),
+            Err(error) => {
+                // The file may be either one now: what it is decides what is planned next.
+                let there = self.store.read(name).await;
+                self.entries().set(name, there);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Somebody else uses these tokens: they are replaced, never ended by us. Repeated if it was interrupted.
+    ///
+    /// # Errors
+    /// Some records, or the instance, are as they were.
+    pub async fn disown(&self) -> Result<(), DisownError> {
+        let names: Vec<Name> = self.known().keys().cloned().collect();
+        for name in names {
+            match self
+                .change(&name, || unreachable!("the name has a record"), inherit)
+                .await
+            {
+                Ok(_) | Err(ChangeError::NotOurs(_)) => {}
+                Err(ChangeError::Seal(error)) => return Err(error.into()),
+            }
+        }
+        let instances = self.store.renew_instance().await?;
+        self.entries().instances = instances;
+        Ok(())
+    }
+
+    fn lock_of(&self, name: &Name) -> Arc<tokio::sync::Mutex<()>> {
+        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        locks.entry(name.clone()).or_default().clone()
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why the tokens of a copied store could not be set apart.
+#[derive(Debug, thiserror::Error)]
+pub enum DisownError {
+    /// A record.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// The instance.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What another machine may be using as well is kept, and nothing of it is ever ended from here: its intents, too,
+/// may have become that machine's tokens.
+fn inherit(record: &mut Record) {
+    for held in record.held_mut() {
+        held.origin = Origin::Inherited;
+    }
+    record.intents.clear();
+    for ended in &mut record.ended {
+        ended.marker = None;
+    }
+}
+
+impl Entries {
+    /// What was read of one name takes the place of what was remembered.
+    fn set(&mut self, name: &Name, read: Result<Option<Stored>, RecordError>) {
+        self.revisions.remove(name);
+        self.faults.retain(|fault| fault.name != *name);
+        let known = Arc::make_mut(&mut self.known);
+        match read {
+            Ok(Some(stored)) => {
+                self.revisions.insert(name.clone(), stored.revision);
+                let ours = stored.is_ours_to_change();
+                let record = Arc::new(stored.record);
+                known.insert(
+                    name.clone(),
+                    if ours {
+                        Known::Ours(record)
+                    } else {
+                        Known::Later(record)
+                    },
+                );
+            }
+            Ok(None) => {
+                known.remove(name);
+            }
+            Err(fault) => {
+                self.faults.push(fault);
+                known.insert(name.clone(), Known::Unreadable);
+            }
+        }
+    }
+
+    fn put(&mut self, record: Record, revision: Revision) -> Arc<Record> {
+        let record = Arc::new(record);
+        self.revisions.insert(record.name.clone(), revision);
+        // Cheap as long as no pass is looking at the map; else one copy of pointers for that pass.
+        Arc::make_mut(&mut self.known).insert(record.name.clone(), Known::Ours(record.clone()));
+        record
+    }
+}

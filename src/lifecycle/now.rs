@@ -1,0 +1,127 @@
+//! By which moment a list is judged (rule 10).
+
+use std::time::Duration;
+
+use super::plan::since;
+use crate::model::{Held, Known, Time};
+
+/// More than this apart, the server's Date and a synchronised local clock contradict each other.
+const APART: Duration = Duration::from_secs(600);
+
+/// The moment this program was built after: no clock that is right shows an earlier one. 2026-01-01.
+const BUILT: i64 = 1_767_225_600;
+
+/// Why nothing can be judged.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoTime {
+    /// The server tells another time than a clock that is kept right.
+    #[error(
+        "the server's date {date} and this host's synchronised clock {local} are more than ten minutes apart"
+    )]
+    Contradiction {
+        /// The server's.
+        date: Time,
+        /// Ours.
+        local: Time,
+    },
+    /// The server tells no date and the local clock may be wrong.
+    #[error("the server tells no date, and this host's clock ({local}) is not known to be right")]
+    Untold {
+        /// Ours.
+        local: Time,
+    },
+}
+
+impl crate::hint::Hint for NoTime {
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Contradiction { .. } => "nothing is minted or ended until they agree".to_owned(),
+            Self::Untold { .. } => {
+                "synchronise the clock, or set `local_clock = \"trusted\"` in [lifecycle] if it is kept right by other means"
+                    .to_owned()
+            }
+        })
+    }
+}
+
+/// The moment to judge a list by: its Date, or the local clock where there is none and it can be believed.
+///
+/// # Errors
+/// Nothing can be judged now.
+pub fn judging_time(
+    date: Option<Time>,
+    local: Time,
+    synchronised: bool,
+    trusted: bool,
+    latest_sealed: Option<Time>,
+) -> Result<Time, NoTime> {
+    match date {
+        Some(date) => {
+            let apart = since(date, local).max(since(local, date));
+            if synchronised && apart > APART {
+                Err(NoTime::Contradiction { date, local })
+            } else {
+                Ok(date)
+            }
+        }
+        None => {
+            let plausible = local.as_second() > BUILT && latest_sealed.is_none_or(|sealed| local > sealed);
+            if plausible && (synchronised || trusted) {
+                Ok(local)
+            } else {
+                Err(NoTime::Untold { local })
+            }
+        }
+    }
+}
+
+/// The latest moment in any record that has surely passed.
+pub(super) fn latest_sealed<'a>(records: impl Iterator<Item = &'a Known>) -> Option<Time> {
+    records
+        .filter_map(Known::record)
+        .flat_map(|record| {
+            let created = record.held().map(|held: &Held| held.created_at);
+            let since = record.retiring.iter().map(|retiring| retiring.since);
+            let ended = record.ended.iter().map(|ended| ended.at);
+            created.chain(since).chain(ended).chain(record.promoted_at)
+        })
+        .max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Time {
+        Time::from_second(BUILT + second).expect("a time")
+    }
+
+    #[test]
+    fn the_servers_date_wins_over_a_clock_that_nobody_keeps() {
+        let boot_1970 = Time::UNIX_EPOCH;
+        assert_eq!(
+            judging_time(Some(at(9)), boot_1970, false, false, None),
+            Ok(at(9))
+        );
+        assert!(
+            judging_time(None, boot_1970, true, true, None).is_err(),
+            "before this program was built"
+        );
+    }
+
+    #[test]
+    fn a_date_far_from_a_kept_clock_judges_nothing() {
+        assert!(judging_time(Some(at(0)), at(601), true, false, None).is_err());
+        assert!(judging_time(Some(at(601)), at(0), true, false, None).is_err());
+        assert_eq!(judging_time(Some(at(0)), at(599), true, false, None), Ok(at(0)));
+        assert_eq!(judging_time(Some(at(0)), at(601), false, false, None), Ok(at(0)));
+    }
+
+    #[test]
+    fn without_a_date_the_clock_must_be_kept_and_not_behind_what_was_sealed() {
+        assert_eq!(judging_time(None, at(9), true, false, Some(at(8))), Ok(at(9)));
+        assert_eq!(judging_time(None, at(9), false, true, Some(at(8))), Ok(at(9)));
+        assert!(judging_time(None, at(9), false, false, Some(at(8))).is_err());
+        assert!(judging_time(None, at(9), true, false, Some(at(10))).is_err());
+    }
+}

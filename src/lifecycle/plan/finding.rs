@@ -1,0 +1,234 @@
+//! What people are told about a plan.
+
+use std::{collections::BTreeSet, fmt, time::Duration};
+
+use crate::model::{Grants, Marker, Name, RecordVersion, ServerKey, Time, TokenId};
+
+/// Something that waits or is odd.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// About which name.
+    pub name: Option<Name>,
+    /// What.
+    pub matter: Matter,
+}
+
+/// What is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Matter {
+    /// The record cannot be read.
+    Unreadable,
+    /// The record was written by a later program.
+    LaterVersion(RecordVersion),
+    /// Databases of its grants that the server does not have.
+    NoDatabase(BTreeSet<String>),
+    /// The server has no database at all on which a token for all could be probed.
+    NothingToProbe,
+    /// The databases cannot be listed, so a wrong name would not be noticed.
+    DatabasesUnlistable(String),
+    /// The new token is not accepted everywhere yet.
+    Probing {
+        /// Since when it exists.
+        since: Time,
+        /// Past the probe's deadline.
+        overdue: bool,
+        /// The last answer.
+        last: Option<String>,
+    },
+    /// `next` is being promoted although no probe has accepted it.
+    Unprobed(TokenId),
+    /// The last mint failed.
+    WaitsToMint(Duration),
+    /// Too many mints of unknown fate are open.
+    TooManyIntents(usize),
+    /// Too many replacements in a day.
+    Paused {
+        /// When the next is allowed.
+        until: Time,
+    },
+    /// What the token may do is not what the list asks for.
+    GrantsDiffer {
+        /// The list.
+        wanted: Grants,
+        /// The token.
+        has: Grants,
+    },
+    /// What the server says the token may do is not what was minted.
+    GrantsAltered {
+        /// The token on the server; `None` where it is said in a way we do not know.
+        has: Option<Grants>,
+    },
+    /// The name has left the list; its token stays delivered.
+    LeftTheList,
+    /// The list does not show the token, yet the server accepts it.
+    Unlisted(TokenId),
+    /// The token is not in the list; whether it is gone is being asked.
+    Missing(TokenId),
+    /// The token is gone: nobody we know of ended it.
+    Gone {
+        /// Which.
+        id: TokenId,
+        /// By absence, or told.
+        absent: bool,
+    },
+    /// The token expires soon.
+    Expires(Time),
+    /// The record's tokens live on another server than the list says.
+    ServerChanged {
+        /// Where they live.
+        from: ServerKey,
+    },
+    /// An imported token that is not used here any more; a person may end it.
+    ImportedReplaced(TokenId),
+    /// A token of a server that the list does not name any more.
+    OnFormerServer {
+        /// Which.
+        id: TokenId,
+        /// Where.
+        server: ServerKey,
+    },
+    /// A stray that is not ended before its name has a current token that works.
+    StrayWaits(TokenId),
+    /// A live token with our instance that no record knows.
+    Unknown {
+        /// Which.
+        id: TokenId,
+        /// The marker in its label.
+        marker: Marker,
+        /// When it was created.
+        created_at: Option<Time>,
+    },
+    /// Somebody else works with a copy of this store.
+    Twin,
+}
+
+impl Matter {
+    /// Whether somebody has to do something.
+    #[must_use]
+    pub fn waits_for_a_person(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreadable
+                | Self::LaterVersion(_)
+                | Self::NoDatabase(_)
+                | Self::NothingToProbe
+                | Self::Paused { .. }
+                | Self::ServerChanged { .. }
+                | Self::Unknown { .. }
+        )
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Unreadable => {
+                "put the record back from a backup, or move its file away to have a new token minted"
+            }
+            Self::LaterVersion(_) => "run the influx-tokend that wrote it, or a later one",
+            Self::NoDatabase(_) => "create the database, or correct its name in the list",
+            Self::NothingToProbe => {
+                "create a database, name one with `probe = { database = … }`, or set `probe = false`"
+            }
+            Self::DatabasesUnlistable(_) => "check the names of the databases yourself",
+            Self::TooManyIntents(_) => "find out why the server does not answer; mints resume by themselves",
+            Self::Paused { .. } => "find out who ends this token; minting resumes by itself",
+            Self::GrantsDiffer { .. } => "this version does not change a token that exists",
+            Self::LeftTheList => {
+                "put it back into the list, or leave it: this version ends no token for that"
+            }
+            Self::ServerChanged { .. } => "run `influx-tokend confirm` if it really is another server",
+            Self::OnFormerServer { .. } => "end it there yourself, then run `influx-tokend forget`",
+            Self::Unknown { .. } => "see `influx-tokend strays`; a copy of this host may be using it",
+            Self::Twin => "give each machine a store and a machine-id of its own",
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(name) = &self.name {
+            write!(f, "token {name}: ")?;
+        }
+        self.matter.fmt(f)
+    }
+}
+
+impl fmt::Display for Matter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable => f.write_str("its record cannot be read, nothing is done for it"),
+            Self::LaterVersion(version) => {
+                write!(
+                    f,
+                    "its record has version {version}: it is delivered, nothing else is done for it"
+                )
+            }
+            Self::NoDatabase(names) => {
+                let names: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
+                let plural = if names.len() == 1 { "" } else { "s" };
+                write!(f, "the server has no database{plural} {}", names.join(", "))
+            }
+            Self::NothingToProbe => f.write_str("the server has no database on which it could be probed"),
+            Self::DatabasesUnlistable(why) => write!(f, "the server's databases cannot be listed: {why}"),
+            Self::Probing { since, overdue, last } => {
+                write!(f, "minted {since:.0}, not accepted everywhere yet")?;
+                if *overdue {
+                    f.write_str(", past the deadline")?;
+                }
+                last.iter()
+                    .try_for_each(|last| write!(f, " (last answer: {last})"))
+            }
+            Self::Unprobed(id) => write!(f, "{id} is promoted although no probe could reach the server"),
+            Self::WaitsToMint(wait) => write!(f, "the last mint failed, the next is in {} s", wait.as_secs()),
+            Self::TooManyIntents(count) => write!(
+                f,
+                "{count} mints of unknown fate are open, no further one is tried"
+            ),
+            Self::Paused { until } => {
+                write!(
+                    f,
+                    "replaced {MAX} times within a day, no further one before {until:.0}",
+                    MAX = super::MAX_REPLACED
+                )
+            }
+            Self::GrantsDiffer { wanted, has } => {
+                write!(f, "the list asks for {wanted}, the token has {has}")
+            }
+            Self::GrantsAltered { has: Some(has) } => {
+                write!(f, "its grants were changed on the server to {has}")
+            }
+            Self::GrantsAltered { has: None } => f.write_str("its grants were changed on the server"),
+            Self::LeftTheList => f.write_str("left the list, its token stays delivered"),
+            Self::Unlisted(id) => write!(f, "the server does not list {id}, yet accepts it"),
+            Self::Missing(id) => write!(
+                f,
+                "the server does not show {id} as live any more, asking whether it still works"
+            ),
+            Self::Gone { id, absent: true } => write!(f, "{id} is gone: not listed, and refused"),
+            Self::Gone { id, absent: false } => write!(f, "{id} is gone: revoked or expired"),
+            Self::Expires(at) => write!(f, "expires at {at:.0}"),
+            Self::ServerChanged { from } => {
+                write!(f, "its token lives on {from}, the list names another server")
+            }
+            Self::ImportedReplaced(id) => write!(f, "imported token {id} is not used here any more"),
+            Self::OnFormerServer { id, server } => {
+                write!(f, "{id} lives on {server}, which the list does not name")
+            }
+            Self::StrayWaits(id) => write!(
+                f,
+                "{id} was minted and lost, it is ended once there is one that works"
+            ),
+            Self::Unknown { id, created_at, .. } => {
+                write!(f, "{id} bears this store's label but is in no record")?;
+                created_at
+                    .iter()
+                    .try_for_each(|at| write!(f, " (created {at:.0})"))
+            }
+            Self::Twin => f.write_str("somebody else works with a copy of this store, taking a new instance"),
+        }
+    }
+}

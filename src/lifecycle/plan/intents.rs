@@ -1,0 +1,60 @@
+//! Mints of unknown fate, and tokens we ended (rules 2 and 3).
+
+use super::{Change, INTENT_MEMORY, MEMORY, Plan, Scene, Step, YOUNG, after, since, strays};
+use crate::model::{Intent, Record};
+
+/// Closes what is settled. Strays themselves are found by `strays`.
+pub(super) fn plan(scene: &Scene<'_>, record: &Record, plan: &mut Plan) {
+    for intent in record.intents.iter().filter(|intent| intent.server == *scene.key) {
+        if scene.evidence.in_flight.contains(&intent.marker) {
+            continue;
+        }
+        let settled = match scene.rows_with(&intent.marker) {
+            [] => scene
+                .listing
+                .date
+                .is_some_and(|date| date >= after(intent.deadline, INTENT_MEMORY)),
+            rows => rows.iter().all(|row| !row.is_live(scene.now)),
+        };
+        if settled {
+            plan.note(record, Change::CloseIntent(intent.marker.clone()));
+        }
+    }
+    for ended in record.ended.iter().filter(|ended| ended.server == *scene.key) {
+        let row = scene.row(&ended.id);
+        match row {
+            Some(row) if row.is_live(scene.now) => {
+                // The revoke was answered, or the token seen gone, and still it lives: a list that lags, or a
+                // revoke that was lost. Asked again once that cannot be lag any more.
+                if let (Some(marker), true) = (&ended.marker, since(ended.at, scene.now) >= YOUNG)
+                    && strays::may_end(scene, record, plan)
+                {
+                    plan.steps.push(Step::Revoke {
+                        name: record.name.clone(),
+                        id: ended.id.clone(),
+                        marker: marker.clone(),
+                    });
+                }
+            }
+            _ if since(ended.at, scene.now) >= MEMORY => plan.note(record, Change::Forget(ended.id.clone())),
+            _ => {}
+        }
+    }
+}
+
+/// How many open intents count against a further mint: with many open, those whose token would have been listed
+/// by now do not.
+pub(super) fn that_count(scene: &Scene<'_>, record: &Record) -> usize {
+    if record.intents.len() < super::MAX_INTENTS {
+        return record.intents.len();
+    }
+    let lacking = |intent: &&Intent| {
+        intent.server == *scene.key
+            && scene
+                .listing
+                .date
+                .is_some_and(|date| date >= after(intent.deadline, YOUNG))
+            && scene.rows_with(&intent.marker).is_empty()
+    };
+    record.intents.iter().filter(|intent| !lacking(intent)).count()
+}

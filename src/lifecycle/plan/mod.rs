@@ -1,0 +1,321 @@
+//! What to do next on one server: a pure function of what is wanted, what is sealed, what the server shows and
+//! what has been seen. No I/O, no clock, no randomness.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    ops::Deref,
+    time::Duration,
+};
+
+use crate::model::{
+    Allow, Capabilities, Databases, Evidence, Instance, Known, Label, Listed, Listing, Marker, Name, Record,
+    ServerKey, ServerName, Spec, Time, TokenId,
+};
+
+mod finding;
+mod intents;
+mod judge;
+mod name;
+mod strays;
+#[cfg(test)]
+mod tests;
+
+pub use finding::{Finding, Matter};
+pub use name::{Promotion, promotion};
+
+/// Everything the plan looks at.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// The moment by which everything is judged: the list's Date where there is one (rule 10).
+    pub now: Time,
+    /// Which server, by its name in the list.
+    pub server: &'a ServerName,
+    /// The same, as records know it.
+    pub key: &'a ServerKey,
+    /// In the labels of our tokens.
+    pub instance: &'a Instance,
+    /// Instances this store had before.
+    pub former: &'a [Instance],
+    /// The whole list, other servers' tokens included.
+    pub specs: &'a BTreeMap<Name, Spec>,
+    /// The whole store.
+    pub records: &'a BTreeMap<Name, Known>,
+    /// What the server shows.
+    pub listing: &'a Listing,
+    /// Its databases, where something needs them.
+    pub databases: &'a Databases,
+    /// What it can do.
+    pub capabilities: Capabilities,
+    /// What has been seen.
+    pub evidence: &'a Evidence,
+}
+
+/// What to do, in this order, and what to tell people.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The steps.
+    pub steps: Vec<Step>,
+    /// What waits, and what is odd.
+    pub findings: Vec<Finding>,
+    /// When there will be something to do although nothing changes.
+    pub next_due: Option<Time>,
+    /// Live tokens of our instance that no record knows.
+    pub unknown: BTreeSet<TokenId>,
+}
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Seal a change to a record that concerns nothing but the record.
+    Note {
+        /// Whose.
+        name: Name,
+        /// What.
+        change: Change,
+    },
+    /// Intend, mint and seal a token as `next`.
+    Mint {
+        /// Which.
+        name: Name,
+        /// Why.
+        why: Why,
+    },
+    /// Ask the data plane about a token until it is accepted.
+    Probe {
+        /// Whose.
+        name: Name,
+        /// Which.
+        id: TokenId,
+        /// Ask this one too, to tell a refusal of the token from one of the server (rule 6).
+        control: Option<TokenId>,
+    },
+    /// Ask the data plane about a token once.
+    Verify {
+        /// Whose.
+        name: Name,
+        /// Which.
+        id: TokenId,
+    },
+    /// Make `next` the current token.
+    Promote {
+        /// Which.
+        name: Name,
+        /// The token that was looked at.
+        id: TokenId,
+    },
+    /// End a token on the server.
+    Revoke {
+        /// Whose.
+        name: Name,
+        /// Which.
+        id: TokenId,
+        /// The marker in its label.
+        marker: Marker,
+    },
+    /// Somebody else works with a copy of this store: take a new instance and mint afresh (rule 3).
+    Separate,
+}
+
+/// Why a token is minted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// There is none.
+    Missing,
+    /// What there was is gone; counts as a replacement.
+    Gone,
+    /// `next` has been refused for too long; counts as a replacement, and takes its place.
+    Refused,
+    /// The current one belongs to another machine, or another server.
+    Inherited,
+}
+
+/// A change to a record alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// `allow` as the list has it now.
+    Allow(Allow),
+    /// An intent whose token is known to have ended, or never to have been.
+    CloseIntent(Marker),
+    /// A held token that is gone: current and next leave their place.
+    SetAside {
+        /// Which.
+        id: TokenId,
+        /// How it went.
+        gone: Gone,
+    },
+    /// A retiring token that works becomes current again (rule 4).
+    Reinstate(TokenId),
+    /// An ended token that nobody needs to know about any more.
+    Forget(TokenId),
+    /// The server is known by another address (rule 12).
+    Adopt {
+        /// How records knew it.
+        from: ServerKey,
+    },
+}
+
+/// How a token went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gone {
+    /// The server says so.
+    Ended,
+    /// The server does not show it and refuses it: its secret is kept for a while in case it comes back.
+    Absent,
+}
+
+/// Tokens younger than this are not judged by a list (rule 4): lists may lag.
+pub const YOUNG: Duration = Duration::from_secs(600);
+/// How long an ended token, and one gone by absence, is remembered.
+pub const MEMORY: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How long after its request's deadline a complete list must lack a marker before its intent is dropped.
+pub const INTENT_MEMORY: Duration = Duration::from_secs(24 * 3600);
+/// This many open intents of one name stop further mints.
+pub const MAX_INTENTS: usize = 16;
+/// Two refusals this far apart make an absent token gone.
+pub const REFUSED_APART: Duration = Duration::from_secs(60);
+/// The time in which replacements of a name are counted.
+pub const DAY: Duration = Duration::from_secs(24 * 3600);
+/// So many replacements in a [`DAY`] pause minting.
+pub const MAX_REPLACED: usize = 3;
+
+/// Decides what to do next on one server.
+#[must_use]
+pub fn plan(view: &View<'_>) -> Plan {
+    let mut plan = Plan::default();
+    let scene = &Scene::new(view);
+    for (name, known) in view.records {
+        match known {
+            Known::Unreadable => plan.find(name, Matter::Unreadable),
+            Known::Later(record) if scene.concerns(record) => {
+                plan.find(name, Matter::LaterVersion(record.version));
+            }
+            Known::Ours(record) if scene.concerns(record) => {
+                intents::plan(scene, record, &mut plan);
+                name::plan(scene, record, &mut plan);
+            }
+            Known::Later(_) | Known::Ours(_) => {}
+        }
+    }
+    for spec in view.specs.values() {
+        if spec.server == *view.server && !view.records.contains_key(&spec.name) {
+            name::plan_first(scene, spec, &mut plan);
+        }
+    }
+    strays::plan(scene, &mut plan);
+    plan
+}
+
+/// The view, with the list indexed: a pass over thousands of names looks each up many times.
+struct Scene<'a> {
+    view: &'a View<'a>,
+    by_id: HashMap<&'a TokenId, &'a Listed>,
+    by_marker: HashMap<&'a Marker, Vec<&'a Listed>>,
+}
+
+impl<'a> Deref for Scene<'a> {
+    type Target = View<'a>;
+
+    fn deref(&self) -> &View<'a> {
+        self.view
+    }
+}
+
+impl<'a> Scene<'a> {
+    fn new(view: &'a View<'a>) -> Self {
+        let mut by_marker: HashMap<&Marker, Vec<&Listed>> = HashMap::new();
+        for row in &view.listing.tokens {
+            if let Some(label) = &row.label {
+                by_marker.entry(&label.marker).or_default().push(row);
+            }
+        }
+        Self {
+            view,
+            by_id: view.listing.tokens.iter().map(|row| (&row.id, row)).collect(),
+            by_marker,
+        }
+    }
+
+    /// The row with this id.
+    fn row(&self, id: &TokenId) -> Option<&'a Listed> {
+        self.by_id.get(id).copied()
+    }
+
+    /// The rows whose label has this marker.
+    fn rows_with(&self, marker: &Marker) -> &[&'a Listed] {
+        self.by_marker.get(marker).map_or(&[], Vec::as_slice)
+    }
+
+    /// Live rows that bear a label of ours and whose id no record knows, under any server.
+    fn orphans(&self) -> impl Iterator<Item = (&'a Listed, &'a Label)> {
+        let known: HashSet<&TokenId> = self
+            .view
+            .records
+            .values()
+            .filter_map(Known::record)
+            .flat_map(|record| {
+                record
+                    .held()
+                    .map(|held| &held.id)
+                    .chain(record.ended.iter().map(|ended| &ended.id))
+            })
+            .collect();
+        let view = self.view;
+        view.listing.tokens.iter().filter_map(move |row| {
+            let label = row.label.as_ref()?;
+            let ours = label.instance == *view.instance || view.former.contains(&label.instance);
+            (ours && row.is_live(view.now) && !known.contains(&row.id)).then_some((row, label))
+        })
+    }
+
+    /// The spec of a name, if it is this server's.
+    fn spec(&self, name: &Name) -> Option<&Spec> {
+        self.specs.get(name).filter(|spec| spec.server == *self.server)
+    }
+
+    /// Whether this server has anything to do with a record.
+    fn concerns(&self, record: &Record) -> bool {
+        self.spec(&record.name).is_some()
+            || record.held().any(|held| held.server == *self.key)
+            || record.intents.iter().any(|intent| intent.server == *self.key)
+            || record.ended.iter().any(|ended| ended.server == *self.key)
+    }
+}
+
+impl Plan {
+    fn find(&mut self, name: &Name, matter: Matter) {
+        self.findings.push(Finding {
+            name: Some(name.clone()),
+            matter,
+        });
+    }
+
+    fn note(&mut self, record: &Record, change: Change) {
+        self.steps.push(Step::Note {
+            name: record.name.clone(),
+            change,
+        });
+    }
+
+    fn due(&mut self, at: Time) {
+        self.next_due = Some(self.next_due.map_or(at, |due| due.min(at)));
+    }
+
+    /// Whether the plan cannot be made well without the server's databases.
+    #[must_use]
+    pub fn needs_databases(&self) -> bool {
+        self.steps
+            .iter()
+            .any(|step| matches!(step, Step::Mint { .. } | Step::Probe { .. } | Step::Verify { .. }))
+    }
+}
+
+/// `at + duration`, or the end of time.
+pub(crate) fn after(at: Time, duration: Duration) -> Time {
+    at.saturating_add(jiff::SignedDuration::try_from(duration).unwrap_or(jiff::SignedDuration::MAX))
+        .unwrap_or(Time::MAX)
+}
+
+/// How long ago `at` was; zero if it is yet to come.
+pub(crate) fn since(at: Time, now: Time) -> Duration {
+    now.duration_since(at).try_into().unwrap_or_default()
+}

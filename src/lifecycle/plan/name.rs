@@ -1,0 +1,452 @@
+//! What to do for one name: judge what is held, set aside what is gone, mint what is missing, promote what works.
+
+use std::time::Duration;
+
+use super::{
+    Change, DAY, Gone, MAX_INTENTS, MAX_REPLACED, MEMORY, Matter, Plan, REFUSED_APART, Scene, Step, Why,
+    YOUNG, after, intents,
+    judge::{Judgement, is_same, judge, row_of},
+    since,
+};
+use crate::model::{
+    Database, Databases, Evidence, Grants, Held, Name, Origin, Record, Retiring, RetiringState, Spec, Time,
+    TokenId,
+};
+
+/// A refused `next` is minted anew no sooner than this after it was minted (rule 6).
+const REMINT_AFTER: Duration = Duration::from_secs(3600);
+/// With less than this left to the current token, `next` is promoted even if no probe could be made (rule 6).
+const LAST_HOUR: Duration = Duration::from_secs(3600);
+
+/// A name that has no record yet.
+pub(super) fn plan_first(scene: &Scene<'_>, spec: &Spec, plan: &mut Plan) {
+    mint(scene, spec, None, Why::Missing, plan);
+}
+
+/// A name that has one.
+pub(super) fn plan(scene: &Scene<'_>, record: &Record, plan: &mut Plan) {
+    let spec = scene.spec(&record.name);
+    if let Some(spec) = spec {
+        if record.allow != spec.allow {
+            plan.note(record, Change::Allow(spec.allow.clone()));
+        }
+        if !same_server(scene, spec, record, plan) {
+            return;
+        }
+    } else if !scene.specs.contains_key(&record.name) && record.current.is_some() {
+        plan.find(&record.name, Matter::LeftTheList);
+    }
+    for retiring in &record.retiring {
+        plan_retiring(scene, record, retiring, plan);
+    }
+    let current = plan_current(scene, spec, record, plan);
+    let next = plan_next(scene, spec, record, plan);
+    if let (Some(spec), Place::Free(next_why)) = (spec, next) {
+        match current {
+            Place::Free(why) => mint(
+                scene,
+                spec,
+                Some(record),
+                next_why.unwrap_or(why.unwrap_or(Why::Missing)),
+                plan,
+            ),
+            Place::ToReplace => mint(scene, spec, Some(record), Why::Inherited, plan),
+            // A remint of `next` is wanted although the current one works.
+            Place::Taken if next_why.is_some() => {
+                mint(scene, spec, Some(record), next_why.unwrap_or(Why::Missing), plan);
+            }
+            Place::Taken => {}
+        }
+    }
+}
+
+/// What is in the place of a record's current or next token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Nothing, or nothing any more, and why a mint would then be made.
+    Free(Option<Why>),
+    /// A token that works but is not ours to keep.
+    ToReplace,
+    /// A token.
+    Taken,
+}
+
+/// Rule 12. Whether the record's tokens live on this server, or may be left behind.
+fn same_server(scene: &Scene<'_>, spec: &Spec, record: &Record, plan: &mut Plan) -> bool {
+    let Some(from) = record
+        .current
+        .iter()
+        .chain(&record.next)
+        .map(|held| &held.server)
+        .find(|key| **key != spec.key)
+    else {
+        return true;
+    };
+    let shown = record
+        .held()
+        .filter(|held| held.server == *from)
+        .any(|held| scene.row(&held.id).is_some_and(|row| is_same(row, held)));
+    if shown {
+        plan.note(record, Change::Adopt { from: from.clone() });
+        false
+    } else if scene.evidence.confirmed.contains(&record.name) {
+        true
+    } else {
+        plan.find(&record.name, Matter::ServerChanged { from: from.clone() });
+        false
+    }
+}
+
+fn plan_retiring(scene: &Scene<'_>, record: &Record, retiring: &Retiring, plan: &mut Plan) {
+    let held = &retiring.held;
+    if held.server != *scene.key {
+        if !scene.specs.values().any(|spec| spec.key == held.server) {
+            let matter = Matter::OnFormerServer {
+                id: held.id.clone(),
+                server: held.server.clone(),
+            };
+            plan.find(&record.name, matter);
+        }
+        return;
+    }
+    let gone = matches!(judge(scene, held), Judgement::Gone(Gone::Ended));
+    let forgotten = retiring.state == RetiringState::Absent
+        && row_of(scene, held).is_none()
+        && (since(retiring.since, scene.now) >= MEMORY || held.expires_at.is_some_and(|at| at <= scene.now));
+    if gone || forgotten {
+        plan.note(
+            record,
+            Change::SetAside {
+                id: held.id.clone(),
+                gone: Gone::Ended,
+            },
+        );
+    } else if held.origin == (Origin::Imported { exclusive: false }) {
+        plan.find(&record.name, Matter::ImportedReplaced(held.id.clone()));
+    }
+}
+
+fn plan_current(scene: &Scene<'_>, spec: Option<&Spec>, record: &Record, plan: &mut Plan) -> Place {
+    let Some(current) = &record.current else {
+        reinstate(scene, record, plan);
+        return Place::Free(None);
+    };
+    if current.server != *scene.key {
+        // Left behind by a confirmed change of server: it is delivered until its successor is promoted.
+        return Place::ToReplace;
+    }
+    match judge(scene, current) {
+        Judgement::Gone(gone) => {
+            set_aside(record, current, gone, plan);
+            reinstate(scene, record, plan);
+            return Place::Free(Some(Why::Gone));
+        }
+        Judgement::Doubtful => {
+            plan.find(&record.name, Matter::Missing(current.id.clone()));
+            verify(scene, record, current, plan);
+        }
+        Judgement::Unlisted => plan.find(&record.name, Matter::Unlisted(current.id.clone())),
+        Judgement::Live(row) => {
+            if row.is_none() {
+                plan.due(after(current.created_at, YOUNG));
+            } else if let Some(row) = row
+                && row.grants.as_ref() != Some(&current.grants)
+            {
+                plan.find(
+                    &record.name,
+                    Matter::GrantsAltered {
+                        has: row.grants.clone(),
+                    },
+                );
+            }
+        }
+    }
+    if let Some(at) = current.expires_at {
+        plan.due(after(at, Duration::from_secs(1)));
+        if since(current.created_at, at) / 3 > since(scene.now, at) {
+            plan.find(&record.name, Matter::Expires(at));
+        }
+    }
+    if let Some(spec) = spec
+        && spec.grants != current.grants
+    {
+        let matter = Matter::GrantsDiffer {
+            wanted: spec.grants.clone(),
+            has: current.grants.clone(),
+        };
+        plan.find(&record.name, matter);
+    }
+    if current.origin == Origin::Inherited {
+        Place::ToReplace
+    } else {
+        Place::Taken
+    }
+}
+
+fn plan_next(scene: &Scene<'_>, spec: Option<&Spec>, record: &Record, plan: &mut Plan) -> Place {
+    let Some(next) = &record.next else {
+        return Place::Free(None);
+    };
+    if next.server != *scene.key || next.origin == Origin::Inherited {
+        set_aside(record, next, Gone::Absent, plan);
+        return Place::Free(None);
+    }
+    if let Judgement::Gone(gone) = judge(scene, next) {
+        set_aside(record, next, gone, plan);
+        return Place::Free(Some(Why::Gone));
+    }
+    let Some(spec) = spec else { return Place::Taken };
+    // The fault is the missing database, not the token.
+    if !can_be_probed(scene, spec, &record.name, &next.grants, plan) {
+        return Place::Taken;
+    }
+    if let Some(promotion) = promotion(record, spec, scene.evidence, scene.now) {
+        if !promotion.probed {
+            plan.find(&record.name, Matter::Unprobed(next.id.clone()));
+        }
+        plan.steps.push(Step::Promote {
+            name: record.name.clone(),
+            id: next.id.clone(),
+        });
+        return Place::Taken;
+    }
+    let probed = scene.evidence.probes.get(&next.id);
+    let deadline = after(
+        next.created_at,
+        spec.probe.as_ref().map_or(Duration::ZERO, |probe| probe.deadline),
+    );
+    let overdue = deadline <= scene.now;
+    if !overdue {
+        plan.due(deadline);
+    }
+    let matter = Matter::Probing {
+        since: next.created_at,
+        overdue,
+        last: probed.and_then(|probed| probed.last.clone()),
+    };
+    plan.find(&record.name, matter);
+    let refused_for_long = probed.is_some_and(|probed| probed.refused.is_some())
+        && since(next.created_at, scene.now) >= REMINT_AFTER
+        && record.remints.iter().all(|at| since(*at, scene.now) >= DAY);
+    let control_works = probed
+        .and_then(|probed| probed.control_accepted_at)
+        .is_some_and(|at| since(at, scene.now) < YOUNG);
+    let listed_as_wanted = row_of(scene, next).is_some_and(|row| row.grants.as_ref() == Some(&spec.grants));
+    if refused_for_long && control_works && listed_as_wanted {
+        return Place::Free(Some(Why::Refused));
+    }
+    let control = if refused_for_long {
+        control_for(scene, next)
+    } else {
+        None
+    };
+    plan.steps.push(Step::Probe {
+        name: record.name.clone(),
+        id: next.id.clone(),
+        control,
+    });
+    Place::Taken
+}
+
+/// Whether, and how sure, `next` may become current.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Promotion {
+    /// A probe accepted it, or none is wanted.
+    pub probed: bool,
+}
+
+/// Rule 6: what is delivered has been probed, unless the server cannot be asked and waiting would be worse. Needs
+/// no list, so that a token is promoted the moment its probe ends.
+#[must_use]
+pub fn promotion(record: &Record, spec: &Spec, evidence: &Evidence, now: Time) -> Option<Promotion> {
+    let next = record
+        .next
+        .as_ref()
+        .filter(|next| next.server == spec.key && next.origin != Origin::Inherited)?;
+    let Some(probe) = &spec.probe else {
+        return Some(Promotion { probed: true });
+    };
+    let probed = evidence.probes.get(&next.id)?;
+    if probed.accepted_at.is_some() {
+        return Some(Promotion { probed: true });
+    }
+    if probed.refused.is_some() || probed.unreachable_since.is_none() {
+        return None;
+    }
+    let urgent = match &record.current {
+        None => since(next.created_at, now) >= probe.deadline,
+        Some(current) => current.expires_at.is_some_and(|at| since(now, at) < LAST_HOUR),
+    };
+    urgent.then_some(Promotion { probed: false })
+}
+
+fn mint(scene: &Scene<'_>, spec: &Spec, record: Option<&Record>, why: Why, plan: &mut Plan) {
+    let name = &spec.name;
+    if !databases_exist(scene, name, &spec.grants, plan) {
+        return;
+    }
+    if let Some(wait) = scene.evidence.waiting.get(name) {
+        plan.find(name, Matter::WaitsToMint(*wait));
+        plan.due(after(scene.now, *wait));
+        return;
+    }
+    if let Some(record) = record {
+        let open = intents::that_count(scene, record);
+        if open >= MAX_INTENTS {
+            plan.find(name, Matter::TooManyIntents(open));
+            return;
+        }
+        if matches!(why, Why::Gone | Why::Refused)
+            && let Some(until) = paused_until(record, scene.now)
+        {
+            plan.find(name, Matter::Paused { until });
+            plan.due(until);
+            return;
+        }
+    }
+    plan.steps.push(Step::Mint {
+        name: name.clone(),
+        why,
+    });
+}
+
+/// Rule 11: three replacements in a day that nobody asked for pause the fourth.
+fn paused_until(record: &Record, now: Time) -> Option<Time> {
+    let mut recent: Vec<Time> = record
+        .replaced
+        .iter()
+        .copied()
+        .filter(|at| since(*at, now) < DAY)
+        .collect();
+    recent.sort_unstable();
+    let blocking = recent.len().checked_sub(MAX_REPLACED)?;
+    Some(after(recent[blocking], DAY))
+}
+
+fn databases_exist(scene: &Scene<'_>, name: &Name, grants: &Grants, plan: &mut Plan) -> bool {
+    match scene.databases {
+        Databases::NotAsked => true,
+        Databases::Unlistable(why) => {
+            plan.find(name, Matter::DatabasesUnlistable(why.clone()));
+            true
+        }
+        Databases::Known(known) => {
+            let missing: std::collections::BTreeSet<String> = grants
+                .named_databases()
+                .filter(|database| !known.contains(*database))
+                .map(str::to_owned)
+                .collect();
+            let exist = missing.is_empty();
+            if !exist {
+                plan.find(name, Matter::NoDatabase(missing));
+            }
+            exist
+        }
+    }
+}
+
+fn can_be_probed(scene: &Scene<'_>, spec: &Spec, name: &Name, grants: &Grants, plan: &mut Plan) -> bool {
+    if !databases_exist(scene, name, grants, plan) {
+        return false;
+    }
+    let for_all = grants.iter().any(|grant| grant.database == Database::All);
+    let stand_in = spec.probe.as_ref().and_then(|probe| probe.database.as_ref());
+    let nothing = for_all
+        && spec.probe.is_some()
+        && stand_in.is_none()
+        && match scene.databases {
+            Databases::NotAsked => false,
+            Databases::Known(known) => known.is_empty(),
+            Databases::Unlistable(_) => true,
+        };
+    if nothing {
+        plan.find(name, Matter::NothingToProbe);
+    }
+    !nothing
+}
+
+/// A token that should be accepted wherever `next` should: if it is not, the server is at fault (rule 6).
+fn control_for(scene: &Scene<'_>, next: &Held) -> Option<TokenId> {
+    let others = scene
+        .records
+        .values()
+        .filter_map(|known| known.record()?.current.as_ref());
+    others
+        .filter(|other| other.id != next.id && other.server == *scene.key)
+        .filter(|other| {
+            next.grants
+                .iter()
+                .all(|grant| other.grants.iter().any(|has| has == grant))
+        })
+        .find(|other| matches!(judge(scene, other), Judgement::Live(Some(_))))
+        .map(|other| other.id.clone())
+}
+
+fn set_aside(record: &Record, held: &Held, gone: Gone, plan: &mut Plan) {
+    plan.note(
+        record,
+        Change::SetAside {
+            id: held.id.clone(),
+            gone,
+        },
+    );
+    plan.find(
+        &record.name,
+        Matter::Gone {
+            id: held.id.clone(),
+            absent: gone == Gone::Absent,
+        },
+    );
+}
+
+/// Rule 4: without a current token, a retiring one that works is better than none.
+fn reinstate(scene: &Scene<'_>, record: &Record, plan: &mut Plan) {
+    let candidates = || {
+        record
+            .retiring
+            .iter()
+            .rev()
+            .map(|retiring| &retiring.held)
+            .filter(|held| {
+                held.server == *scene.key
+                    && matches!(
+                        judge(scene, held),
+                        Judgement::Live(_) | Judgement::Unlisted | Judgement::Doubtful
+                    )
+            })
+    };
+    let accepted = |held: &&Held| {
+        scene
+            .evidence
+            .probes
+            .get(&held.id)
+            .is_some_and(|probed| probed.refused.is_none() && probed.accepted_at.is_some())
+    };
+    if let Some(held) = candidates().find(accepted) {
+        plan.note(record, Change::Reinstate(held.id.clone()));
+    } else {
+        for held in candidates() {
+            verify(scene, record, held, plan);
+        }
+    }
+}
+
+/// Asks once more, no sooner than a second refusal would count.
+fn verify(scene: &Scene<'_>, record: &Record, held: &Held, plan: &mut Plan) {
+    let last = scene
+        .evidence
+        .probes
+        .get(&held.id)
+        .and_then(|probed| probed.refused)
+        .map(|(_, last)| last);
+    let next_try = last.map_or(scene.now, |last| after(last, REFUSED_APART));
+    if next_try <= scene.now {
+        plan.steps.push(Step::Verify {
+            name: record.name.clone(),
+            id: held.id.clone(),
+        });
+        plan.due(after(scene.now, REFUSED_APART));
+    } else {
+        plan.due(next_try);
+    }
+}

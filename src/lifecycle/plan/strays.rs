@@ -1,0 +1,107 @@
+//! Live tokens with our label that no record holds (rule 3).
+
+use super::{Matter, Plan, Scene, Step, YOUNG, since};
+use crate::model::{Known, Label, Listed, Origin, Record, Time};
+
+/// Finds strays, which are ended, and unknown tokens, which are reported.
+pub(super) fn plan(scene: &Scene<'_>, plan: &mut Plan) {
+    let mut twin = false;
+    for (row, label) in scene.orphans() {
+        match scene.records.get(&label.name) {
+            // What the record would have said of it, nobody knows.
+            Some(Known::Unreadable | Known::Later(_)) => {}
+            Some(Known::Ours(record)) if was_minted_for(record, label) => {
+                if scene.evidence.in_flight.contains(&label.marker) {
+                    continue;
+                }
+                if may_end(scene, record, plan) {
+                    plan.steps.push(Step::Revoke {
+                        name: label.name.clone(),
+                        id: row.id.clone(),
+                        marker: label.marker.clone(),
+                    });
+                } else {
+                    plan.find(&label.name, Matter::StrayWaits(row.id.clone()));
+                }
+            }
+            _ if label.instance == *scene.instance => {
+                twin |= is_from_a_twin(scene, row);
+                plan.unknown.insert(row.id.clone());
+                let matter = Matter::Unknown {
+                    id: row.id.clone(),
+                    marker: label.marker.clone(),
+                    created_at: row.created_at,
+                };
+                plan.find(&label.name, matter);
+            }
+            // A former instance's: `strays` lists them, nothing here is done about them.
+            _ => {}
+        }
+    }
+    if twin {
+        plan.findings.push(super::Finding {
+            name: None,
+            matter: Matter::Twin,
+        });
+        plan.steps.push(Step::Separate);
+    }
+}
+
+/// Whether this store sealed an intent with the marker, and the token is not another machine's.
+fn was_minted_for(record: &Record, label: &Label) -> bool {
+    let marker = &label.marker;
+    record.intents.iter().any(|intent| intent.marker == *marker)
+        || record
+            .held()
+            .any(|held| held.origin == Origin::Minted && held.marker.as_ref() == Some(marker))
+        || record
+            .ended
+            .iter()
+            .any(|ended| ended.marker.as_ref() == Some(marker))
+}
+
+/// A token of this name may be ended once another works and has arrived, or nobody wants one: after a restored
+/// backup a stray may be what consumers hold.
+pub(super) fn may_end(scene: &Scene<'_>, record: &Record, plan: &mut Plan) -> bool {
+    let Some(spec) = scene.specs.get(&record.name) else {
+        return true;
+    };
+    let Some(current) = &record.current else {
+        return false;
+    };
+    if scene.evidence.delivered.get(&record.name) != Some(&record.generation) {
+        return false;
+    }
+    // A current token on another server is that server's pass's to probe.
+    let accepted = spec.probe.is_none()
+        || current.server != *scene.key
+        || scene
+            .evidence
+            .probes
+            .get(&current.id)
+            .is_some_and(|probed| probed.accepted_at.is_some());
+    if !accepted {
+        let step = Step::Verify {
+            name: record.name.clone(),
+            id: current.id.clone(),
+        };
+        if !plan.steps.contains(&step) {
+            plan.steps.push(step);
+        }
+    }
+    accepted
+}
+
+/// Seen in two lists ten minutes apart, and created since this process began: not by this process.
+fn is_from_a_twin(scene: &Scene<'_>, row: &Listed) -> bool {
+    let seen_long: bool = scene
+        .evidence
+        .unknown_since
+        .get(&row.id)
+        .is_some_and(|first: &Time| since(*first, scene.now) >= YOUNG);
+    let is_new = match (row.created_at, scene.evidence.first_list) {
+        (Some(created_at), Some(first_list)) => created_at > first_list,
+        _ => false,
+    };
+    seen_long && is_new
+}

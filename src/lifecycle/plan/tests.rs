@@ -1,0 +1,611 @@
+//! One history each: what is wanted, sealed and shown, and what the plan makes of it.
+
+use super::*;
+use crate::model::{
+    Allow, Credential, Database, Ended, Grants, Held, Intent, Origin, Probe, Probed, Product, Retiring,
+    RetiringState, Secret,
+};
+
+const START: i64 = 1_800_000_000;
+
+fn at(second: i64) -> Time {
+    Time::from_second(START + second).expect("a time")
+}
+
+fn hours(n: i64) -> i64 {
+    n * 3600
+}
+
+fn name(text: &str) -> Name {
+    text.parse().expect("a name")
+}
+
+fn key() -> ServerKey {
+    ServerKey {
+        product: Product::Clustered,
+        origin: "https://cluster.example.com".into(),
+        cluster: None,
+    }
+}
+
+fn marker(n: u8) -> Marker {
+    Marker::from_bits([n; 16])
+}
+
+fn grants() -> Grants {
+    let telemetry: Database = "telemetry".parse().expect("a database");
+    Grants::of([], [telemetry])
+}
+
+/// Everything a plan looks at, owned, with one spec called `a` and an empty store and server.
+struct World {
+    now: i64,
+    key: ServerKey,
+    instance: Instance,
+    former: Vec<Instance>,
+    specs: BTreeMap<Name, Spec>,
+    records: BTreeMap<Name, Known>,
+    listing: Listing,
+    databases: Databases,
+    evidence: Evidence,
+}
+
+impl World {
+    fn new() -> Self {
+        let spec = Spec {
+            name: name("a"),
+            server: ServerName("default".into()),
+            key: key(),
+            grants: grants(),
+            description: "d".into(),
+            lifetime: None,
+            allow: Allow::default(),
+            pickup: crate::model::Pickup::Unknown,
+            probe: Some(Probe::default()),
+        };
+        Self {
+            now: hours(1000),
+            key: key(),
+            instance: Instance::from_bits([1; 16]),
+            former: vec![],
+            specs: BTreeMap::from([(name("a"), spec)]),
+            records: BTreeMap::new(),
+            listing: Listing {
+                tokens: vec![],
+                rows: 0,
+                bytes: 0,
+                date: None,
+            },
+            databases: Databases::Known(BTreeSet::from(["telemetry".to_owned()])),
+            evidence: Evidence::default(),
+        }
+    }
+
+    fn plan(&mut self) -> Plan {
+        self.listing.date = Some(at(self.now));
+        plan(&View {
+            now: at(self.now),
+            server: &ServerName("default".into()),
+            key: &self.key,
+            instance: &self.instance,
+            former: &self.former,
+            specs: &self.specs,
+            records: &self.records,
+            listing: &self.listing,
+            databases: &self.databases,
+            capabilities: Capabilities {
+                patch: true,
+                expiry: true,
+                lists_revoked: true,
+            },
+            evidence: &self.evidence,
+        })
+    }
+
+    fn held(&self, id: u8, age: i64) -> Held {
+        Held {
+            id: TokenId(format!("id-{id}")),
+            server: self.key.clone(),
+            marker: Some(marker(id)),
+            secret: Credential::Token(Secret::new(format!("secret-{id}"))),
+            grants: grants(),
+            created_at: at(self.now - age),
+            expires_at: None,
+            origin: Origin::Minted,
+        }
+    }
+
+    fn record(&mut self, change: impl FnOnce(&mut Record)) {
+        let mut record = match self.records.get(&name("a")) {
+            Some(Known::Ours(record)) => (**record).clone(),
+            _ => Record::new(name("a"), Allow::default(), 0),
+        };
+        change(&mut record);
+        self.records.insert(name("a"), Known::Ours(record.into()));
+    }
+
+    /// Puts a token into the list.
+    fn list(&mut self, id: u8, age: i64, change: impl FnOnce(&mut Listed)) {
+        let label = Label {
+            instance: self.instance.clone(),
+            name: name("a"),
+            marker: marker(id),
+        };
+        let mut row = Listed {
+            id: TokenId(format!("id-{id}")),
+            label: Some(label),
+            grants: Some(grants()),
+            created_at: Some(at(self.now - age)),
+            expires_at: None,
+            revoked_at: None,
+        };
+        change(&mut row);
+        self.listing.tokens.push(row);
+    }
+
+    fn probed(&mut self, id: u8, change: impl FnOnce(&mut Probed)) {
+        change(
+            self.evidence
+                .probes
+                .entry(TokenId(format!("id-{id}")))
+                .or_default(),
+        );
+    }
+
+    /// `a` has a current token that the list shows, a day old, probed and delivered.
+    fn settled(mut self) -> Self {
+        let held = self.held(1, hours(24));
+        self.record(|record| {
+            record.current = Some(held);
+            record.generation = 1;
+        });
+        self.list(1, hours(24), |_| {});
+        let now = at(self.now);
+        self.probed(1, |probed| probed.accept(now));
+        self.evidence.delivered.insert(name("a"), 1);
+        self
+    }
+}
+
+fn mints(plan: &Plan) -> usize {
+    plan.steps
+        .iter()
+        .filter(|step| matches!(step, Step::Mint { .. }))
+        .count()
+}
+
+fn revokes(plan: &Plan) -> Vec<&str> {
+    plan.steps
+        .iter()
+        .filter_map(|step| match step {
+            Step::Revoke { id, .. } => Some(id.0.as_str()),
+            _ => None,
+        })
+        .collect()
+}
+
+fn found(plan: &Plan, is_it: impl Fn(&Matter) -> bool) -> bool {
+    plan.findings.iter().any(|finding| is_it(&finding.matter))
+}
+
+#[test]
+fn what_is_missing_is_minted_and_what_is_there_is_left_alone() {
+    let mut fresh = World::new();
+    assert_eq!(
+        fresh.plan().steps,
+        [Step::Mint {
+            name: name("a"),
+            why: Why::Missing
+        }]
+    );
+    let mut settled = World::new().settled();
+    assert_eq!(settled.plan(), Plan::default());
+}
+
+#[test]
+fn a_missing_database_is_named_and_nothing_is_minted_for_it() {
+    let mut world = World::new();
+    world.databases = Databases::Known(BTreeSet::from(["other".to_owned()]));
+    let plan = world.plan();
+    assert_eq!(plan.steps, []);
+    assert_eq!(
+        plan.findings[0].to_string(),
+        "token a: the server has no database \"telemetry\"",
+        "and the name of what is missing is said"
+    );
+    world.databases = Databases::Unlistable("403".into());
+    let plan = world.plan();
+    assert_eq!(
+        mints(&plan),
+        1,
+        "where databases cannot be listed it is minted, with a warning"
+    );
+    assert!(found(&plan, |matter| matches!(
+        matter,
+        Matter::DatabasesUnlistable(_)
+    )));
+}
+
+#[test]
+fn next_is_promoted_once_probed_and_not_before() {
+    let mut world = World::new();
+    let next = world.held(2, 30);
+    world.record(|record| record.next = Some(next));
+    assert!(matches!(world.plan().steps[..], [Step::Probe { .. }]));
+    world.probed(2, |probed| probed.refuse(at(hours(1000)), "401".into()));
+    assert!(matches!(world.plan().steps[..], [Step::Probe { .. }]));
+    world.probed(2, |probed| probed.accept(at(hours(1000))));
+    assert!(matches!(world.plan().steps[..], [Step::Promote { .. }]));
+}
+
+#[test]
+fn an_unreachable_data_plane_is_not_a_refusal() {
+    let mut world = World::new();
+    let next = world.held(2, 700);
+    world.record(|record| record.next = Some(next));
+    world.list(2, 700, |_| {});
+    world.probed(2, |probed| probed.miss(at(hours(1000)), "no connection".into()));
+    let plan = world.plan();
+    assert!(
+        matches!(plan.steps[..], [Step::Promote { .. }]),
+        "past the deadline, without a current token"
+    );
+    assert!(
+        found(&plan, |matter| matches!(matter, Matter::Unprobed(_))),
+        "and it is said"
+    );
+    world.probed(2, |probed| probed.refuse(at(hours(1000)), "401".into()));
+    assert!(
+        matches!(world.plan().steps[..], [Step::Probe { .. }]),
+        "refused: never unprobed"
+    );
+}
+
+#[test]
+fn a_refused_next_is_minted_anew_only_if_another_token_is_accepted() {
+    let mut world = World::new().settled();
+    let next = world.held(2, hours(2));
+    world.record(|record| record.next = Some(next));
+    world.list(2, hours(2), |_| {});
+    world.probed(2, |probed| probed.refuse(at(hours(1000)), "401".into()));
+    let plan = world.plan();
+    let control = Some(TokenId("id-1".into()));
+    assert_eq!(
+        plan.steps,
+        [Step::Probe {
+            name: name("a"),
+            id: TokenId("id-2".into()),
+            control
+        }]
+    );
+    world.probed(2, |probed| probed.control_accepted_at = Some(at(hours(1000))));
+    assert_eq!(
+        world.plan().steps,
+        [Step::Mint {
+            name: name("a"),
+            why: Why::Refused
+        }]
+    );
+    world.record(|record| record.remints.push(at(hours(990))));
+    assert_eq!(mints(&world.plan()), 0, "at most once a day");
+}
+
+#[test]
+fn a_token_is_gone_when_the_list_says_revoked() {
+    let mut world = World::new().settled();
+    world.listing.tokens[0].revoked_at = Some(at(hours(999)));
+    let plan = world.plan();
+    assert_eq!(mints(&plan), 1);
+    let aside = Change::SetAside {
+        id: TokenId("id-1".into()),
+        gone: Gone::Ended,
+    };
+    assert!(plan.steps.contains(&Step::Note {
+        name: name("a"),
+        change: aside
+    }));
+}
+
+#[test]
+fn a_token_the_list_lacks_is_gone_only_after_two_refusals_a_minute_apart() {
+    let mut world = World::new().settled();
+    world.listing.tokens.clear();
+    let now = hours(1000);
+    assert_eq!(world.plan().steps, [], "it was accepted a moment ago");
+    world.evidence.probes.clear();
+    assert!(matches!(world.plan().steps[..], [Step::Verify { .. }]));
+    world.probed(1, |probed| probed.refuse(at(now), "401".into()));
+    assert_eq!(world.plan().steps, []);
+    world.probed(1, |probed| probed.refuse(at(now + 59), "401".into()));
+    world.now = now + 59;
+    assert_eq!(mints(&world.plan()), 0);
+    world.probed(1, |probed| probed.refuse(at(now + 60), "401".into()));
+    world.now = now + 60;
+    let plan = world.plan();
+    let aside = Change::SetAside {
+        id: TokenId("id-1".into()),
+        gone: Gone::Absent,
+    };
+    assert!(
+        plan.steps.contains(&Step::Note {
+            name: name("a"),
+            change: aside
+        }),
+        "its secret is kept"
+    );
+    assert_eq!(mints(&plan), 1);
+}
+
+#[test]
+fn a_young_token_is_not_judged_by_a_list() {
+    let mut world = World::new();
+    let current = world.held(1, 599);
+    world.record(|record| record.current = Some(current));
+    world.list(1, 599, |row| row.revoked_at = Some(at(hours(1000))));
+    assert_eq!(world.plan().steps, []);
+}
+
+#[test]
+fn an_expired_token_is_gone_once_it_is_refused() {
+    let mut world = World::new().settled();
+    world.evidence.probes.clear();
+    world.listing.tokens[0].expires_at = Some(at(hours(999)));
+    assert!(matches!(world.plan().steps[..], [Step::Verify { .. }]));
+    world.probed(1, |probed| probed.refuse(at(hours(1000)), "401".into()));
+    assert_eq!(mints(&world.plan()), 1);
+}
+
+#[test]
+fn a_retiring_token_that_works_becomes_current_again() {
+    let mut world = World::new();
+    let former = world.held(1, hours(24));
+    let since = at(hours(990));
+    world.record(|record| {
+        record.retiring.push(Retiring {
+            held: former,
+            since,
+            state: RetiringState::Overlap,
+        })
+    });
+    world.list(1, hours(24), |_| {});
+    assert!(
+        world
+            .plan()
+            .steps
+            .iter()
+            .any(|step| matches!(step, Step::Verify { .. }))
+    );
+    world.probed(1, |probed| probed.accept(at(hours(1000))));
+    let change = Change::Reinstate(TokenId("id-1".into()));
+    assert!(world.plan().steps.contains(&Step::Note {
+        name: name("a"),
+        change
+    }));
+}
+
+#[test]
+fn three_replacements_a_day_pause_the_fourth() {
+    let mut world = World::new().settled();
+    world.listing.tokens[0].revoked_at = Some(at(hours(999)));
+    world.record(|record| record.replaced = (0..3).map(|n| at(hours(990 + n))).collect());
+    let plan = world.plan();
+    assert_eq!(mints(&plan), 0);
+    assert!(
+        found(&plan, |matter| *matter
+            == Matter::Paused {
+                until: at(hours(1014))
+            }),
+        "{:?}",
+        plan.findings
+    );
+}
+
+#[test]
+fn a_stray_is_ended_once_its_name_has_a_token_that_works_and_has_arrived() {
+    let intent = |world: &World| Intent {
+        marker: marker(7),
+        server: key(),
+        deadline: at(world.now - 60),
+        secret: None,
+    };
+    let mut world = World::new().settled();
+    let open = intent(&world);
+    world.record(|record| record.intents.push(open));
+    world.list(7, 90, |_| {});
+    assert_eq!(revokes(&world.plan()), ["id-7"]);
+
+    world.evidence.in_flight.insert(marker(7));
+    assert_eq!(revokes(&world.plan()), [""; 0], "its mint is still under way");
+    world.evidence.in_flight.clear();
+
+    world.evidence.delivered.clear();
+    assert_eq!(
+        revokes(&world.plan()),
+        [""; 0],
+        "consumers may hold it after a restored backup"
+    );
+    world.evidence.delivered.insert(name("a"), 1);
+
+    world.evidence.probes.clear();
+    let plan = world.plan();
+    assert_eq!(revokes(&plan), [""; 0], "current is not known to work");
+    assert!(
+        plan.steps.iter().any(|step| matches!(step, Step::Verify { .. })),
+        "so it is asked"
+    );
+
+    world.records.insert(name("a"), Known::Unreadable);
+    assert_eq!(
+        revokes(&world.plan()),
+        [""; 0],
+        "what its record says of it is not known"
+    );
+}
+
+#[test]
+fn what_is_not_ours_is_never_ended() {
+    let mut world = World::new().settled();
+    let other = Instance::from_bits([9; 16]);
+    world.list(5, 90, |row| row.label.as_mut().expect("a label").instance = other);
+    world.list(6, 90, |row| row.label = None);
+    world.list(7, 90, |_| {});
+    let plan = world.plan();
+    assert_eq!(revokes(&plan), [""; 0]);
+    assert_eq!(plan.unknown.len(), 1, "our instance, no intent of ours: reported");
+}
+
+#[test]
+fn a_second_token_under_the_marker_of_a_held_one_is_a_stray() {
+    let mut world = World::new().settled();
+    world.list(1, 90, |row| row.id = TokenId("id-again".into()));
+    assert_eq!(revokes(&world.plan()), ["id-again"]);
+}
+
+#[test]
+fn unknown_tokens_made_while_we_run_show_a_twin() {
+    let mut world = World::new().settled();
+    world.evidence.first_list = Some(at(world.now - 1200));
+    world.list(7, 900, |_| {});
+    assert!(!world.plan().steps.contains(&Step::Separate), "seen once");
+    world
+        .evidence
+        .unknown_since
+        .insert(TokenId("id-7".into()), at(world.now - 600));
+    assert!(world.plan().steps.contains(&Step::Separate));
+    world.evidence.first_list = Some(at(world.now - 800));
+    assert!(
+        !world.plan().steps.contains(&Step::Separate),
+        "older than this process: a restored backup"
+    );
+}
+
+#[test]
+fn an_intent_is_dropped_when_its_token_has_ended_or_a_later_list_lacks_it() {
+    let mut world = World::new().settled();
+    let now = world.now;
+    let open = |age| Intent {
+        marker: marker(7),
+        server: key(),
+        deadline: at(now - age),
+        secret: None,
+    };
+    let close = Step::Note {
+        name: name("a"),
+        change: Change::CloseIntent(marker(7)),
+    };
+    world.record(|record| record.intents = vec![open(hours(24) - 1)]);
+    assert!(!world.plan().steps.contains(&close));
+    world.record(|record| record.intents = vec![open(hours(24))]);
+    assert!(world.plan().steps.contains(&close));
+    world.record(|record| record.intents = vec![open(60)]);
+    world.list(7, 90, |row| row.revoked_at = Some(at(now)));
+    assert!(world.plan().steps.contains(&close));
+}
+
+#[test]
+fn many_open_intents_stop_minting_until_a_list_lacks_them() {
+    let mut world = World::new();
+    let now = world.now;
+    let open = |age: i64| {
+        (0..16).map(move |n| Intent {
+            marker: marker(n),
+            server: key(),
+            deadline: at(now - age),
+            secret: None,
+        })
+    };
+    world.record(|record| record.intents = open(60).collect());
+    assert_eq!(mints(&world.plan()), 0);
+    world.record(|record| record.intents = open(600).collect());
+    assert_eq!(mints(&world.plan()), 1, "the list would show them by now");
+}
+
+#[test]
+fn an_inherited_token_is_replaced_and_never_ended() {
+    let mut world = World::new().settled();
+    world.record(|record| record.current.as_mut().expect("a current token").origin = Origin::Inherited);
+    assert_eq!(
+        world.plan().steps,
+        [Step::Mint {
+            name: name("a"),
+            why: Why::Inherited
+        }]
+    );
+}
+
+#[test]
+fn another_address_is_adopted_if_it_shows_our_tokens_and_else_waits_for_a_person() {
+    let mut world = World::new().settled();
+    let moved = ServerKey {
+        origin: "https://other.example.com".into(),
+        ..key()
+    };
+    world.key = moved.clone();
+    world.specs.get_mut(&name("a")).expect("the spec").key = moved;
+    let adopt = Step::Note {
+        name: name("a"),
+        change: Change::Adopt { from: key() },
+    };
+    assert_eq!(world.plan().steps, [adopt]);
+    world.listing.tokens.clear();
+    let plan = world.plan();
+    assert_eq!(plan.steps, []);
+    assert!(found(&plan, |matter| matches!(
+        matter,
+        Matter::ServerChanged { .. }
+    )));
+    world.evidence.confirmed.insert(name("a"));
+    assert_eq!(mints(&world.plan()), 1);
+}
+
+#[test]
+fn nothing_is_done_for_a_name_that_left_the_list_or_wants_other_grants() {
+    let mut world = World::new().settled();
+    world.specs.get_mut(&name("a")).expect("the spec").grants = Grants::default();
+    let plan = world.plan();
+    assert_eq!(plan.steps, []);
+    assert!(found(&plan, |matter| matches!(
+        matter,
+        Matter::GrantsDiffer { .. }
+    )));
+    world.specs.clear();
+    let plan = world.plan();
+    assert_eq!(plan.steps, []);
+    assert!(found(&plan, |matter| *matter == Matter::LeftTheList));
+}
+
+#[test]
+fn what_was_ended_is_forgotten_after_a_month_and_ended_again_if_it_lives() {
+    let mut world = World::new().settled();
+    let now = world.now;
+    let ended = |age: i64| Ended {
+        id: TokenId("id-7".into()),
+        server: key(),
+        marker: Some(marker(7)),
+        at: at(now - age),
+    };
+    world.record(|record| record.ended = vec![ended(hours(24 * 30) - 1)]);
+    assert_eq!(world.plan().steps, []);
+    world.record(|record| record.ended = vec![ended(hours(24 * 30))]);
+    let forget = Change::Forget(TokenId("id-7".into()));
+    assert_eq!(
+        world.plan().steps,
+        [Step::Note {
+            name: name("a"),
+            change: forget
+        }]
+    );
+    world.list(7, hours(25), |_| {});
+    assert_eq!(revokes(&world.plan()), ["id-7"], "the revoke was lost");
+    world.record(|record| record.ended = vec![ended(599)]);
+    assert_eq!(world.plan().steps, [], "the list may lag");
+}
+
+#[test]
+fn a_mint_that_failed_waits() {
+    let mut world = World::new();
+    world.evidence.waiting.insert(name("a"), Duration::from_secs(30));
+    let plan = world.plan();
+    assert_eq!(mints(&plan), 0);
+    assert_eq!(plan.next_due, Some(at(world.now + 30)));
+}

@@ -1,0 +1,77 @@
+//! When to try again, and when to look again. Durations only: the caller has the clock.
+
+use std::time::Duration;
+
+/// The first wait after a failure.
+const FIRST: Duration = Duration::from_secs(30);
+/// The longest wait while there is no current token.
+const CAP_WITHOUT_CURRENT: Duration = Duration::from_secs(300);
+/// The longest wait at all.
+const CAP: Duration = Duration::from_secs(3600);
+
+/// The wait after `failures` failures in a row (rule 10): 30 s, doubling, ±25 %, capped by an eighth of what
+/// remains of the current token, within 30 s and an hour; five minutes where there is none. `chance` is 0 to 1.
+#[must_use]
+pub(super) fn backoff(
+    failures: u32,
+    remaining: Option<Duration>,
+    has_current: bool,
+    chance: f64,
+) -> Duration {
+    let cap = match remaining {
+        _ if !has_current => CAP_WITHOUT_CURRENT,
+        Some(remaining) => (remaining / 8).clamp(FIRST, CAP),
+        None => CAP,
+    };
+    let doubled = FIRST.saturating_mul(1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX));
+    vary(doubled.min(CAP), 0.25, chance).min(cap)
+}
+
+/// The time to the next look at a server, ±20 %. A list over 1 MiB stretches it in proportion, to six hours at
+/// most (rule 15).
+#[must_use]
+pub(super) fn reconcile(interval: Duration, list_bytes: usize, chance: f64) -> Duration {
+    const MIB: usize = 1 << 20;
+    let stretch = u32::try_from(list_bytes.div_ceil(MIB)).unwrap_or(u32::MAX).max(1);
+    let longest = interval.max(Duration::from_secs(6 * 3600));
+    vary(interval.saturating_mul(stretch).min(longest), 0.2, chance)
+}
+
+fn vary(duration: Duration, share: f64, chance: f64) -> Duration {
+    duration.mul_f64(1.0 - share + 2.0 * share * chance.clamp(0.0, 1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_backoff_keeps_its_bounds(
+            failures in 0_u32..200, remaining in proptest::option::of(0_u64..10_000_000), has: bool, chance in 0.0..1.0,
+        ) {
+            let wait = backoff(failures, remaining.map(Duration::from_secs), has, chance);
+            prop_assert!(wait >= Duration::from_millis(22_500));
+            prop_assert!(wait <= CAP);
+            if !has {
+                prop_assert!(wait <= CAP_WITHOUT_CURRENT);
+            }
+        }
+
+        #[test]
+        fn a_larger_list_is_asked_for_less_often(bytes in 0_usize..(64 << 20), chance in 0.0..1.0) {
+            let quarter = Duration::from_secs(900);
+            let wait = reconcile(quarter, bytes, chance);
+            prop_assert!(wait >= quarter.mul_f64(0.79));
+            prop_assert!(wait <= Duration::from_secs(6 * 3600).mul_f64(1.21));
+        }
+    }
+
+    #[test]
+    fn it_doubles() {
+        let waits: Vec<u64> = (1..=5).map(|n| backoff(n, None, true, 0.5).as_secs()).collect();
+        assert_eq!(waits, [30, 60, 120, 240, 480]);
+    }
+}

@@ -1,0 +1,96 @@
+//! What the plan may know besides list and records. Gathered by this process, forgotten with it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{Marker, Name, Record, Time, TokenId};
+
+/// A record of the store, as far as it can be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// Planned for and rewritten.
+    Ours(Arc<Record>),
+    /// Written by a later program: delivered, neither planned for nor rewritten.
+    Later(Arc<Record>),
+    /// Cannot be read: nothing is done for the name, and nothing of it is swept.
+    Unreadable,
+}
+
+impl Known {
+    /// The record, where there is one to read.
+    #[must_use]
+    pub fn record(&self) -> Option<&Record> {
+        match self {
+            Self::Ours(record) | Self::Later(record) => Some(record),
+            Self::Unreadable => None,
+        }
+    }
+}
+
+/// What has been seen of one server's tokens since this process began.
+#[derive(Clone, Debug, Default)]
+pub struct Evidence {
+    /// What the data plane said, by token.
+    pub probes: BTreeMap<TokenId, Probed>,
+    /// The generation of each name that has reached every delivery.
+    pub delivered: BTreeMap<Name, u64>,
+    /// The Date of the first list that this process got.
+    pub first_list: Option<Time>,
+    /// Live tokens of our instance that no record knows, and the Date of the list that showed them first.
+    pub unknown_since: BTreeMap<TokenId, Time>,
+    /// Mints that are under way.
+    pub in_flight: BTreeSet<Marker>,
+    /// Names whose last mint failed, and how long they wait.
+    pub waiting: BTreeMap<Name, Duration>,
+    /// A person has confirmed that these names move to another server.
+    pub confirmed: BTreeSet<Name>,
+}
+
+/// What the data plane said of one token.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Probed {
+    /// When it had last been accepted for everything, as often as the probe asks.
+    pub accepted_at: Option<Time>,
+    /// The first and the last refusal since it was last accepted for anything.
+    pub refused: Option<(Time, Time)>,
+    /// Since when there was no answer that says anything about it, without one that does in between.
+    pub unreachable_since: Option<Time>,
+    /// When another token was last accepted on the same server, plane and database while this one was refused.
+    pub control_accepted_at: Option<Time>,
+    /// The last answer, for people.
+    pub last: Option<String>,
+}
+
+impl Probed {
+    /// Notes an acceptance of everything.
+    pub fn accept(&mut self, now: Time) {
+        *self = Self {
+            accepted_at: Some(now),
+            ..Self::default()
+        };
+    }
+
+    /// Notes a refusal.
+    pub fn refuse(&mut self, now: Time, answer: String) {
+        let first = self.refused.map_or(now, |(first, _)| first);
+        self.refused = Some((first, now));
+        self.unreachable_since = None;
+        self.last = Some(answer);
+    }
+
+    /// Notes an answer that says nothing about the token, or none at all.
+    pub fn miss(&mut self, now: Time, answer: String) {
+        self.unreachable_since.get_or_insert(now);
+        self.last = Some(answer);
+    }
+
+    /// How far its first and last refusal are apart.
+    #[must_use]
+    pub fn refused_for(&self) -> Option<Duration> {
+        let (first, last) = self.refused?;
+        last.duration_since(first).try_into().ok()
+    }
+}
