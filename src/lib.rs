@@ -25,6 +25,7 @@ pub mod config;
 pub mod daemon;
 #[cfg(feature = "daemon")]
 pub mod deliver;
+pub mod harden;
 pub mod hint;
 #[cfg(feature = "daemon")]
 pub mod influxdb;
@@ -33,6 +34,12 @@ pub mod lifecycle;
 pub mod model;
 pub mod paths;
 pub mod reference;
+#[cfg(feature = "daemon")]
+pub mod source;
 pub mod store;
 #[cfg(feature = "daemon")]
+pub mod supervisor;
+#[cfg(feature = "daemon")]
 pub mod sys;
+#[cfg(feature = "daemon")]
+pub mod watch;

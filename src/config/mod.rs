@@ -52,11 +52,7 @@ impl ServerConfig {
     /// What records know this server by.
     #[must_use]
     pub fn key(&self) -> ServerKey {
-        ServerKey {
-            product: self.product,
-            origin: self.url.origin().ascii_serialization(),
-            cluster: None,
-        }
+        ServerKey { product: self.product, origin: self.url.origin().ascii_serialization(), cluster: None }
     }
 }
 

@@ -10,6 +10,14 @@ use crate::{
     model::{Capabilities, Credential, Grants, Listed, Listing, Marker, ServerName, Time, TokenId},
 };
 
+mod any;
+mod clustered;
+mod http;
+mod management_token;
+
+pub use any::AnyServer;
+pub use clustered::Clustered;
+
 /// One InfluxDB deployment.
 pub trait Server: Send + Sync {
     /// What it can do.
@@ -224,4 +232,29 @@ impl ServerError {
     }
 }
 
-impl Hint for ServerError {}
+impl Hint for ServerError {
+    fn hint(&self) -> Option<String> {
+        let hint = match &self.kind {
+            ErrorKind::Status { status: 401, .. } => {
+                "the management token is unknown there, expired or revoked: make one with `influxctl management create`, \
+                 and see that `management_token` names it"
+            }
+            ErrorKind::Status { status: 403, .. } => {
+                "the management token has no right to this: see who made it"
+            }
+            ErrorKind::Status { status: 404, .. } => {
+                "the server has no such API: InfluxDB Clustered has it since release 20250508; see also that `url` is \
+                 the cluster's address alone"
+            }
+            ErrorKind::Redirect { .. } => "write the address it points to as `url`, if you trust it",
+            ErrorKind::Dns(_) => "check the host in `url`, and this host's resolver",
+            ErrorKind::Connect(_) => "check host and port in `url`, and what lies between",
+            ErrorKind::Tls(_) => {
+                "name the certificate that signed the server's in `ca_file`, and see that `url` has the name it is made for"
+            }
+            ErrorKind::Nonsense(_) => "something else than InfluxDB may answer at this address",
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}

@@ -31,10 +31,7 @@ impl Clock for SystemClock {
     fn since_boot(&self) -> Duration {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
         // Both are never negative on this clock.
-        Duration::new(
-            now.tv_sec.unsigned_abs(),
-            u32::try_from(now.tv_nsec).unwrap_or_default(),
-        )
+        Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or_default())
     }
 
     fn is_synchronised(&self) -> bool {

@@ -53,11 +53,7 @@ impl<T: Store> Ledger<T> {
         for (name, read) in store.load().await? {
             entries.set(&name, read.map(Some));
         }
-        Ok(Self {
-            store,
-            entries: Mutex::new(entries),
-            locks: Mutex::default(),
-        })
+        Ok(Self { store, entries: Mutex::new(entries), locks: Mutex::default() })
     }
 
     /// All records, as they are now.
@@ -135,10 +131,7 @@ impl<T: Store> Ledger<T> {
     pub async fn disown(&self) -> Result<(), DisownError> {
         let names: Vec<Name> = self.known().keys().cloned().collect();
         for name in names {
-            match self
-                .change(&name, || unreachable!("the name has a record"), inherit)
-                .await
-            {
+            match self.change(&name, || unreachable!("the name has a record"), inherit).await {
                 Ok(_) | Err(ChangeError::NotOurs(_)) => {}
                 Err(ChangeError::Seal(error)) => return Err(error.into()),
             }
@@ -192,14 +185,7 @@ impl Entries {
                 self.revisions.insert(name.clone(), stored.revision);
                 let ours = stored.is_ours_to_change();
                 let record = Arc::new(stored.record);
-                known.insert(
-                    name.clone(),
-                    if ours {
-                        Known::Ours(record)
-                    } else {
-                        Known::Later(record)
-                    },
-                );
+                known.insert(name.clone(), if ours { Known::Ours(record) } else { Known::Later(record) });
             }
             Ok(None) => {
                 known.remove(name);

@@ -7,8 +7,10 @@ mod now;
 pub mod plan;
 mod probe;
 mod schedule;
+mod state;
 
 pub use clock::{Clock, SystemClock};
 pub use keeper::{Keeper, Mode, Report, Settings, Shared, Signals, Unanswered};
 pub use ledger::{ChangeError, DisownError, Ledger};
 pub use now::{NoTime, judging_time};
+pub use state::{State, Status, statuses};

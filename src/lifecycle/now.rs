@@ -58,19 +58,11 @@ pub fn judging_time(
     match date {
         Some(date) => {
             let apart = since(date, local).max(since(local, date));
-            if synchronised && apart > APART {
-                Err(NoTime::Contradiction { date, local })
-            } else {
-                Ok(date)
-            }
+            if synchronised && apart > APART { Err(NoTime::Contradiction { date, local }) } else { Ok(date) }
         }
         None => {
             let plausible = local.as_second() > BUILT && latest_sealed.is_none_or(|sealed| local > sealed);
-            if plausible && (synchronised || trusted) {
-                Ok(local)
-            } else {
-                Err(NoTime::Untold { local })
-            }
+            if plausible && (synchronised || trusted) { Ok(local) } else { Err(NoTime::Untold { local }) }
         }
     }
 }
@@ -99,14 +91,8 @@ mod tests {
     #[test]
     fn the_servers_date_wins_over_a_clock_that_nobody_keeps() {
         let boot_1970 = Time::UNIX_EPOCH;
-        assert_eq!(
-            judging_time(Some(at(9)), boot_1970, false, false, None),
-            Ok(at(9))
-        );
-        assert!(
-            judging_time(None, boot_1970, true, true, None).is_err(),
-            "before this program was built"
-        );
+        assert_eq!(judging_time(Some(at(9)), boot_1970, false, false, None), Ok(at(9)));
+        assert!(judging_time(None, boot_1970, true, true, None).is_err(), "before this program was built");
     }
 
     #[test]

@@ -25,10 +25,7 @@ pub(super) fn checks(grants: &Grants, stand_in: Option<&str>) -> BTreeSet<Check>
                 Action::Read => Plane::Query,
                 Action::Write => Plane::Write,
             };
-            Some(Check {
-                plane,
-                database: database.to_owned(),
-            })
+            Some(Check { plane, database: database.to_owned() })
         })
         .collect()
 }
@@ -66,22 +63,12 @@ impl Probing {
     pub(super) fn new(checks: BTreeSet<Check>, settings: Probe) -> Option<Self> {
         let planes: Vec<PlaneState> = [Plane::Write, Plane::Query]
             .into_iter()
-            .map(|plane| {
-                checks
-                    .iter()
-                    .filter(|check| check.plane == plane)
-                    .cloned()
-                    .collect()
-            })
+            .map(|plane| checks.iter().filter(|check| check.plane == plane).cloned().collect())
             .filter(|checks: &Vec<Check>| !checks.is_empty())
             .map(|checks| PlaneState { checks, in_a_row: 0 })
             .collect();
         let wait = settings.interval / 5;
-        (!planes.is_empty()).then_some(Self {
-            planes,
-            settings,
-            wait,
-        })
+        (!planes.is_empty()).then_some(Self { planes, settings, wait })
     }
 
     /// What to ask now: the planes that have not accepted often enough.
@@ -137,11 +124,7 @@ impl Probing {
 
     /// interval/5, doubling to 3 × interval; past the deadline on to five minutes.
     fn back_off(&mut self, overdue: bool) -> Duration {
-        let cap = if overdue {
-            SLOWEST.max(self.settings.interval * 3)
-        } else {
-            self.settings.interval * 3
-        };
+        let cap = if overdue { SLOWEST.max(self.settings.interval * 3) } else { self.settings.interval * 3 };
         let wait = self.wait.min(cap);
         self.wait = (wait * 2).min(cap);
         wait
@@ -165,11 +148,8 @@ mod tests {
 
     #[test]
     fn asks_for_every_database_and_action() {
-        let asked: Vec<String> = probing()
-            .round()
-            .iter()
-            .map(|check| format!("{} {}", check.plane, check.database))
-            .collect();
+        let asked: Vec<String> =
+            probing().round().iter().map(|check| format!("{} {}", check.plane, check.database)).collect();
         assert_eq!(asked, ["write a", "query a", "query b"]);
         assert_eq!(checks(&Grants::of([Database::All], []), None).len(), 0);
         assert_eq!(checks(&Grants::of([Database::All], []), Some("x")).len(), 1);
@@ -208,11 +188,8 @@ mod tests {
     fn waits_grow_to_three_intervals_and_past_the_deadline_to_five_minutes() {
         let mut probing = probing();
         let mut refuse = |overdue| {
-            let answers: Vec<_> = probing
-                .round()
-                .into_iter()
-                .map(|check| (check, Verdict::Refused { status: 401 }))
-                .collect();
+            let answers: Vec<_> =
+                probing.round().into_iter().map(|check| (check, Verdict::Refused { status: 401 })).collect();
             match probing.hear(&answers, overdue) {
                 Round::Refused(wait, _) => wait.as_secs(),
                 other => panic!("{other:?}"),

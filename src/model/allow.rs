@@ -21,10 +21,6 @@ pub struct Allow {
 impl Default for Allow {
     /// Telegraf, as its packages install it.
     fn default() -> Self {
-        Self {
-            users: vec!["telegraf".into()],
-            groups: vec![],
-            units: vec!["telegraf.service".into()],
-        }
+        Self { users: vec!["telegraf".into()], groups: vec![], units: vec!["telegraf.service".into()] }
     }
 }

@@ -86,10 +86,8 @@ mod tests {
 
     #[test]
     fn debug_shows_nothing() {
-        let credential = Credential::UserAndPassword {
-            user: "u".into(),
-            password: Secret::new("canary".into()),
-        };
+        let credential =
+            Credential::UserAndPassword { user: "u".into(), password: Secret::new("canary".into()) };
         assert!(!format!("{credential:?} {credential:#?}").contains("canary"));
     }
 }

@@ -67,10 +67,7 @@ pub struct Probed {
 impl Probed {
     /// Notes an acceptance of everything.
     pub fn accept(&mut self, now: Time) {
-        *self = Self {
-            accepted_at: Some(now),
-            ..Self::default()
-        };
+        *self = Self { accepted_at: Some(now), ..Self::default() };
     }
 
     /// Notes a refusal.

@@ -113,10 +113,7 @@ impl Grants {
     /// The grants of a list's `read` and `write`.
     pub fn of(read: impl IntoIterator<Item = Database>, write: impl IntoIterator<Item = Database>) -> Self {
         let of = |action| move |database| Grant { database, action };
-        read.into_iter()
-            .map(of(Action::Read))
-            .chain(write.into_iter().map(of(Action::Write)))
-            .collect()
+        read.into_iter().map(of(Action::Read)).chain(write.into_iter().map(of(Action::Write))).collect()
     }
 
     /// Each grant, sorted by database, read before write.
@@ -147,16 +144,10 @@ impl Grants {
     /// token"): `Read/write token for A`, `Read-only token for A and B`, `Read-only on A, read/write on B`.
     #[must_use]
     pub fn in_words(&self) -> String {
-        let groups = [
-            ("read-only", Some(Action::Read)),
-            ("write-only", Some(Action::Write)),
-            ("read/write", None),
-        ]
-        .map(|(word, only)| (word, self.databases_with(only)));
-        let mut groups: Vec<_> = groups
-            .into_iter()
-            .filter(|(_, databases)| !databases.is_empty())
-            .collect();
+        let groups =
+            [("read-only", Some(Action::Read)), ("write-only", Some(Action::Write)), ("read/write", None)]
+                .map(|(word, only)| (word, self.databases_with(only)));
+        let mut groups: Vec<_> = groups.into_iter().filter(|(_, databases)| !databases.is_empty()).collect();
         let text = match groups.as_mut_slice() {
             [] => "no-access token".to_owned(),
             [(word, databases)] => format!("{word} token for {}", enumerate(databases)),
@@ -177,12 +168,7 @@ impl Grants {
         databases
             .into_iter()
             .filter(|database| {
-                let has = |action| {
-                    self.0.contains(&Grant {
-                        database: (*database).clone(),
-                        action,
-                    })
-                };
+                let has = |action| self.0.contains(&Grant { database: (*database).clone(), action });
                 match only {
                     Some(Action::Read) => has(Action::Read) && !has(Action::Write),
                     Some(Action::Write) => has(Action::Write) && !has(Action::Read),
@@ -199,12 +185,7 @@ impl fmt::Display for Grants {
         let mut first = true;
         let databases: BTreeSet<&Database> = self.0.iter().map(|grant| &grant.database).collect();
         for database in databases {
-            let has = |action| {
-                self.0.contains(&Grant {
-                    database: database.clone(),
-                    action,
-                })
-            };
+            let has = |action| self.0.contains(&Grant { database: database.clone(), action });
             let word = match (has(Action::Read), has(Action::Write)) {
                 (true, true) => "read/write",
                 (true, false) => "read",
@@ -234,10 +215,7 @@ fn enumerate(databases: &[&Database]) -> String {
 
 fn capitalise(text: &str) -> String {
     let mut chars = text.chars();
-    chars
-        .next()
-        .map(|first| first.to_uppercase().chain(chars).collect())
-        .unwrap_or_default()
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -246,10 +224,7 @@ mod tests {
 
     fn grants(read: &[&str], write: &[&str]) -> Grants {
         let databases = |names: &[&str]| -> Vec<Database> {
-            names
-                .iter()
-                .map(|name| name.parse().expect("a database name"))
-                .collect()
+            names.iter().map(|name| name.parse().expect("a database name")).collect()
         };
         Grants::of(databases(read), databases(write))
     }

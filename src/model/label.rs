@@ -8,10 +8,7 @@ use super::Name;
 
 /// 128 random bits in lower-case hexadecimal.
 fn is_hex128(text: &str) -> bool {
-    text.len() == 32
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    text.len() == 32 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
 fn hex128(bits: [u8; 16]) -> String {
@@ -93,11 +90,7 @@ impl Label {
     /// The description with this label after it.
     #[must_use]
     pub fn follow(&self, description: &str) -> String {
-        if description.is_empty() {
-            self.to_string()
-        } else {
-            format!("{description} {self}")
-        }
+        if description.is_empty() { self.to_string() } else { format!("{description} {self}") }
     }
 }
 
@@ -106,10 +99,8 @@ impl FromStr for Label {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const WRONG: &str = "not a label";
-        let inner = text
-            .strip_prefix("[influx-tokend ")
-            .and_then(|rest| rest.strip_suffix(']'))
-            .ok_or(WRONG)?;
+        let inner =
+            text.strip_prefix("[influx-tokend ").and_then(|rest| rest.strip_suffix(']')).ok_or(WRONG)?;
         let mut parts = inner.split('/');
         let (Some(instance), Some(name), Some(marker), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
@@ -126,11 +117,7 @@ impl FromStr for Label {
 
 impl fmt::Display for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "[influx-tokend {}/{}/{}]",
-            self.instance, self.name, self.marker
-        )
+        write!(f, "[influx-tokend {}/{}/{}]", self.instance, self.name, self.marker)
     }
 }
 

@@ -52,17 +52,9 @@ impl Hint for InvalidName {
             Self::Character { name, .. } => {
                 let fixed: String = name
                     .chars()
-                    .map(|c| {
-                        if c.is_ascii_alphanumeric() || c == '_' {
-                            c
-                        } else {
-                            '_'
-                        }
-                    })
+                    .map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' })
                     .collect();
-                Some(format!(
-                    "telegraf resolves no other characters in a reference; call it {fixed:?}"
-                ))
+                Some(format!("telegraf resolves no other characters in a reference; call it {fixed:?}"))
             }
             Self::Empty | Self::TooLong { .. } => None,
         }
@@ -80,10 +72,7 @@ impl FromStr for Name {
             return Err(InvalidName::TooLong { len: text.len() });
         }
         match text.chars().find(|c| !(c.is_ascii_alphanumeric() || *c == '_')) {
-            Some(found) => Err(InvalidName::Character {
-                name: text.to_owned(),
-                found,
-            }),
+            Some(found) => Err(InvalidName::Character { name: text.to_owned(), found }),
             None => Ok(Self(text.to_owned())),
         }
     }

@@ -41,10 +41,7 @@ impl<'de> Deserialize<'de> for RecordVersion {
         let text = String::deserialize(deserializer)?;
         let parse = || {
             let (major, minor) = text.split_once('.')?;
-            Some(Self {
-                major: major.parse().ok()?,
-                minor: minor.parse().ok()?,
-            })
+            Some(Self { major: major.parse().ok()?, minor: minor.parse().ok()? })
         };
         parse().ok_or_else(|| D::Error::custom("expected a version like \"1.0\""))
     }
@@ -117,10 +114,7 @@ impl Record {
 
     /// Every held token: current, next, then the retiring ones.
     pub fn held(&self) -> impl Iterator<Item = &Held> {
-        self.current
-            .iter()
-            .chain(&self.next)
-            .chain(self.retiring.iter().map(|retiring| &retiring.held))
+        self.current.iter().chain(&self.next).chain(self.retiring.iter().map(|retiring| &retiring.held))
     }
 
     /// The same, to be changed.
@@ -136,10 +130,7 @@ impl Record {
     pub fn knows_marker(&self, marker: &Marker) -> bool {
         self.intents.iter().any(|intent| intent.marker == *marker)
             || self.held().any(|held| held.marker.as_ref() == Some(marker))
-            || self
-                .ended
-                .iter()
-                .any(|ended| ended.marker.as_ref() == Some(marker))
+            || self.ended.iter().any(|ended| ended.marker.as_ref() == Some(marker))
     }
 
     /// The JSON that is sealed, in memory that is wiped.
@@ -289,11 +280,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_what_is_read() {
-        let server = ServerKey {
-            product: Product::Clustered,
-            origin: "https://c".into(),
-            cluster: None,
-        };
+        let server = ServerKey { product: Product::Clustered, origin: "https://c".into(), cluster: None };
         let mut record = Record::new("a".parse().expect("a name"), Allow::default(), 7);
         record.current = Some(Held {
             id: TokenId("1".into()),

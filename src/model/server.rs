@@ -52,9 +52,7 @@ pub struct ServerKey {
 impl fmt::Display for ServerKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.origin)?;
-        self.cluster
-            .iter()
-            .try_for_each(|cluster| write!(f, " (cluster {cluster})"))
+        self.cluster.iter().try_for_each(|cluster| write!(f, " (cluster {cluster})"))
     }
 }
 
@@ -62,6 +60,12 @@ impl fmt::Display for ServerKey {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TokenId(pub String);
+
+impl std::borrow::Borrow<str> for TokenId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
 
 impl fmt::Display for TokenId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,11 +1,17 @@
 //! Where records are kept between runs. Persists records; knows nothing of what they mean.
 
-use std::{collections::BTreeMap, future::Future, io, path::PathBuf};
+#[cfg(feature = "daemon")]
+use std::future::Future;
+use std::{collections::BTreeMap, io, path::PathBuf};
 
 use crate::{
     hint::Hint,
     model::{Instance, Name, Record, RecordVersion},
 };
+
+pub mod age;
+#[cfg(feature = "daemon")]
+pub mod read_only;
 
 /// A record as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,10 +79,23 @@ pub enum RecordFault {
     Unreadable(String),
 }
 
-impl Hint for RecordError {}
+impl Hint for RecordError {
+    fn hint(&self) -> Option<String> {
+        Some(match &self.fault {
+            RecordFault::Renamed { inside } => format!("call it {inside}.age again"),
+            RecordFault::Damaged(_) | RecordFault::TooLarge(_) => {
+                "put it back from a backup, or move it away to have a new token minted".to_owned()
+            }
+            RecordFault::SealedForAnother => "put back the identity it was sealed for".to_owned(),
+            RecordFault::Version { .. } => "run the influx-tokend that wrote it, or a later one".to_owned(),
+            RecordFault::Unreadable(_) => "see that it can be read by the user this runs as".to_owned(),
+        })
+    }
+}
 
 /// Where records are kept between runs, as the life cycle sees it. Calls may block for long: implementations
 /// run them off the async threads.
+#[cfg(feature = "daemon")]
 pub trait Store: Send + Sync {
     /// Reads every record. An error means *unavailable*, never *empty*.
     fn load(&self) -> impl Future<Output = Result<Records, StoreError>> + Send;
@@ -140,4 +159,11 @@ pub enum SealError {
     Failed(#[from] StoreError),
 }
 
-impl Hint for SealError {}
+impl Hint for SealError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Changed(_) => None,
+            Self::Failed(error) => error.hint(),
+        }
+    }
+}

@@ -146,33 +146,21 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             state.server_failures += 1;
             let failures = state.server_failures;
             drop(state);
-            return backoff(failures, None, self.all_have_current(), chance)
-                .min(usual)
-                .max(asked);
+            return backoff(failures, None, self.all_have_current(), chance).min(usual).max(asked);
         }
         let now = self.now();
         // A moment later than due: the server's clock and ours round differently.
         let due = report.next_due.map_or(usual, |at| since(now, at) + SETTLE);
-        let retry = if report.errors.is_empty() {
-            usual
-        } else {
-            Duration::from_secs(30)
-        };
+        let retry = if report.errors.is_empty() { usual } else { Duration::from_secs(30) };
         usual.min(due).min(retry)
     }
 
     fn all_have_current(&self) -> bool {
         let records = self.shared.ledger.known();
         let has = |name: &Name| {
-            records
-                .get(name)
-                .is_some_and(|known| known.record().is_some_and(|r| r.current.is_some()))
+            records.get(name).is_some_and(|known| known.record().is_some_and(|r| r.current.is_some()))
         };
-        self.shared
-            .specs()
-            .values()
-            .filter(|spec| spec.server == self.name)
-            .all(|spec| has(&spec.name))
+        self.shared.specs().values().filter(|spec| spec.server == self.name).all(|spec| has(&spec.name))
     }
 }
 

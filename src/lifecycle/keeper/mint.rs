@@ -50,11 +50,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
 
     fn order(&self, spec: &Spec, marker: &Marker) -> Order {
         let instance = self.shared.ledger.instances().current;
-        let label = Label {
-            instance,
-            name: spec.name.clone(),
-            marker: marker.clone(),
-        };
+        let label = Label { instance, name: spec.name.clone(), marker: marker.clone() };
         let expires_at = spec
             .lifetime
             .filter(|_| self.server.capabilities().expiry)
@@ -76,19 +72,11 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         };
         let new = || {
             // Up to a tenth, drawn once: drawn anew at each start it would move the due moment each time.
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "0 to 1000"
-            )]
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 1000")]
             let jitter = (self.shared.share() * 1000.0) as u16;
             Record::new(spec.name.clone(), spec.allow.clone(), jitter)
         };
-        self.shared
-            .ledger
-            .change(&spec.name, new, |record| record.intents.push(intent))
-            .await
-            .map(drop)
+        self.shared.ledger.change(&spec.name, new, |record| record.intents.push(intent)).await.map(drop)
     }
 
     /// Rule 1. Nothing else happens to the secret before it is sealed; if it cannot be, it is ended.
@@ -138,11 +126,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
 
     async fn take_in(&self, spec: &Spec, take_in: &impl Fn(&mut Record)) -> Result<(), ChangeError> {
         let new = || Record::new(spec.name.clone(), spec.allow.clone(), 0);
-        self.shared
-            .ledger
-            .change(&spec.name, new, take_in)
-            .await
-            .map(drop)
+        self.shared.ledger.change(&spec.name, new, take_in).await.map(drop)
     }
 
     fn held(&self, marker: &Marker, minted: Minted) -> Held {
@@ -162,21 +146,11 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     fn note_failure(&self, name: &Name, error: Option<&ServerError>) {
         let boot = self.shared.clock.since_boot();
         let now = self.now();
-        let current = self
-            .shared
-            .ledger
-            .record(name)
-            .and_then(|record| record.current.clone());
-        let remaining = current
-            .as_ref()
-            .and_then(|held| held.expires_at)
-            .map(|at| since(now, at));
+        let current = self.shared.ledger.record(name).and_then(|record| record.current.clone());
+        let remaining = current.as_ref().and_then(|held| held.expires_at).map(|at| since(now, at));
         let chance = self.shared.share();
         let mut state = self.state();
-        let failures = state.failures.entry(name.clone()).or_insert(Failures {
-            count: 0,
-            not_before: boot,
-        });
+        let failures = state.failures.entry(name.clone()).or_insert(Failures { count: 0, not_before: boot });
         failures.count += 1;
         let wait = backoff(failures.count, remaining, current.is_some(), chance);
         let asked = error.and_then(ServerError::retry_after).unwrap_or_default();
@@ -206,20 +180,13 @@ struct InFlight<'a, S, T, D, C> {
 impl<'a, S: Server, T: Store, D: Deliver, C: Clock> InFlight<'a, S, T, D, C> {
     fn new(keeper: &'a Keeper<S, T, D, C>, marker: &Marker) -> Self {
         keeper.state().evidence.in_flight.insert(marker.clone());
-        Self {
-            keeper,
-            marker: marker.clone(),
-        }
+        Self { keeper, marker: marker.clone() }
     }
 }
 
 impl<S, T, D, C> Drop for InFlight<'_, S, T, D, C> {
     fn drop(&mut self) {
-        let mut state = self
-            .keeper
-            .state
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut state = self.keeper.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         state.evidence.in_flight.remove(&self.marker);
     }
 }

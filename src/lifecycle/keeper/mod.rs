@@ -3,7 +3,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -47,6 +50,8 @@ pub struct Shared<T, D, C> {
     pub specs: RwLock<Arc<BTreeMap<Name, Spec>>>,
     /// The generations that have reached every delivery.
     delivered: Mutex<BTreeMap<Name, u64>>,
+    /// A list has been read.
+    listed: AtomicBool,
     /// 128 random bits; tests draw their own.
     pub chance: fn() -> [u8; 16],
 }
@@ -60,6 +65,7 @@ impl<T: Store, D: Deliver, C: Clock> Shared<T, D, C> {
             clock,
             specs: RwLock::default(),
             delivered: Mutex::default(),
+            listed: AtomicBool::new(false),
             chance,
         }
     }
@@ -82,12 +88,9 @@ impl<T: Store, D: Deliver, C: Clock> Shared<T, D, C> {
         let specs = self.specs();
         let allow = specs.get(name).map_or(&record.allow, |spec| &spec.allow);
         let secret = record.current.as_ref().map(|current| &current.secret);
-        let delivery = Delivery {
-            name,
-            generation: record.generation,
-            secret,
-            allow,
-        };
+        // Until a list has been read, a restored backup may be all that speaks for an older value.
+        let keep_newer = !self.listed.load(Ordering::Relaxed);
+        let delivery = Delivery { name, generation: record.generation, secret, allow, keep_newer };
         let outcome = self.deliver.deliver(delivery).await;
         let mut delivered = self.delivered();
         match &outcome {
@@ -302,6 +305,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         let mut state = self.state();
         state.date = Some((now, since_boot));
         state.evidence.first_list.get_or_insert(now);
+        self.shared.listed.store(true, Ordering::Relaxed);
         Ok(listing)
     }
 
@@ -338,10 +342,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         };
         let now = self.now();
         let mut state = self.state();
-        state
-            .evidence
-            .unknown_since
-            .retain(|id, _| plan.unknown.contains(id));
+        state.evidence.unknown_since.retain(|id, _| plan.unknown.contains(id));
         for id in &plan.unknown {
             state.evidence.unknown_since.entry(id.clone()).or_insert(now);
         }
@@ -359,10 +360,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             .failures
             .iter()
             .filter_map(|(name, failures)| {
-                let wait = failures
-                    .not_before
-                    .checked_sub(boot)
-                    .filter(|wait| !wait.is_zero())?;
+                let wait = failures.not_before.checked_sub(boot).filter(|wait| !wait.is_zero())?;
                 Some((name.clone(), wait))
             })
             .collect();

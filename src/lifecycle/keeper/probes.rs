@@ -41,23 +41,13 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
                 Round::Accepting(wait) => wait,
                 Round::Refused(wait, what) => {
                     tracing::debug!(%name, %id, "not accepted yet: {what}");
-                    self.state()
-                        .evidence
-                        .probes
-                        .entry(id.clone())
-                        .or_default()
-                        .refuse(now, what);
+                    self.state().evidence.probes.entry(id.clone()).or_default().refuse(now, what);
                     self.ask_control(&id).await;
                     wait
                 }
                 Round::Unanswered(wait, what) => {
                     tracing::debug!(%name, %id, "cannot be probed: {what}");
-                    self.state()
-                        .evidence
-                        .probes
-                        .entry(id.clone())
-                        .or_default()
-                        .miss(now, what);
+                    self.state().evidence.probes.entry(id.clone()).or_default().miss(now, what);
                     if self.may_be_promoted(&name).is_some() {
                         break;
                     }
@@ -82,11 +72,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     /// Tells whether it does.
     pub(super) async fn verify(&self, name: &Name, id: &TokenId) -> bool {
         let record = self.shared.ledger.record(name);
-        let Some(held) = record
-            .iter()
-            .flat_map(|record| record.held())
-            .find(|held| held.id == *id)
-        else {
+        let Some(held) = record.iter().flat_map(|record| record.held()).find(|held| held.id == *id) else {
             return false;
         };
         let settings = self.shared.specs().get(name).and_then(|spec| spec.probe.clone());
@@ -109,13 +95,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
 
     fn to_probe(&self, name: &Name, id: &TokenId) -> Option<(Held, Probe)> {
         let settings = self.shared.specs().get(name)?.probe.clone()?;
-        let held = self
-            .shared
-            .ledger
-            .record(name)?
-            .next
-            .clone()
-            .filter(|next| next.id == *id)?;
+        let held = self.shared.ledger.record(name)?.next.clone().filter(|next| next.id == *id)?;
         Some((held, settings))
     }
 
@@ -129,9 +109,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
 
     fn checks(&self, held: &Held, settings: Option<&Probe>) -> BTreeSet<Check> {
         let state = self.state();
-        let named = settings
-            .and_then(|probe| probe.database.as_ref())
-            .map(ToString::to_string);
+        let named = settings.and_then(|probe| probe.database.as_ref()).map(ToString::to_string);
         let stand_in = named.or_else(|| state.databases.first().cloned());
         checks(&held.grants, stand_in.as_deref())
     }
@@ -170,12 +148,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         let answers = self.ask(held, checks).await;
         if !answers.is_empty() && answers.iter().all(|(_, verdict)| *verdict == Verdict::Accepted) {
             let now = self.now();
-            self.state()
-                .evidence
-                .probes
-                .entry(id.clone())
-                .or_default()
-                .control_accepted_at = Some(now);
+            self.state().evidence.probes.entry(id.clone()).or_default().control_accepted_at = Some(now);
             self.wake();
         }
     }

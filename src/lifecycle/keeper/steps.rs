@@ -91,10 +91,8 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     async fn note(&self, name: &Name, change: Change, report: &mut Report) {
         let now = self.now();
         let key = &self.key;
-        let delivery_changes = matches!(
-            change,
-            Change::Allow(_) | Change::SetAside { .. } | Change::Reinstate(_)
-        );
+        let delivery_changes =
+            matches!(change, Change::Allow(_) | Change::SetAside { .. } | Change::Reinstate(_));
         match &change {
             Change::SetAside { id, gone } => tracing::warn!(%name, %id, ?gone, "token is gone"),
             Change::Reinstate(id) => tracing::warn!(%name, %id, "former token is current again"),
@@ -140,12 +138,8 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             return fail(report, error.to_string());
         }
         tracing::info!(%name, %id, server = %self.name, "ended a token that was minted and lost");
-        let ended = Ended {
-            id: id.clone(),
-            server: self.key.clone(),
-            marker: Some(marker.clone()),
-            at: self.now(),
-        };
+        let ended =
+            Ended { id: id.clone(), server: self.key.clone(), marker: Some(marker.clone()), at: self.now() };
         let sealed = self
             .change(name, |record| {
                 record.ended.retain(|known| known.id != ended.id);
@@ -167,11 +161,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         let Some(there) = self.shared.ledger.record(name) else {
             return Ok(());
         };
-        self.shared
-            .ledger
-            .change(name, || (*there).clone(), change)
-            .await
-            .map(drop)
+        self.shared.ledger.change(name, || (*there).clone(), change).await.map(drop)
     }
 }
 
@@ -182,11 +172,7 @@ pub(super) fn fail(report: &mut Report, error: String) {
 
 /// A former current or next token joins the retiring ones.
 pub(super) fn retire(record: &mut Record, former: Option<Held>, state: RetiringState, now: Time) {
-    record.retiring.extend(former.map(|held| Retiring {
-        held,
-        since: now,
-        state,
-    }));
+    record.retiring.extend(former.map(|held| Retiring { held, since: now, state }));
 }
 
 fn amend(record: &mut Record, change: Change, key: &ServerKey, now: Time) {
@@ -204,37 +190,21 @@ fn amend(record: &mut Record, change: Change, key: &ServerKey, now: Time) {
 
 fn set_aside(record: &mut Record, id: &TokenId, gone: Gone, now: Time) {
     let is_it = |held: &mut Held| held.id == *id;
-    let taken = record
-        .current
-        .take_if(is_it)
-        .or_else(|| record.next.take_if(is_it))
-        .or_else(|| {
-            let at = record
-                .retiring
-                .iter()
-                .position(|retiring| retiring.held.id == *id)?;
-            Some(record.retiring.remove(at).held)
-        });
+    let taken = record.current.take_if(is_it).or_else(|| record.next.take_if(is_it)).or_else(|| {
+        let at = record.retiring.iter().position(|retiring| retiring.held.id == *id)?;
+        Some(record.retiring.remove(at).held)
+    });
     let Some(held) = taken else { return };
     match gone {
         Gone::Absent => retire(record, Some(held), RetiringState::Absent, now),
         Gone::Ended => {
-            record.ended.push(Ended {
-                id: held.id,
-                server: held.server,
-                marker: held.marker,
-                at: now,
-            });
+            record.ended.push(Ended { id: held.id, server: held.server, marker: held.marker, at: now });
         }
     }
 }
 
 fn reinstate(record: &mut Record, id: &TokenId, now: Time) {
-    let Some(at) = record
-        .retiring
-        .iter()
-        .position(|retiring| retiring.held.id == *id)
-    else {
+    let Some(at) = record.retiring.iter().position(|retiring| retiring.held.id == *id) else {
         return;
     };
     if record.current.is_some() {

@@ -162,10 +162,7 @@ impl fmt::Display for Matter {
         match self {
             Self::Unreadable => f.write_str("its record cannot be read, nothing is done for it"),
             Self::LaterVersion(version) => {
-                write!(
-                    f,
-                    "its record has version {version}: it is delivered, nothing else is done for it"
-                )
+                write!(f, "its record has version {version}: it is delivered, nothing else is done for it")
             }
             Self::NoDatabase(names) => {
                 let names: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
@@ -179,15 +176,13 @@ impl fmt::Display for Matter {
                 if *overdue {
                     f.write_str(", past the deadline")?;
                 }
-                last.iter()
-                    .try_for_each(|last| write!(f, " (last answer: {last})"))
+                last.iter().try_for_each(|last| write!(f, " (last answer: {last})"))
             }
             Self::Unprobed(id) => write!(f, "{id} is promoted although no probe could reach the server"),
             Self::WaitsToMint(wait) => write!(f, "the last mint failed, the next is in {} s", wait.as_secs()),
-            Self::TooManyIntents(count) => write!(
-                f,
-                "{count} mints of unknown fate are open, no further one is tried"
-            ),
+            Self::TooManyIntents(count) => {
+                write!(f, "{count} mints of unknown fate are open, no further one is tried")
+            }
             Self::Paused { until } => {
                 write!(
                     f,
@@ -204,10 +199,9 @@ impl fmt::Display for Matter {
             Self::GrantsAltered { has: None } => f.write_str("its grants were changed on the server"),
             Self::LeftTheList => f.write_str("left the list, its token stays delivered"),
             Self::Unlisted(id) => write!(f, "the server does not list {id}, yet accepts it"),
-            Self::Missing(id) => write!(
-                f,
-                "the server does not show {id} as live any more, asking whether it still works"
-            ),
+            Self::Missing(id) => {
+                write!(f, "the server does not show {id} as live any more, asking whether it still works")
+            }
             Self::Gone { id, absent: true } => write!(f, "{id} is gone: not listed, and refused"),
             Self::Gone { id, absent: false } => write!(f, "{id} is gone: revoked or expired"),
             Self::Expires(at) => write!(f, "expires at {at:.0}"),
@@ -218,15 +212,12 @@ impl fmt::Display for Matter {
             Self::OnFormerServer { id, server } => {
                 write!(f, "{id} lives on {server}, which the list does not name")
             }
-            Self::StrayWaits(id) => write!(
-                f,
-                "{id} was minted and lost, it is ended once there is one that works"
-            ),
+            Self::StrayWaits(id) => {
+                write!(f, "{id} was minted and lost, it is ended once there is one that works")
+            }
             Self::Unknown { id, created_at, .. } => {
                 write!(f, "{id} bears this store's label but is in no record")?;
-                created_at
-                    .iter()
-                    .try_for_each(|at| write!(f, " (created {at:.0})"))
+                created_at.iter().try_for_each(|at| write!(f, " (created {at:.0})"))
             }
             Self::Twin => f.write_str("somebody else works with a copy of this store, taking a new instance"),
         }

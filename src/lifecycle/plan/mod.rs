@@ -228,11 +228,7 @@ impl<'a> Scene<'a> {
                 by_marker.entry(&label.marker).or_default().push(row);
             }
         }
-        Self {
-            view,
-            by_id: view.listing.tokens.iter().map(|row| (&row.id, row)).collect(),
-            by_marker,
-        }
+        Self { view, by_id: view.listing.tokens.iter().map(|row| (&row.id, row)).collect(), by_marker }
     }
 
     /// The row with this id.
@@ -253,10 +249,7 @@ impl<'a> Scene<'a> {
             .values()
             .filter_map(Known::record)
             .flat_map(|record| {
-                record
-                    .held()
-                    .map(|held| &held.id)
-                    .chain(record.ended.iter().map(|ended| &ended.id))
+                record.held().map(|held| &held.id).chain(record.ended.iter().map(|ended| &ended.id))
             })
             .collect();
         let view = self.view;
@@ -283,17 +276,11 @@ impl<'a> Scene<'a> {
 
 impl Plan {
     fn find(&mut self, name: &Name, matter: Matter) {
-        self.findings.push(Finding {
-            name: Some(name.clone()),
-            matter,
-        });
+        self.findings.push(Finding { name: Some(name.clone()), matter });
     }
 
     fn note(&mut self, record: &Record, change: Change) {
-        self.steps.push(Step::Note {
-            name: record.name.clone(),
-            change,
-        });
+        self.steps.push(Step::Note { name: record.name.clone(), change });
     }
 
     fn due(&mut self, at: Time) {

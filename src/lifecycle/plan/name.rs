@@ -43,13 +43,9 @@ pub(super) fn plan(scene: &Scene<'_>, record: &Record, plan: &mut Plan) {
     let next = plan_next(scene, spec, record, plan);
     if let (Some(spec), Place::Free(next_why)) = (spec, next) {
         match current {
-            Place::Free(why) => mint(
-                scene,
-                spec,
-                Some(record),
-                next_why.unwrap_or(why.unwrap_or(Why::Missing)),
-                plan,
-            ),
+            Place::Free(why) => {
+                mint(scene, spec, Some(record), next_why.unwrap_or(why.unwrap_or(Why::Missing)), plan)
+            }
             Place::ToReplace => mint(scene, spec, Some(record), Why::Inherited, plan),
             // A remint of `next` is wanted although the current one works.
             Place::Taken if next_why.is_some() => {
@@ -73,12 +69,8 @@ enum Place {
 
 /// Rule 12. Whether the record's tokens live on this server, or may be left behind.
 fn same_server(scene: &Scene<'_>, spec: &Spec, record: &Record, plan: &mut Plan) -> bool {
-    let Some(from) = record
-        .current
-        .iter()
-        .chain(&record.next)
-        .map(|held| &held.server)
-        .find(|key| **key != spec.key)
+    let Some(from) =
+        record.current.iter().chain(&record.next).map(|held| &held.server).find(|key| **key != spec.key)
     else {
         return true;
     };
@@ -101,10 +93,7 @@ fn plan_retiring(scene: &Scene<'_>, record: &Record, retiring: &Retiring, plan: 
     let held = &retiring.held;
     if held.server != *scene.key {
         if !scene.specs.values().any(|spec| spec.key == held.server) {
-            let matter = Matter::OnFormerServer {
-                id: held.id.clone(),
-                server: held.server.clone(),
-            };
+            let matter = Matter::OnFormerServer { id: held.id.clone(), server: held.server.clone() };
             plan.find(&record.name, matter);
         }
         return;
@@ -114,13 +103,7 @@ fn plan_retiring(scene: &Scene<'_>, record: &Record, retiring: &Retiring, plan: 
         && row_of(scene, held).is_none()
         && (since(retiring.since, scene.now) >= MEMORY || held.expires_at.is_some_and(|at| at <= scene.now));
     if gone || forgotten {
-        plan.note(
-            record,
-            Change::SetAside {
-                id: held.id.clone(),
-                gone: Gone::Ended,
-            },
-        );
+        plan.note(record, Change::SetAside { id: held.id.clone(), gone: Gone::Ended });
     } else if held.origin == (Origin::Imported { exclusive: false }) {
         plan.find(&record.name, Matter::ImportedReplaced(held.id.clone()));
     }
@@ -152,12 +135,7 @@ fn plan_current(scene: &Scene<'_>, spec: Option<&Spec>, record: &Record, plan: &
             } else if let Some(row) = row
                 && row.grants.as_ref() != Some(&current.grants)
             {
-                plan.find(
-                    &record.name,
-                    Matter::GrantsAltered {
-                        has: row.grants.clone(),
-                    },
-                );
+                plan.find(&record.name, Matter::GrantsAltered { has: row.grants.clone() });
             }
         }
     }
@@ -170,17 +148,10 @@ fn plan_current(scene: &Scene<'_>, spec: Option<&Spec>, record: &Record, plan: &
     if let Some(spec) = spec
         && spec.grants != current.grants
     {
-        let matter = Matter::GrantsDiffer {
-            wanted: spec.grants.clone(),
-            has: current.grants.clone(),
-        };
+        let matter = Matter::GrantsDiffer { wanted: spec.grants.clone(), has: current.grants.clone() };
         plan.find(&record.name, matter);
     }
-    if current.origin == Origin::Inherited {
-        Place::ToReplace
-    } else {
-        Place::Taken
-    }
+    if current.origin == Origin::Inherited { Place::ToReplace } else { Place::Taken }
 }
 
 fn plan_next(scene: &Scene<'_>, spec: Option<&Spec>, record: &Record, plan: &mut Plan) -> Place {
@@ -204,17 +175,11 @@ fn plan_next(scene: &Scene<'_>, spec: Option<&Spec>, record: &Record, plan: &mut
         if !promotion.probed {
             plan.find(&record.name, Matter::Unprobed(next.id.clone()));
         }
-        plan.steps.push(Step::Promote {
-            name: record.name.clone(),
-            id: next.id.clone(),
-        });
+        plan.steps.push(Step::Promote { name: record.name.clone(), id: next.id.clone() });
         return Place::Taken;
     }
     let probed = scene.evidence.probes.get(&next.id);
-    let deadline = after(
-        next.created_at,
-        spec.probe.as_ref().map_or(Duration::ZERO, |probe| probe.deadline),
-    );
+    let deadline = after(next.created_at, spec.probe.as_ref().map_or(Duration::ZERO, |probe| probe.deadline));
     let overdue = deadline <= scene.now;
     if !overdue {
         plan.due(deadline);
@@ -228,23 +193,14 @@ fn plan_next(scene: &Scene<'_>, spec: Option<&Spec>, record: &Record, plan: &mut
     let refused_for_long = probed.is_some_and(|probed| probed.refused.is_some())
         && since(next.created_at, scene.now) >= REMINT_AFTER
         && record.remints.iter().all(|at| since(*at, scene.now) >= DAY);
-    let control_works = probed
-        .and_then(|probed| probed.control_accepted_at)
-        .is_some_and(|at| since(at, scene.now) < YOUNG);
+    let control_works =
+        probed.and_then(|probed| probed.control_accepted_at).is_some_and(|at| since(at, scene.now) < YOUNG);
     let listed_as_wanted = row_of(scene, next).is_some_and(|row| row.grants.as_ref() == Some(&spec.grants));
     if refused_for_long && control_works && listed_as_wanted {
         return Place::Free(Some(Why::Refused));
     }
-    let control = if refused_for_long {
-        control_for(scene, next)
-    } else {
-        None
-    };
-    plan.steps.push(Step::Probe {
-        name: record.name.clone(),
-        id: next.id.clone(),
-        control,
-    });
+    let control = if refused_for_long { control_for(scene, next) } else { None };
+    plan.steps.push(Step::Probe { name: record.name.clone(), id: next.id.clone(), control });
     Place::Taken
 }
 
@@ -259,10 +215,8 @@ pub struct Promotion {
 /// no list, so that a token is promoted the moment its probe ends.
 #[must_use]
 pub fn promotion(record: &Record, spec: &Spec, evidence: &Evidence, now: Time) -> Option<Promotion> {
-    let next = record
-        .next
-        .as_ref()
-        .filter(|next| next.server == spec.key && next.origin != Origin::Inherited)?;
+    let next =
+        record.next.as_ref().filter(|next| next.server == spec.key && next.origin != Origin::Inherited)?;
     let Some(probe) = &spec.probe else {
         return Some(Promotion { probed: true });
     };
@@ -304,20 +258,12 @@ fn mint(scene: &Scene<'_>, spec: &Spec, record: Option<&Record>, why: Why, plan:
             return;
         }
     }
-    plan.steps.push(Step::Mint {
-        name: name.clone(),
-        why,
-    });
+    plan.steps.push(Step::Mint { name: name.clone(), why });
 }
 
 /// Rule 11: three replacements in a day that nobody asked for pause the fourth.
 fn paused_until(record: &Record, now: Time) -> Option<Time> {
-    let mut recent: Vec<Time> = record
-        .replaced
-        .iter()
-        .copied()
-        .filter(|at| since(*at, now) < DAY)
-        .collect();
+    let mut recent: Vec<Time> = record.replaced.iter().copied().filter(|at| since(*at, now) < DAY).collect();
     recent.sort_unstable();
     let blocking = recent.len().checked_sub(MAX_REPLACED)?;
     Some(after(recent[blocking], DAY))
@@ -367,53 +313,29 @@ fn can_be_probed(scene: &Scene<'_>, spec: &Spec, name: &Name, grants: &Grants, p
 
 /// A token that should be accepted wherever `next` should: if it is not, the server is at fault (rule 6).
 fn control_for(scene: &Scene<'_>, next: &Held) -> Option<TokenId> {
-    let others = scene
-        .records
-        .values()
-        .filter_map(|known| known.record()?.current.as_ref());
+    let others = scene.records.values().filter_map(|known| known.record()?.current.as_ref());
     others
         .filter(|other| other.id != next.id && other.server == *scene.key)
-        .filter(|other| {
-            next.grants
-                .iter()
-                .all(|grant| other.grants.iter().any(|has| has == grant))
-        })
+        .filter(|other| next.grants.iter().all(|grant| other.grants.iter().any(|has| has == grant)))
         .find(|other| matches!(judge(scene, other), Judgement::Live(Some(_))))
         .map(|other| other.id.clone())
 }
 
 fn set_aside(record: &Record, held: &Held, gone: Gone, plan: &mut Plan) {
-    plan.note(
-        record,
-        Change::SetAside {
-            id: held.id.clone(),
-            gone,
-        },
-    );
-    plan.find(
-        &record.name,
-        Matter::Gone {
-            id: held.id.clone(),
-            absent: gone == Gone::Absent,
-        },
-    );
+    plan.note(record, Change::SetAside { id: held.id.clone(), gone });
+    plan.find(&record.name, Matter::Gone { id: held.id.clone(), absent: gone == Gone::Absent });
 }
 
 /// Rule 4: without a current token, a retiring one that works is better than none.
 fn reinstate(scene: &Scene<'_>, record: &Record, plan: &mut Plan) {
     let candidates = || {
-        record
-            .retiring
-            .iter()
-            .rev()
-            .map(|retiring| &retiring.held)
-            .filter(|held| {
-                held.server == *scene.key
-                    && matches!(
-                        judge(scene, held),
-                        Judgement::Live(_) | Judgement::Unlisted | Judgement::Doubtful
-                    )
-            })
+        record.retiring.iter().rev().map(|retiring| &retiring.held).filter(|held| {
+            held.server == *scene.key
+                && matches!(
+                    judge(scene, held),
+                    Judgement::Live(_) | Judgement::Unlisted | Judgement::Doubtful
+                )
+        })
     };
     let accepted = |held: &&Held| {
         scene
@@ -433,18 +355,10 @@ fn reinstate(scene: &Scene<'_>, record: &Record, plan: &mut Plan) {
 
 /// Asks once more, no sooner than a second refusal would count.
 fn verify(scene: &Scene<'_>, record: &Record, held: &Held, plan: &mut Plan) {
-    let last = scene
-        .evidence
-        .probes
-        .get(&held.id)
-        .and_then(|probed| probed.refused)
-        .map(|(_, last)| last);
+    let last = scene.evidence.probes.get(&held.id).and_then(|probed| probed.refused).map(|(_, last)| last);
     let next_try = last.map_or(scene.now, |last| after(last, REFUSED_APART));
     if next_try <= scene.now {
-        plan.steps.push(Step::Verify {
-            name: record.name.clone(),
-            id: held.id.clone(),
-        });
+        plan.steps.push(Step::Verify { name: record.name.clone(), id: held.id.clone() });
         plan.due(after(scene.now, REFUSED_APART));
     } else {
         plan.due(next_try);

@@ -39,10 +39,7 @@ pub(super) fn plan(scene: &Scene<'_>, plan: &mut Plan) {
         }
     }
     if twin {
-        plan.findings.push(super::Finding {
-            name: None,
-            matter: Matter::Twin,
-        });
+        plan.findings.push(super::Finding { name: None, matter: Matter::Twin });
         plan.steps.push(Step::Separate);
     }
 }
@@ -51,13 +48,8 @@ pub(super) fn plan(scene: &Scene<'_>, plan: &mut Plan) {
 fn was_minted_for(record: &Record, label: &Label) -> bool {
     let marker = &label.marker;
     record.intents.iter().any(|intent| intent.marker == *marker)
-        || record
-            .held()
-            .any(|held| held.origin == Origin::Minted && held.marker.as_ref() == Some(marker))
-        || record
-            .ended
-            .iter()
-            .any(|ended| ended.marker.as_ref() == Some(marker))
+        || record.held().any(|held| held.origin == Origin::Minted && held.marker.as_ref() == Some(marker))
+        || record.ended.iter().any(|ended| ended.marker.as_ref() == Some(marker))
 }
 
 /// A token of this name may be ended once another works and has arrived, or nobody wants one: after a restored
@@ -75,16 +67,9 @@ pub(super) fn may_end(scene: &Scene<'_>, record: &Record, plan: &mut Plan) -> bo
     // A current token on another server is that server's pass's to probe.
     let accepted = spec.probe.is_none()
         || current.server != *scene.key
-        || scene
-            .evidence
-            .probes
-            .get(&current.id)
-            .is_some_and(|probed| probed.accepted_at.is_some());
+        || scene.evidence.probes.get(&current.id).is_some_and(|probed| probed.accepted_at.is_some());
     if !accepted {
-        let step = Step::Verify {
-            name: record.name.clone(),
-            id: current.id.clone(),
-        };
+        let step = Step::Verify { name: record.name.clone(), id: current.id.clone() };
         if !plan.steps.contains(&step) {
             plan.steps.push(step);
         }

@@ -21,11 +21,7 @@ fn name(text: &str) -> Name {
 }
 
 fn key() -> ServerKey {
-    ServerKey {
-        product: Product::Clustered,
-        origin: "https://cluster.example.com".into(),
-        cluster: None,
-    }
+    ServerKey { product: Product::Clustered, origin: "https://cluster.example.com".into(), cluster: None }
 }
 
 fn marker(n: u8) -> Marker {
@@ -70,12 +66,7 @@ impl World {
             former: vec![],
             specs: BTreeMap::from([(name("a"), spec)]),
             records: BTreeMap::new(),
-            listing: Listing {
-                tokens: vec![],
-                rows: 0,
-                bytes: 0,
-                date: None,
-            },
+            listing: Listing { tokens: vec![], rows: 0, bytes: 0, date: None },
             databases: Databases::Known(BTreeSet::from(["telemetry".to_owned()])),
             evidence: Evidence::default(),
         }
@@ -93,11 +84,7 @@ impl World {
             records: &self.records,
             listing: &self.listing,
             databases: &self.databases,
-            capabilities: Capabilities {
-                patch: true,
-                expiry: true,
-                lists_revoked: true,
-            },
+            capabilities: Capabilities { patch: true, expiry: true, lists_revoked: true },
             evidence: &self.evidence,
         })
     }
@@ -126,11 +113,7 @@ impl World {
 
     /// Puts a token into the list.
     fn list(&mut self, id: u8, age: i64, change: impl FnOnce(&mut Listed)) {
-        let label = Label {
-            instance: self.instance.clone(),
-            name: name("a"),
-            marker: marker(id),
-        };
+        let label = Label { instance: self.instance.clone(), name: name("a"), marker: marker(id) };
         let mut row = Listed {
             id: TokenId(format!("id-{id}")),
             label: Some(label),
@@ -144,12 +127,7 @@ impl World {
     }
 
     fn probed(&mut self, id: u8, change: impl FnOnce(&mut Probed)) {
-        change(
-            self.evidence
-                .probes
-                .entry(TokenId(format!("id-{id}")))
-                .or_default(),
-        );
+        change(self.evidence.probes.entry(TokenId(format!("id-{id}"))).or_default());
     }
 
     /// `a` has a current token that the list shows, a day old, probed and delivered.
@@ -168,10 +146,7 @@ impl World {
 }
 
 fn mints(plan: &Plan) -> usize {
-    plan.steps
-        .iter()
-        .filter(|step| matches!(step, Step::Mint { .. }))
-        .count()
+    plan.steps.iter().filter(|step| matches!(step, Step::Mint { .. })).count()
 }
 
 fn revokes(plan: &Plan) -> Vec<&str> {
@@ -191,13 +166,7 @@ fn found(plan: &Plan, is_it: impl Fn(&Matter) -> bool) -> bool {
 #[test]
 fn what_is_missing_is_minted_and_what_is_there_is_left_alone() {
     let mut fresh = World::new();
-    assert_eq!(
-        fresh.plan().steps,
-        [Step::Mint {
-            name: name("a"),
-            why: Why::Missing
-        }]
-    );
+    assert_eq!(fresh.plan().steps, [Step::Mint { name: name("a"), why: Why::Missing }]);
     let mut settled = World::new().settled();
     assert_eq!(settled.plan(), Plan::default());
 }
@@ -215,15 +184,8 @@ fn a_missing_database_is_named_and_nothing_is_minted_for_it() {
     );
     world.databases = Databases::Unlistable("403".into());
     let plan = world.plan();
-    assert_eq!(
-        mints(&plan),
-        1,
-        "where databases cannot be listed it is minted, with a warning"
-    );
-    assert!(found(&plan, |matter| matches!(
-        matter,
-        Matter::DatabasesUnlistable(_)
-    )));
+    assert_eq!(mints(&plan), 1, "where databases cannot be listed it is minted, with a warning");
+    assert!(found(&plan, |matter| matches!(matter, Matter::DatabasesUnlistable(_))));
 }
 
 #[test]
@@ -246,19 +208,10 @@ fn an_unreachable_data_plane_is_not_a_refusal() {
     world.list(2, 700, |_| {});
     world.probed(2, |probed| probed.miss(at(hours(1000)), "no connection".into()));
     let plan = world.plan();
-    assert!(
-        matches!(plan.steps[..], [Step::Promote { .. }]),
-        "past the deadline, without a current token"
-    );
-    assert!(
-        found(&plan, |matter| matches!(matter, Matter::Unprobed(_))),
-        "and it is said"
-    );
+    assert!(matches!(plan.steps[..], [Step::Promote { .. }]), "past the deadline, without a current token");
+    assert!(found(&plan, |matter| matches!(matter, Matter::Unprobed(_))), "and it is said");
     world.probed(2, |probed| probed.refuse(at(hours(1000)), "401".into()));
-    assert!(
-        matches!(world.plan().steps[..], [Step::Probe { .. }]),
-        "refused: never unprobed"
-    );
+    assert!(matches!(world.plan().steps[..], [Step::Probe { .. }]), "refused: never unprobed");
 }
 
 #[test]
@@ -270,22 +223,9 @@ fn a_refused_next_is_minted_anew_only_if_another_token_is_accepted() {
     world.probed(2, |probed| probed.refuse(at(hours(1000)), "401".into()));
     let plan = world.plan();
     let control = Some(TokenId("id-1".into()));
-    assert_eq!(
-        plan.steps,
-        [Step::Probe {
-            name: name("a"),
-            id: TokenId("id-2".into()),
-            control
-        }]
-    );
+    assert_eq!(plan.steps, [Step::Probe { name: name("a"), id: TokenId("id-2".into()), control }]);
     world.probed(2, |probed| probed.control_accepted_at = Some(at(hours(1000))));
-    assert_eq!(
-        world.plan().steps,
-        [Step::Mint {
-            name: name("a"),
-            why: Why::Refused
-        }]
-    );
+    assert_eq!(world.plan().steps, [Step::Mint { name: name("a"), why: Why::Refused }]);
     world.record(|record| record.remints.push(at(hours(990))));
     assert_eq!(mints(&world.plan()), 0, "at most once a day");
 }
@@ -296,14 +236,8 @@ fn a_token_is_gone_when_the_list_says_revoked() {
     world.listing.tokens[0].revoked_at = Some(at(hours(999)));
     let plan = world.plan();
     assert_eq!(mints(&plan), 1);
-    let aside = Change::SetAside {
-        id: TokenId("id-1".into()),
-        gone: Gone::Ended,
-    };
-    assert!(plan.steps.contains(&Step::Note {
-        name: name("a"),
-        change: aside
-    }));
+    let aside = Change::SetAside { id: TokenId("id-1".into()), gone: Gone::Ended };
+    assert!(plan.steps.contains(&Step::Note { name: name("a"), change: aside }));
 }
 
 #[test]
@@ -322,17 +256,8 @@ fn a_token_the_list_lacks_is_gone_only_after_two_refusals_a_minute_apart() {
     world.probed(1, |probed| probed.refuse(at(now + 60), "401".into()));
     world.now = now + 60;
     let plan = world.plan();
-    let aside = Change::SetAside {
-        id: TokenId("id-1".into()),
-        gone: Gone::Absent,
-    };
-    assert!(
-        plan.steps.contains(&Step::Note {
-            name: name("a"),
-            change: aside
-        }),
-        "its secret is kept"
-    );
+    let aside = Change::SetAside { id: TokenId("id-1".into()), gone: Gone::Absent };
+    assert!(plan.steps.contains(&Step::Note { name: name("a"), change: aside }), "its secret is kept");
     assert_eq!(mints(&plan), 1);
 }
 
@@ -361,26 +286,13 @@ fn a_retiring_token_that_works_becomes_current_again() {
     let former = world.held(1, hours(24));
     let since = at(hours(990));
     world.record(|record| {
-        record.retiring.push(Retiring {
-            held: former,
-            since,
-            state: RetiringState::Overlap,
-        })
+        record.retiring.push(Retiring { held: former, since, state: RetiringState::Overlap })
     });
     world.list(1, hours(24), |_| {});
-    assert!(
-        world
-            .plan()
-            .steps
-            .iter()
-            .any(|step| matches!(step, Step::Verify { .. }))
-    );
+    assert!(world.plan().steps.iter().any(|step| matches!(step, Step::Verify { .. })));
     world.probed(1, |probed| probed.accept(at(hours(1000))));
     let change = Change::Reinstate(TokenId("id-1".into()));
-    assert!(world.plan().steps.contains(&Step::Note {
-        name: name("a"),
-        change
-    }));
+    assert!(world.plan().steps.contains(&Step::Note { name: name("a"), change }));
 }
 
 #[test]
@@ -391,10 +303,7 @@ fn three_replacements_a_day_pause_the_fourth() {
     let plan = world.plan();
     assert_eq!(mints(&plan), 0);
     assert!(
-        found(&plan, |matter| *matter
-            == Matter::Paused {
-                until: at(hours(1014))
-            }),
+        found(&plan, |matter| *matter == Matter::Paused { until: at(hours(1014)) }),
         "{:?}",
         plan.findings
     );
@@ -419,27 +328,16 @@ fn a_stray_is_ended_once_its_name_has_a_token_that_works_and_has_arrived() {
     world.evidence.in_flight.clear();
 
     world.evidence.delivered.clear();
-    assert_eq!(
-        revokes(&world.plan()),
-        [""; 0],
-        "consumers may hold it after a restored backup"
-    );
+    assert_eq!(revokes(&world.plan()), [""; 0], "consumers may hold it after a restored backup");
     world.evidence.delivered.insert(name("a"), 1);
 
     world.evidence.probes.clear();
     let plan = world.plan();
     assert_eq!(revokes(&plan), [""; 0], "current is not known to work");
-    assert!(
-        plan.steps.iter().any(|step| matches!(step, Step::Verify { .. })),
-        "so it is asked"
-    );
+    assert!(plan.steps.iter().any(|step| matches!(step, Step::Verify { .. })), "so it is asked");
 
     world.records.insert(name("a"), Known::Unreadable);
-    assert_eq!(
-        revokes(&world.plan()),
-        [""; 0],
-        "what its record says of it is not known"
-    );
+    assert_eq!(revokes(&world.plan()), [""; 0], "what its record says of it is not known");
 }
 
 #[test]
@@ -467,32 +365,18 @@ fn unknown_tokens_made_while_we_run_show_a_twin() {
     world.evidence.first_list = Some(at(world.now - 1200));
     world.list(7, 900, |_| {});
     assert!(!world.plan().steps.contains(&Step::Separate), "seen once");
-    world
-        .evidence
-        .unknown_since
-        .insert(TokenId("id-7".into()), at(world.now - 600));
+    world.evidence.unknown_since.insert(TokenId("id-7".into()), at(world.now - 600));
     assert!(world.plan().steps.contains(&Step::Separate));
     world.evidence.first_list = Some(at(world.now - 800));
-    assert!(
-        !world.plan().steps.contains(&Step::Separate),
-        "older than this process: a restored backup"
-    );
+    assert!(!world.plan().steps.contains(&Step::Separate), "older than this process: a restored backup");
 }
 
 #[test]
 fn an_intent_is_dropped_when_its_token_has_ended_or_a_later_list_lacks_it() {
     let mut world = World::new().settled();
     let now = world.now;
-    let open = |age| Intent {
-        marker: marker(7),
-        server: key(),
-        deadline: at(now - age),
-        secret: None,
-    };
-    let close = Step::Note {
-        name: name("a"),
-        change: Change::CloseIntent(marker(7)),
-    };
+    let open = |age| Intent { marker: marker(7), server: key(), deadline: at(now - age), secret: None };
+    let close = Step::Note { name: name("a"), change: Change::CloseIntent(marker(7)) };
     world.record(|record| record.intents = vec![open(hours(24) - 1)]);
     assert!(!world.plan().steps.contains(&close));
     world.record(|record| record.intents = vec![open(hours(24))]);
@@ -524,36 +408,21 @@ fn many_open_intents_stop_minting_until_a_list_lacks_them() {
 fn an_inherited_token_is_replaced_and_never_ended() {
     let mut world = World::new().settled();
     world.record(|record| record.current.as_mut().expect("a current token").origin = Origin::Inherited);
-    assert_eq!(
-        world.plan().steps,
-        [Step::Mint {
-            name: name("a"),
-            why: Why::Inherited
-        }]
-    );
+    assert_eq!(world.plan().steps, [Step::Mint { name: name("a"), why: Why::Inherited }]);
 }
 
 #[test]
 fn another_address_is_adopted_if_it_shows_our_tokens_and_else_waits_for_a_person() {
     let mut world = World::new().settled();
-    let moved = ServerKey {
-        origin: "https://other.example.com".into(),
-        ..key()
-    };
+    let moved = ServerKey { origin: "https://other.example.com".into(), ..key() };
     world.key = moved.clone();
     world.specs.get_mut(&name("a")).expect("the spec").key = moved;
-    let adopt = Step::Note {
-        name: name("a"),
-        change: Change::Adopt { from: key() },
-    };
+    let adopt = Step::Note { name: name("a"), change: Change::Adopt { from: key() } };
     assert_eq!(world.plan().steps, [adopt]);
     world.listing.tokens.clear();
     let plan = world.plan();
     assert_eq!(plan.steps, []);
-    assert!(found(&plan, |matter| matches!(
-        matter,
-        Matter::ServerChanged { .. }
-    )));
+    assert!(found(&plan, |matter| matches!(matter, Matter::ServerChanged { .. })));
     world.evidence.confirmed.insert(name("a"));
     assert_eq!(mints(&world.plan()), 1);
 }
@@ -564,10 +433,7 @@ fn nothing_is_done_for_a_name_that_left_the_list_or_wants_other_grants() {
     world.specs.get_mut(&name("a")).expect("the spec").grants = Grants::default();
     let plan = world.plan();
     assert_eq!(plan.steps, []);
-    assert!(found(&plan, |matter| matches!(
-        matter,
-        Matter::GrantsDiffer { .. }
-    )));
+    assert!(found(&plan, |matter| matches!(matter, Matter::GrantsDiffer { .. })));
     world.specs.clear();
     let plan = world.plan();
     assert_eq!(plan.steps, []);
@@ -588,13 +454,7 @@ fn what_was_ended_is_forgotten_after_a_month_and_ended_again_if_it_lives() {
     assert_eq!(world.plan().steps, []);
     world.record(|record| record.ended = vec![ended(hours(24 * 30))]);
     let forget = Change::Forget(TokenId("id-7".into()));
-    assert_eq!(
-        world.plan().steps,
-        [Step::Note {
-            name: name("a"),
-            change: forget
-        }]
-    );
+    assert_eq!(world.plan().steps, [Step::Note { name: name("a"), change: forget }]);
     world.list(7, hours(25), |_| {});
     assert_eq!(revokes(&world.plan()), ["id-7"], "the revoke was lost");
     world.record(|record| record.ended = vec![ended(599)]);

@@ -1,0 +1,78 @@
+//! A server of whatever product the list says.
+
+use std::collections::BTreeSet;
+
+use super::{Check, Clustered, MintError, Minted, Order, Server, ServerError, Verdict};
+use crate::{
+    config::ServerConfig,
+    model::{Capabilities, Credential, Grants, Listed, Listing, Product, ServerName, TokenId},
+};
+
+/// One of the products.
+#[derive(Debug)]
+pub enum AnyServer {
+    /// InfluxDB Clustered.
+    Clustered(Clustered),
+}
+
+impl AnyServer {
+    /// Sets a client up; sends nothing.
+    ///
+    /// # Errors
+    /// Certificates cannot be read, or the system has none and some are needed.
+    pub fn connect(name: &ServerName, config: &ServerConfig) -> Result<Self, ServerError> {
+        match config.product {
+            Product::Clustered => Clustered::new(name, config).map(Self::Clustered),
+        }
+    }
+}
+
+impl Server for AnyServer {
+    fn capabilities(&self) -> Capabilities {
+        match self {
+            Self::Clustered(server) => server.capabilities(),
+        }
+    }
+
+    async fn list(&self, known: &BTreeSet<TokenId>) -> Result<Listing, ServerError> {
+        match self {
+            Self::Clustered(server) => server.list(known).await,
+        }
+    }
+
+    async fn databases(&self) -> Result<BTreeSet<String>, ServerError> {
+        match self {
+            Self::Clustered(server) => server.databases().await,
+        }
+    }
+
+    async fn mint(&self, order: &Order) -> Result<Minted, MintError> {
+        match self {
+            Self::Clustered(server) => server.mint(order).await,
+        }
+    }
+
+    async fn get(&self, id: &TokenId) -> Result<Option<Listed>, ServerError> {
+        match self {
+            Self::Clustered(server) => server.get(id).await,
+        }
+    }
+
+    async fn patch(&self, id: &TokenId, grants: &Grants) -> Result<Listed, ServerError> {
+        match self {
+            Self::Clustered(server) => server.patch(id, grants).await,
+        }
+    }
+
+    async fn revoke(&self, id: &TokenId) -> Result<(), ServerError> {
+        match self {
+            Self::Clustered(server) => server.revoke(id).await,
+        }
+    }
+
+    async fn check(&self, credential: &Credential, check: &Check) -> Verdict {
+        match self {
+            Self::Clustered(server) => server.check(credential, check).await,
+        }
+    }
+}

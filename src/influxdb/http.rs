@@ -1,0 +1,302 @@
+//! The one HTTP client: no redirects, no proxy but the configured one, no repeats, bounded bodies.
+
+use std::{error::Error, fs, io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use reqwest::{
+    Certificate, Client, ClientBuilder, Identity, Proxy, RequestBuilder, Response,
+    dns::{Addrs, Name, Resolve, Resolving},
+    header::{CONTENT_TYPE, DATE, HeaderMap, LOCATION, RETRY_AFTER},
+    redirect, retry,
+};
+use zeroize::Zeroizing;
+
+use super::{ErrorKind, ServerError};
+use crate::{
+    config::ServerConfig,
+    model::{Secret, ServerName, Time},
+};
+
+/// Longer than this no server makes us wait.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
+/// The largest answer to anything but a list.
+pub(super) const MAX_BODY: usize = 1 << 20;
+/// The longest message of a server that is shown, in characters.
+const MAX_MESSAGE: usize = 200;
+
+/// A client of one server.
+#[derive(Clone, Debug)]
+pub(super) struct Http {
+    name: ServerName,
+    timeout: Duration,
+    /// Keeps connections: for the management API.
+    pub(super) pooled: Client,
+    /// A new connection each time, so that a balancer may choose another replica: for probes.
+    pub(super) fresh: Client,
+}
+
+/// An answer, read whole.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) date: Option<Time>,
+    pub(super) retry_after: Option<Duration>,
+    location: Option<String>,
+    is_html: bool,
+    pub(super) body: Zeroizing<Vec<u8>>,
+}
+
+/// A request that got no whole answer.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub(super) error: ServerError,
+    /// Not a byte of the request has left.
+    pub(super) unsent: bool,
+}
+
+impl From<Failed> for ServerError {
+    fn from(failed: Failed) -> Self {
+        failed.error
+    }
+}
+
+impl Http {
+    /// # Errors
+    /// Certificates cannot be read, or the system has none and some are needed.
+    pub(super) fn new(name: &ServerName, config: &ServerConfig) -> Result<Self, ServerError> {
+        let build = || -> Result<(Client, Client), ErrorKind> {
+            let pooled = builder(config)?.pool_idle_timeout(Duration::from_secs(20));
+            let fresh = builder(config)?.pool_max_idle_per_host(0);
+            let built =
+                |builder: ClientBuilder| builder.build().map_err(|error| ErrorKind::Tls(chain(&error)));
+            Ok((built(pooled)?, built(fresh)?))
+        };
+        let (pooled, fresh) =
+            build().map_err(|kind| ServerError { server: name.clone(), verb: "set up", kind })?;
+        Ok(Self { name: name.clone(), timeout: config.timeout, pooled, fresh })
+    }
+
+    /// Sends a request and reads the whole answer.
+    pub(super) async fn send(
+        &self,
+        verb: &'static str,
+        request: RequestBuilder,
+        limit: usize,
+    ) -> Result<Answer, Failed> {
+        let failed = |kind, unsent| Failed { error: self.error(verb, kind), unsent };
+        let response =
+            request.send().await.map_err(|error| failed(self.kind_of(&error), error.is_connect()))?;
+        let headers = response.headers();
+        let date = date(headers);
+        let mut answer = Answer {
+            status: response.status().as_u16(),
+            date,
+            retry_after: retry_after(headers, date),
+            location: text(headers, LOCATION).map(|location| clean(&location)),
+            is_html: text(headers, CONTENT_TYPE)
+                .is_some_and(|kind| kind.trim_start().starts_with("text/html")),
+            body: Zeroizing::default(),
+        };
+        answer.body = self.body(response, limit).await.map_err(|kind| failed(kind, false))?;
+        Ok(answer)
+    }
+
+    async fn body(&self, mut response: Response, limit: usize) -> Result<Zeroizing<Vec<u8>>, ErrorKind> {
+        let told = response.content_length().and_then(|length| usize::try_from(length).ok());
+        if told.is_some_and(|length| length > limit) {
+            return Err(ErrorKind::TooLarge(limit));
+        }
+        // Sized beforehand where the length is told, so that growing leaves no copy of a secret behind.
+        let mut body = Zeroizing::new(Vec::with_capacity(told.unwrap_or(64 << 10)));
+        while let Some(piece) = response.chunk().await.map_err(|error| self.kind_of(&error))? {
+            if body.len() + piece.len() > limit {
+                return Err(ErrorKind::TooLarge(limit));
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok(body)
+    }
+
+    pub(super) fn error(&self, verb: &'static str, kind: ErrorKind) -> ServerError {
+        ServerError { server: self.name.clone(), verb, kind }
+    }
+
+    fn kind_of(&self, error: &reqwest::Error) -> ErrorKind {
+        let tls = causes(error).find_map(|cause| cause.downcast_ref::<rustls::Error>());
+        let lookup = causes(error).find_map(|cause| cause.downcast_ref::<Lookup>());
+        match (lookup, tls) {
+            (Some(lookup), _) => ErrorKind::Dns(lookup.0.to_string()),
+            (None, Some(tls)) => ErrorKind::Tls(tls.to_string()),
+            (None, None) if error.is_timeout() && !error.is_connect() => ErrorKind::Timeout(self.timeout),
+            (None, None) if error.is_connect() => ErrorKind::Connect(last_cause(error)),
+            (None, None) => ErrorKind::Cut(last_cause(error)),
+        }
+    }
+}
+
+impl Answer {
+    pub(super) fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// Why this is no success, in the server's words where it has some. A secret that it repeats is not.
+    pub(super) fn failure(&self, secrets: &[&Secret]) -> ErrorKind {
+        if (300..400).contains(&self.status) {
+            let location = self.location.clone().unwrap_or_default();
+            return ErrorKind::Redirect { status: self.status, location };
+        }
+        let mut message = self.message();
+        if let Some(text) = &message
+            && secrets.iter().any(|secret| text.contains(secret.expose()))
+        {
+            message = None;
+        }
+        ErrorKind::Status { status: self.status, message, retry_after: self.retry_after }
+    }
+
+    fn message(&self) -> Option<String> {
+        #[derive(serde::Deserialize)]
+        struct Said {
+            #[serde(alias = "error")]
+            message: String,
+        }
+        let text = match serde_json::from_slice::<Said>(&self.body) {
+            Ok(said) => said.message,
+            Err(_) if self.is_html => return Some("an HTML page".to_owned()),
+            Err(_) => std::str::from_utf8(&self.body).ok()?.lines().next()?.to_owned(),
+        };
+        let text = clean(&text);
+        (!text.is_empty()).then_some(text)
+    }
+
+    /// What a success must be to be believed.
+    pub(super) fn json<'a, T: serde::Deserialize<'a>>(&'a self) -> Result<T, ErrorKind> {
+        if self.is_html {
+            return Err(ErrorKind::Nonsense("an HTML page".to_owned()));
+        }
+        // What is wrong is told by place alone: the text around it may be a token.
+        serde_json::from_slice(&self.body).map_err(|error| {
+            let what = match error.classify() {
+                serde_json::error::Category::Eof => "ends too early",
+                serde_json::error::Category::Syntax => "is not JSON",
+                _ => "is not what the API describes",
+            };
+            ErrorKind::Nonsense(format!("the body {what} (line {}, column {})", error.line(), error.column()))
+        })
+    }
+}
+
+fn builder(config: &ServerConfig) -> Result<ClientBuilder, ErrorKind> {
+    // Fails where another client of this process has done it already.
+    let _installed = rustls::crypto::ring::default_provider().install_default();
+    let mut builder = Client::builder()
+        .user_agent(concat!("influx-tokend/", env!("CARGO_PKG_VERSION")))
+        .redirect(redirect::Policy::none())
+        .retry(retry::never())
+        .referer(false)
+        .no_proxy()
+        .http1_only()
+        .connect_timeout(config.timeout.min(Duration::from_secs(10)))
+        .timeout(config.timeout)
+        .dns_resolver(Arc::new(SystemResolver));
+    if let Some(proxy) = &config.proxy {
+        let proxy = Proxy::all(proxy.as_str()).map_err(|error| ErrorKind::Connect(chain(&error)))?;
+        builder = builder.proxy(proxy);
+    }
+    if let Some(path) = &config.ca_file {
+        let pem = read_pem(path)?;
+        let certificates =
+            Certificate::from_pem_bundle(&pem).map_err(|error| bad_pem(path, &chain(&error)))?;
+        if certificates.is_empty() {
+            return Err(bad_pem(path, "holds no certificate"));
+        }
+        builder = builder.tls_certs_only(certificates);
+    } else if [&config.url, &config.data_url].iter().all(|url| url.scheme() == "http") {
+        // Nothing to verify: a machine without any certificate must do.
+        builder = builder.tls_certs_only([]);
+    }
+    if let Some(client) = &config.client_certificate {
+        let mut pem = read_pem(&client.certificate)?;
+        pem.extend_from_slice(&read_pem(&client.key)?);
+        let identity = Identity::from_pem(&pem).map_err(|error| bad_pem(&client.key, &chain(&error)))?;
+        builder = builder.identity(identity);
+    }
+    if config.insecure_skip_verify {
+        builder = builder.tls_danger_accept_invalid_certs(true);
+    }
+    Ok(builder)
+}
+
+fn read_pem(path: &Path) -> Result<Zeroizing<Vec<u8>>, ErrorKind> {
+    use io::Read as _;
+    let mut pem = Zeroizing::new(Vec::with_capacity(MAX_BODY));
+    let read = fs::File::open(path).and_then(|file| file.take(MAX_BODY as u64).read_to_end(&mut pem));
+    read.map_err(|error| bad_pem(path, &error.to_string()))?;
+    Ok(pem)
+}
+
+fn bad_pem(path: &Path, why: &str) -> ErrorKind {
+    ErrorKind::Tls(format!("cannot use {path:?}: {why}"))
+}
+
+/// The system's resolver, with an error that can be told from others.
+struct SystemResolver;
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Lookup(io::Error);
+
+impl Resolve for SystemResolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await.map_err(Lookup)?;
+            let addresses: Vec<SocketAddr> = found.collect();
+            Ok(Box::new(addresses.into_iter()) as Addrs)
+        })
+    }
+}
+
+/// Everything under an error, also what an [`io::Error`] hides from [`Error::source`].
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error| {
+        let error: &'a (dyn Error + 'static) = *error;
+        let inside = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        inside.map(|inside| inside as &(dyn Error + 'static)).or_else(|| error.source())
+    })
+}
+
+fn last_cause(error: &(dyn Error + 'static)) -> String {
+    causes(error).last().map(ToString::to_string).unwrap_or_default()
+}
+
+fn chain(error: &(dyn Error + 'static)) -> String {
+    causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+fn text(headers: &HeaderMap, name: reqwest::header::HeaderName) -> Option<String> {
+    Some(headers.get(name)?.to_str().ok()?.to_owned())
+}
+
+fn date(headers: &HeaderMap) -> Option<Time> {
+    let at = httpdate::parse_http_date(&text(headers, DATE)?).ok()?;
+    Time::try_from(at).ok()
+}
+
+/// Seconds, or a date (RFC 9110, 10.2.3), which is measured from the answer's own.
+fn retry_after(headers: &HeaderMap, date: Option<Time>) -> Option<Duration> {
+    let value = text(headers, RETRY_AFTER)?;
+    let wait = match value.trim().parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let until = Time::try_from(httpdate::parse_http_date(&value).ok()?).ok()?;
+            Duration::try_from(until.duration_since(date?)).unwrap_or_default()
+        }
+    };
+    Some(wait.min(LONGEST_WAIT))
+}
+
+/// One short line without control characters.
+fn clean(text: &str) -> String {
+    let mut clean: String = text.chars().filter(|c| !c.is_control()).take(MAX_MESSAGE).collect();
+    clean.truncate(clean.trim_end().len());
+    clean
+}

@@ -1,0 +1,150 @@
+//! What list and store tell of each name, for people and programs. Pure; holds no secret.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::plan::since;
+use crate::model::{Held, Known, Name, Origin, Record, Spec, Time};
+
+/// One name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// Which.
+    pub name: Name,
+    /// In one word.
+    pub state: State,
+    /// The server, by its name in the list, or its address where the list does not name it.
+    pub server: Option<String>,
+    /// The server's id of the current token, or of the one to come.
+    pub id: Option<String>,
+    /// What the list asks for, or what the token has where it left the list.
+    pub grants: String,
+    /// How many values the name has had.
+    pub generation: u64,
+    /// When the token was created.
+    pub created_at: Option<Time>,
+    /// Seconds since then.
+    pub age: Option<u64>,
+    /// When the token expires by itself.
+    pub expires_at: Option<Time>,
+    /// Why there is something to wait for.
+    pub waits: Option<String>,
+}
+
+/// What consumers get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// A token.
+    Ready,
+    /// None yet: one is minted and not accepted everywhere.
+    Probing,
+    /// None yet: none is minted.
+    Missing,
+    /// A token, although the list does not ask for it any more.
+    Removed,
+    /// What they have had so far: the record cannot be read.
+    Unreadable,
+}
+
+impl State {
+    /// As a word.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Probing => "probing",
+            Self::Missing => "missing",
+            Self::Removed => "removed",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
+/// Every name of the list and the store, sorted.
+#[must_use]
+pub fn statuses(specs: &BTreeMap<Name, Spec>, records: &BTreeMap<Name, Known>, now: Time) -> Vec<Status> {
+    let mut names: Vec<&Name> = specs.keys().chain(records.keys()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names.into_iter().map(|name| status(name, specs.get(name), records.get(name), now)).collect()
+}
+
+fn status(name: &Name, spec: Option<&Spec>, known: Option<&Known>, now: Time) -> Status {
+    let record = known.and_then(Known::record);
+    let held = record.and_then(|record| record.current.as_ref().or(record.next.as_ref()));
+    let grants = spec.map(|spec| &spec.grants).or(held.map(|held| &held.grants));
+    let server = match (spec, held) {
+        (Some(spec), _) => Some(spec.server.to_string()),
+        (None, Some(held)) => Some(held.server.to_string()),
+        (None, None) => None,
+    };
+    Status {
+        name: name.clone(),
+        state: state(spec, known),
+        server,
+        id: held.map(|held| held.id.to_string()),
+        grants: grants.map(ToString::to_string).unwrap_or_default(),
+        generation: record.map_or(0, |record| record.generation),
+        created_at: held.map(|held| held.created_at),
+        age: held.map(|held| since(held.created_at, now).as_secs()),
+        expires_at: held.and_then(|held| held.expires_at),
+        waits: waits(spec, known, now),
+    }
+}
+
+fn state(spec: Option<&Spec>, known: Option<&Known>) -> State {
+    let Some(record) = known.map(Known::record) else {
+        return State::Missing;
+    };
+    let Some(record) = record else {
+        return State::Unreadable;
+    };
+    match (&record.current, &record.next) {
+        (Some(_), _) if spec.is_none() => State::Removed,
+        (Some(_), _) => State::Ready,
+        (None, Some(_)) => State::Probing,
+        (None, None) => State::Missing,
+    }
+}
+
+fn waits(spec: Option<&Spec>, known: Option<&Known>, now: Time) -> Option<String> {
+    let record = match known {
+        None => return Some("not minted yet".to_owned()),
+        Some(Known::Unreadable) => return Some("its record cannot be read".to_owned()),
+        Some(Known::Later(record)) => return Some(format!("its record has version {}", record.version)),
+        Some(Known::Ours(record)) => record,
+    };
+    let Some(spec) = spec else {
+        return record.current.is_some().then(|| "left the list, stays delivered".to_owned());
+    };
+    waits_by_record(spec, record, now)
+}
+
+fn waits_by_record(spec: &Spec, record: &Record, now: Time) -> Option<String> {
+    let elsewhere = |held: &&Held| held.server != spec.key;
+    if let Some(held) = record.current.iter().chain(&record.next).find(elsewhere) {
+        return Some(format!(
+            "lives on {}, the list names another server: see `influx-tokend confirm`",
+            held.server
+        ));
+    }
+    if let Some(next) = &record.next {
+        return Some(format!("{} was minted and is not accepted everywhere yet", next.id));
+    }
+    let Some(current) = &record.current else {
+        let open = record.intents.len();
+        let unknown =
+            if open == 0 { String::new() } else { format!(", {open} mints of unknown fate are open") };
+        return Some(format!("not minted yet{unknown}"));
+    };
+    if current.origin == Origin::Inherited {
+        return Some("belongs to another machine, to be replaced".to_owned());
+    }
+    if current.expires_at.is_some_and(|at| at <= now) {
+        return Some("expired".to_owned());
+    }
+    (current.grants != spec.grants)
+        .then(|| format!("the list asks for {}, the token has {}", spec.grants, current.grants))
+}

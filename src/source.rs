@@ -1,0 +1,236 @@
+//! Secrets that people made and keep elsewhere: the management token, a store's identity, its passphrase.
+
+use std::{
+    io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use tokio::io::AsyncReadExt as _;
+use zeroize::Zeroizing;
+
+use crate::{config::TokenSource, hint::Hint, model::Secret};
+
+/// The longest secret, in bytes.
+const MAX: u64 = 64 << 10;
+/// A program that prints a secret has this long.
+const COMMAND_TIME: Duration = Duration::from_secs(30);
+
+/// Why a secret could not be had. Says where from, never what.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// There is no folder of credentials: this process is not the unit.
+    #[error("credential {0:?} can be read inside the unit only")]
+    OutsideUnit(String),
+    /// The unit has no such credential.
+    #[error("the unit has no credential {0:?}")]
+    NoCredential(String),
+    /// The file.
+    #[error("cannot read {path:?}: {error}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The program could not be run, or did not do its work.
+    #[error("command {program:?} {what}")]
+    Command {
+        /// Its name, without its arguments: those are not ours to show.
+        program: String,
+        /// What went wrong.
+        what: String,
+    },
+    /// The variable.
+    #[error("environment variable {0:?} is not set")]
+    Unset(String),
+    /// More than a secret can be.
+    #[error("{0} gives more than {MAX} bytes")]
+    TooLong(String),
+    /// Not one line of visible ASCII.
+    #[error("{0} gives no secret: expected one line of visible ASCII without spaces")]
+    NoSecret(String),
+}
+
+impl Hint for SourceError {
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::OutsideUnit(_) => {
+                "let the daemon do it: `systemctl restart influx-tokend`, or use { file = … } here".to_owned()
+            }
+            Self::NoCredential(name) => format!(
+                "seal it with `systemd-creds encrypt --name={name} …` and LoadCredentialEncrypted={name}"
+            ),
+            Self::File { .. } => "check the path, and that this user may read it".to_owned(),
+            Self::Command { .. } => "run it by hand as this user".to_owned(),
+            Self::Unset(name) => format!("set {name}, or name another source"),
+            Self::TooLong(_) | Self::NoSecret(_) => return None,
+        })
+    }
+}
+
+/// Reads a secret where it is kept. May take as long as the program that prints it.
+///
+/// # Errors
+/// It cannot be had, or is none.
+pub async fn read_secret(source: &TokenSource) -> Result<Secret, SourceError> {
+    match source {
+        TokenSource::Credential(name) => {
+            let folder = std::env::var_os("CREDENTIALS_DIRECTORY")
+                .ok_or_else(|| SourceError::OutsideUnit(name.clone()))?;
+            let path = Path::new(&folder).join(name);
+            match read_file(&path).await {
+                Ok(bytes) => to_secret(bytes, || format!("credential {name:?}")),
+                Err(SourceError::File { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
+                    Err(SourceError::NoCredential(name.clone()))
+                }
+                Err(error) => Err(error),
+            }
+        }
+        TokenSource::File(path) => {
+            let bytes = read_file(path).await?;
+            if tokio::fs::metadata(path).await.is_ok_and(|metadata| metadata.mode() & 0o077 != 0) {
+                tracing::warn!(
+                    "{path:?} holds a secret and can be read by others; chmod 0600 {}",
+                    path.display()
+                );
+            }
+            to_secret(bytes, || format!("{path:?}"))
+        }
+        TokenSource::Command(command) => to_secret(run(command).await?, || "the command".to_owned()),
+        TokenSource::Env(name) => {
+            let value = std::env::var_os(name).ok_or_else(|| SourceError::Unset(name.clone()))?;
+            to_secret(Zeroizing::new(value.into_encoded_bytes()), || format!("environment variable {name:?}"))
+        }
+    }
+}
+
+async fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, SourceError> {
+    let failed = |error| SourceError::File { path: path.to_owned(), error };
+    let file = tokio::fs::File::open(path).await.map_err(failed)?;
+    bounded(file).await.map_err(failed)?.ok_or_else(|| SourceError::TooLong(format!("{path:?}")))
+}
+
+/// `None` beyond the bound.
+async fn bounded(reader: impl tokio::io::AsyncRead + Unpin) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(4096));
+    reader.take(MAX + 1).read_to_end(&mut bytes).await?;
+    Ok((bytes.len() as u64 <= MAX).then_some(bytes))
+}
+
+/// Runs a program without a shell, with a time limit, and ends it with its children. What it writes to stderr is not
+/// shown: it may be a secret.
+async fn run(command: &[String]) -> Result<Zeroizing<Vec<u8>>, SourceError> {
+    let (program, arguments) =
+        command.split_first().map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
+    let failed = |what: String| SourceError::Command { program: program.to_owned(), what };
+    let kept = ["PATH", "HOME", "LANG"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+    let mut child = tokio::process::Command::new(program)
+        .args(arguments)
+        .env_clear()
+        .envs(kept)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| failed(format!("cannot be run: {error}")))?;
+    let group = Group(child.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed())));
+    let Some(stdout) = child.stdout.take() else {
+        return Err(failed("has no output".to_owned()));
+    };
+    let outcome = tokio::time::timeout(COMMAND_TIME, async {
+        let output = bounded(stdout).await?;
+        // Only once it has been read: a program that prints too much would wait for ever.
+        let status = if output.is_some() { Some(child.wait().await?) } else { None };
+        io::Result::Ok((output, status))
+    })
+    .await;
+    drop(group);
+    match outcome {
+        Err(_) => Err(failed(format!("did not end within {} s", COMMAND_TIME.as_secs()))),
+        Ok(Err(error)) => Err(failed(format!("cannot be read: {error}"))),
+        Ok(Ok((None, _))) => Err(SourceError::TooLong(format!("command {program:?}"))),
+        Ok(Ok((Some(output), Some(status)))) if status.success() => Ok(output),
+        Ok(Ok((_, status))) => {
+            let status = status.map(|status| status.to_string()).unwrap_or_default();
+            Err(failed(format!("failed: {status}")))
+        }
+    }
+}
+
+/// A process group that ends with us.
+struct Group(Option<rustix::process::Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // Nobody left in it is the usual case.
+            let _gone = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+/// One line of visible ASCII; the newline that editors and programs add is taken off.
+fn to_secret(mut bytes: Zeroizing<Vec<u8>>, from: impl Fn() -> String) -> Result<Secret, SourceError> {
+    while matches!(bytes.last(), Some(b'\n' | b'\r')) {
+        bytes.pop();
+    }
+    // Identity files have several lines, and comments.
+    let visible = |b: &u8| b.is_ascii_graphic() || matches!(b, b'\n' | b'\r' | b' ' | b'\t');
+    if bytes.is_empty() || !bytes.iter().all(visible) {
+        return Err(SourceError::NoSecret(from()));
+    }
+    let text = String::from_utf8(std::mem::take(&mut *bytes)).map_err(|_| SourceError::NoSecret(from()))?;
+    Ok(Secret::new(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sh(script: &str) -> TokenSource {
+        TokenSource::Command(vec!["/bin/sh".into(), "-c".into(), script.into()])
+    }
+
+    #[tokio::test]
+    async fn the_newline_is_no_part_of_it() {
+        assert_eq!(read_secret(&sh("echo secret")).await.expect("a secret").expose(), "secret");
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("token");
+        std::fs::write(&file, "secret\n").expect("written");
+        assert_eq!(read_secret(&TokenSource::File(file)).await.expect("a secret").expose(), "secret");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_secret_is_refused_and_not_shown() {
+        for script in ["true", "printf 'canary\\001'", "echo canary; exit 3", "yes canary"] {
+            let error = read_secret(&sh(script)).await.expect_err(script);
+            assert!(!format!("{error} {error:?}").contains("canary"), "{script}: {error:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_command_that_hangs_is_ended_with_its_children() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let pid = folder.path().join("pid");
+        let script = format!("sleep 1000 & echo $! > {}; wait", pid.display());
+        let error = read_secret(&sh(&script)).await.expect_err("it hangs");
+        assert!(error.to_string().contains("did not end within 30 s"), "{error}");
+        if let Ok(pid) = std::fs::read_to_string(&pid) {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+            // Gone, or a zombie that nobody has waited for.
+            assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_credential_outside_the_unit_says_so() {
+        let error = read_secret(&TokenSource::Credential("x".into())).await.expect_err("no unit");
+        assert!(error.hint().expect("a hint").contains("daemon"));
+    }
+}

@@ -1,0 +1,221 @@
+//! What opens the store, and whom it is sealed for.
+
+use std::{fmt, io, iter, path::PathBuf, str::FromStr as _};
+
+use age::secrecy::{ExposeSecret as _, SecretString};
+use zeroize::Zeroizing;
+
+use super::{Layout, file, store_error, store_fault};
+use crate::{model::Secret, store::StoreError};
+
+/// The largest identity file.
+const MAX_IDENTITY_BYTES: u64 = 64 << 10;
+/// The largest work factor of a passphrase, as a power of two: about a minute on a small board.
+const MAX_WORK: u8 = 22;
+
+/// Where the identity comes from.
+#[derive(Clone, Debug)]
+pub enum IdentitySource {
+    /// `identity.txt` or `identity.age` in the store's folder.
+    OfStore,
+    /// Another file, clear or wrapped.
+    File(PathBuf),
+    /// The content of one.
+    Text(Secret),
+}
+
+/// What opens the store: one or more identities, in memory.
+pub struct Identities {
+    x25519: Vec<age::x25519::Identity>,
+    plugins: Vec<age::plugin::IdentityPluginV1<age::NoCallbacks>>,
+    /// Of whom a file can be sealed for this host.
+    own: Vec<Box<dyn age::Recipient + Send + Sync>>,
+}
+
+impl fmt::Debug for Identities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Identities({} x25519, {} plugins)", self.x25519.len(), self.plugins.len())
+    }
+}
+
+impl Identities {
+    /// Reads the identity; unwraps it once, where it is wrapped. `None` where the store has none.
+    pub(super) fn open(
+        layout: &Layout,
+        source: &IdentitySource,
+        passphrase: &mut dyn FnMut() -> Result<Secret, StoreError>,
+    ) -> Result<Option<Self>, StoreError> {
+        let (path, text) = match source {
+            IdentitySource::Text(text) => {
+                return parse(text.expose(), &PathBuf::from("(given)")).map(Some);
+            }
+            IdentitySource::File(path) => (path.clone(), read(path)?),
+            IdentitySource::OfStore => match (read(&layout.identity())?, read(&layout.wrapped_identity())?) {
+                (Some(_), Some(_)) => {
+                    let what = "there is an identity.txt and an identity.age";
+                    return Err(store_fault(&layout.root, what, "keep the one that opens the records"));
+                }
+                (Some(text), None) => (layout.identity(), Some(text)),
+                (None, wrapped) => (layout.wrapped_identity(), wrapped),
+            },
+        };
+        let Some(bytes) = text else {
+            return match source {
+                IdentitySource::OfStore => Ok(None),
+                _ => Err(store_error(&path, "cannot read the identity", io::ErrorKind::NotFound.into())),
+            };
+        };
+        let bytes = if bytes.starts_with(b"age-encryption.org/") {
+            unwrap(&bytes, &path, passphrase)?
+        } else {
+            bytes
+        };
+        let text = std::str::from_utf8(&bytes).map_err(|_| no_identity(&path, "is not text"))?;
+        parse(text, &path).map(Some)
+    }
+
+    /// A new one, and the text of its file.
+    pub(super) fn generate() -> (Self, SecretString) {
+        let identity = age::x25519::Identity::generate();
+        let text = SecretString::from(format!(
+            "# public key: {}\n{}\n",
+            identity.to_public(),
+            identity.to_string().expose_secret()
+        ));
+        (Self { own: vec![Box::new(identity.to_public())], x25519: vec![identity], plugins: vec![] }, text)
+    }
+
+    /// Each that may open a file.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &dyn age::Identity> {
+        let plugins = self.plugins.iter().map(|identity| identity as &dyn age::Identity);
+        self.x25519.iter().map(|identity| identity as &dyn age::Identity).chain(plugins)
+    }
+
+    /// Whom files are sealed for, so that this host can open them.
+    pub(super) fn recipients(&self) -> impl Iterator<Item = &dyn age::Recipient> {
+        self.own.iter().map(|recipient| recipient.as_ref() as &dyn age::Recipient)
+    }
+}
+
+/// The recipients that a list names beside the host itself.
+///
+/// # Errors
+/// One that is none, or of a kind that is not used.
+pub(super) fn parse_recipients(
+    texts: &[String],
+    path: &std::path::Path,
+) -> Result<Vec<Box<dyn age::Recipient + Send + Sync>>, StoreError> {
+    texts
+        .iter()
+        .map(|text| -> Result<Box<dyn age::Recipient + Send + Sync>, StoreError> {
+            if let Ok(recipient) = age::x25519::Recipient::from_str(text) {
+                return Ok(Box::new(recipient));
+            }
+            let recipient = age::plugin::Recipient::from_str(text).map_err(|_| {
+                store_fault(path, format!("recipient {text:?} is none"), "write an age1… recipient")
+            })?;
+            let plugin = age::plugin::RecipientPluginV1::new(
+                recipient.plugin(),
+                std::slice::from_ref(&recipient),
+                &[],
+                age::NoCallbacks,
+            )
+            .map_err(|_| missing_plugin(path, recipient.plugin()))?;
+            Ok(Box::new(plugin))
+        })
+        .collect()
+}
+
+fn read(path: &std::path::Path) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+    match file::read(path, MAX_IDENTITY_BYTES) {
+        Ok((bytes, _)) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(store_error(path, "cannot read the identity", error)),
+    }
+}
+
+fn unwrap(
+    bytes: &[u8],
+    path: &std::path::Path,
+    passphrase: &mut dyn FnMut() -> Result<Secret, StoreError>,
+) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+    let wrong =
+        |what: &str| store_fault(path, what, "check that it is this store's identity, and the passphrase");
+    let decryptor =
+        age::Decryptor::new(bytes).map_err(|_| wrong("is no age file that this program reads"))?;
+    if !decryptor.is_scrypt() {
+        return Err(store_fault(
+            path,
+            "is not wrapped by a passphrase",
+            "wrap it with `age -p`, or put a plugin's AGE-PLUGIN-… line into identity.txt",
+        ));
+    }
+    let mut identity = age::scrypt::Identity::new(SecretString::from(passphrase()?.expose().to_owned()));
+    identity.set_max_work_factor(MAX_WORK);
+    let reader = decryptor
+        .decrypt(iter::once(&identity as &dyn age::Identity))
+        .map_err(|_| wrong("the passphrase does not open the identity"))?;
+    let mut text = Zeroizing::new(Vec::with_capacity(bytes.len()));
+    io::Read::read_to_end(&mut io::Read::take(reader, MAX_IDENTITY_BYTES), &mut text)
+        .map_err(|_| wrong("the identity is cut short or altered"))?;
+    Ok(text)
+}
+
+/// Lines of an identity file: comments, X25519 identities and plugins'. An error tells the line's number, never the
+/// line.
+fn parse(text: &str, path: &std::path::Path) -> Result<Identities, StoreError> {
+    let mut identities = Identities { x25519: vec![], plugins: vec![], own: vec![] };
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        if let Ok(identity) = age::x25519::Identity::from_str(line) {
+            identities.own.push(Box::new(identity.to_public()));
+            identities.x25519.push(identity);
+        } else if let Ok(identity) = age::plugin::Identity::from_str(line) {
+            identities.add_plugin(&identity, path)?;
+        } else {
+            let what = format!("line {} is no identity", number + 1);
+            let fix = "expected AGE-SECRET-KEY-1… or AGE-PLUGIN-…; ssh keys are not used";
+            return Err(store_fault(path, what, fix));
+        }
+    }
+    if identities.own.is_empty() {
+        return Err(no_identity(path, "holds no identity"));
+    }
+    Ok(identities)
+}
+
+impl Identities {
+    fn add_plugin(
+        &mut self,
+        identity: &age::plugin::Identity,
+        path: &std::path::Path,
+    ) -> Result<(), StoreError> {
+        let name = identity.plugin();
+        let missing = |_| missing_plugin(path, name);
+        let opens =
+            age::plugin::IdentityPluginV1::new(name, std::slice::from_ref(identity), age::NoCallbacks)
+                .map_err(missing)?;
+        let seals =
+            age::plugin::RecipientPluginV1::new(name, &[], std::slice::from_ref(identity), age::NoCallbacks)
+                .map_err(missing)?;
+        self.plugins.push(opens);
+        self.own.push(Box::new(seals));
+        Ok(())
+    }
+}
+
+fn missing_plugin(path: &std::path::Path, name: &str) -> StoreError {
+    let what = format!("needs the age plugin {name:?}, which is not there");
+    store_fault(path, what, format!("install age-plugin-{name} where PATH finds it"))
+}
+
+fn no_identity(path: &std::path::Path, what: &str) -> StoreError {
+    store_fault(
+        path,
+        format!("the identity {what}"),
+        "put back the identity that the records were sealed for",
+    )
+}
