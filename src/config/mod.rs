@@ -1,10 +1,50 @@
 //! The TOML list: text in, a checked [`Config`] out, or all faults at once.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use url::Url;
 
 use crate::model::{Lifecycle, Name, Product, ServerKey, ServerName, Spec};
+
+mod duration;
+mod fault;
+mod list;
+mod load;
+mod server;
+mod source;
+#[cfg(test)]
+mod tests;
+mod token;
+mod tree;
+
+pub use fault::{ConfigError, Fault};
+pub use load::read;
+
+/// What a list means depends on this.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Context {
+    /// This host's name: `{host}`.
+    pub host: String,
+    /// The process ends by itself, so that a secret in its environment does not stay there.
+    pub one_shot: bool,
+    /// Where things are that the list does not place.
+    pub defaults: Defaults,
+}
+
+/// Where things are that the list does not place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Defaults {
+    /// `[store] path`.
+    pub store: PathBuf,
+    /// `[deliver.socket] path`.
+    pub socket: PathBuf,
+    /// `[deliver.files] path`.
+    pub files: PathBuf,
+}
 
 /// Everything a list says, checked, every default filled in.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +63,33 @@ pub struct Config {
     pub lifecycle: Lifecycle,
     /// `[[token]]`, by name.
     pub specs: BTreeMap<Name, Spec>,
+}
+
+impl Config {
+    /// Reads and checks a list.
+    ///
+    /// # Errors
+    /// It cannot be read, or has faults: all of them are said.
+    pub fn load(path: &Path, context: &Context) -> Result<Self, ConfigError> {
+        Self::parse(&read(path)?, path, context)
+    }
+
+    /// Checks the text of a list; `file` is for faults only.
+    ///
+    /// # Errors
+    /// It has faults: all of them are said.
+    pub fn parse(text: &str, file: &Path, context: &Context) -> Result<Self, ConfigError> {
+        list::parse(text, file, context)
+    }
+
+    /// A list that says nothing: what is in the default store is kept, nothing is minted.
+    ///
+    /// # Panics
+    /// Never: an empty list has no fault.
+    #[must_use]
+    pub fn fallback(context: &Context) -> Self {
+        Self::parse("", Path::new(""), context).expect("an empty list has no fault")
+    }
 }
 
 /// One server.

@@ -1,0 +1,146 @@
+//! What is wrong with a list, all of it at once.
+
+use std::{
+    fmt::{self, Write as _},
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+use crate::hint::Hint;
+
+/// More than these are counted and not shown.
+const SHOWN: usize = 50;
+/// The longest value that is shown, in characters.
+const LONGEST: usize = 60;
+
+/// A list that is not valid, or not there.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// It cannot be read.
+    #[error("{file:?}: {what}")]
+    Unreadable {
+        /// The list.
+        file: PathBuf,
+        /// Why.
+        what: String,
+        /// What to do about it.
+        fix: Option<String>,
+    },
+    /// It says what it may not.
+    #[error("{}", in_lines(file, faults))]
+    Faults {
+        /// The list.
+        file: PathBuf,
+        /// Sorted by place; never empty.
+        faults: Vec<Fault>,
+    },
+}
+
+impl Hint for ConfigError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unreadable { fix, .. } => fix.clone(),
+            // Each fault has its own beside it.
+            Self::Faults { .. } => None,
+        }
+    }
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// From 1.
+    pub line: usize,
+    /// From 1, in characters.
+    pub column: usize,
+    /// Where in the tree, as a person would write it.
+    pub key: String,
+    /// What is wrong, and what was expected.
+    pub what: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+fn in_lines(file: &Path, faults: &[Fault]) -> String {
+    let mut text = String::new();
+    for fault in faults.iter().take(SHOWN) {
+        let Fault { line, column, key, what, hint } = fault;
+        let separator = if text.is_empty() { "" } else { "\n" };
+        let key = if key.is_empty() { String::new() } else { format!("{key}: ") };
+        let _infallible = write!(text, "{separator}{}:{line}:{column}: {key}{what}", file.display());
+        if let Some(hint) = hint {
+            let _infallible = write!(text, "\n  hint: {hint}");
+        }
+    }
+    if faults.len() > SHOWN {
+        let _infallible = write!(text, "\nand {} more", faults.len() - SHOWN);
+    }
+    text
+}
+
+/// Faults as they are found.
+pub(super) struct Faults<'t> {
+    text: &'t str,
+    found: Vec<Fault>,
+}
+
+impl<'t> Faults<'t> {
+    pub(super) fn new(text: &'t str) -> Self {
+        Self { text, found: vec![] }
+    }
+
+    pub(super) fn add(&mut self, span: Range<usize>, key: &str, what: impl Into<String>) {
+        self.push(span, key, what.into(), None);
+    }
+
+    pub(super) fn add_with_hint(
+        &mut self,
+        span: Range<usize>,
+        key: &str,
+        what: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        self.push(span, key, what.into(), Some(hint.into()));
+    }
+
+    fn push(&mut self, span: Range<usize>, key: &str, what: String, hint: Option<String>) {
+        let before = self.text.get(..span.start).unwrap_or(self.text);
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        self.found.push(Fault { line, column, key: key.to_owned(), what, hint });
+    }
+
+    pub(super) fn into_result<T>(mut self, file: &Path, done: Option<T>) -> Result<T, ConfigError> {
+        self.found.sort_by_key(|fault| (fault.line, fault.column));
+        self.found.dedup();
+        match done {
+            Some(done) if self.found.is_empty() => Ok(done),
+            _ => Err(ConfigError::Faults { file: file.to_owned(), faults: self.found }),
+        }
+    }
+}
+
+/// Whether a text looks like an InfluxDB token (`apiv1_…`, `apiv3_…`).
+pub(super) fn is_like_a_token(text: &str) -> bool {
+    let rest = text.trim_start().strip_prefix("apiv").unwrap_or_default();
+    rest.trim_start_matches(|c: char| c.is_ascii_digit()).starts_with('_')
+        && rest.starts_with(|c: char| c.is_ascii_digit())
+}
+
+/// A value as it may be shown: quoted, short, and not at all if it may be a secret.
+pub(super) struct Shown<'a>(pub(super) &'a str);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(text) = self;
+        if is_like_a_token(text) {
+            f.write_str("a token")
+        } else if text.chars().count() > LONGEST {
+            let start: String = text.chars().take(LONGEST).collect();
+            write!(f, "{start:?}…")
+        } else {
+            write!(f, "{text:?}")
+        }
+    }
+}

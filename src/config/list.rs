@@ -1,0 +1,256 @@
+//! The whole list, top down.
+
+use std::{
+    path::{Path, PathBuf},
+    str::FromStr as _,
+    time::Duration,
+};
+
+use toml::de::{DeTable, DeValue};
+
+use super::{
+    Config, ConfigError, Context, StoreConfig,
+    duration::{self as durations, EXPECTED},
+    fault::{Faults, Shown, is_like_a_token},
+    server::servers,
+    source::source,
+    token::{Defaults as TokenDefaults, tokens},
+    tree::{At, Section},
+};
+use crate::model::{Database, Lifecycle, Probe};
+
+/// How often servers are asked, where the list does not say.
+const RECONCILE: Duration = Duration::from_secs(15 * 60);
+
+pub(super) fn parse(text: &str, file: &Path, context: &Context) -> Result<Config, ConfigError> {
+    let mut faults = Faults::new(text);
+    let (tree, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        let span = error.span().unwrap_or(0..0);
+        faults.add(span, "", format!("not TOML: {}", first_line(error.message())));
+    }
+    refuse_tokens(tree.get_ref(), &mut faults);
+    let mut root = Section::new(tree.get_ref(), "", 0..0);
+    let config = config(&mut root, context, &mut faults);
+    root.finish(&mut faults);
+    faults.into_result(file, config)
+}
+
+fn config(root: &mut Section<'_, '_>, context: &Context, faults: &mut Faults<'_>) -> Option<Config> {
+    let reconcile = duration(root, "reconcile", false, faults).map_or(RECONCILE, |at| at.value);
+    let servers = servers(root, context, faults);
+    let store = store(root, context, faults);
+    let (socket, files) = deliver(root, context, faults);
+    let (lifecycle, defaults) = lifecycle(root, faults);
+    let specs = tokens(root, context, &servers, &lifecycle, &defaults, faults);
+    // A server that is not whole has been said; what is left is not used.
+    let servers = servers.into_iter().map(|(name, server)| Some((name, server?))).collect::<Option<_>>()?;
+    Some(Config { reconcile, servers, store, files, socket, lifecycle, specs })
+}
+
+fn store(root: &mut Section<'_, '_>, context: &Context, faults: &mut Faults<'_>) -> StoreConfig {
+    let mut config = StoreConfig {
+        path: context.defaults.store.clone(),
+        recipients: vec![],
+        identity: None,
+        passphrase: None,
+        machine_id: PathBuf::from("/etc/machine-id"),
+    };
+    let Some(mut section) = root.section("store", faults) else { return config };
+    if let Some(At { value, span }) = section.string("kind", faults) {
+        match value {
+            "age" => {}
+            "secret-service" => faults.add(
+                span,
+                "[store] kind",
+                "\"secret-service\" is not supported by this version, only \"age\" is",
+            ),
+            other => faults.add(span, "[store] kind", format!("expected \"age\", found {}", Shown(other))),
+        }
+    }
+    if let Some(path) = path(&mut section, "path", faults) {
+        config.path = path;
+    }
+    if let Some(path) = path(&mut section, "machine_id", faults) {
+        config.machine_id = path;
+    }
+    for At { value, span } in section.strings("recipients", faults).map(|at| at.value).unwrap_or_default() {
+        match recipient(value) {
+            Ok(()) => config.recipients.push(value.to_owned()),
+            Err(what) => faults.add_with_hint(
+                span,
+                "[store] recipients",
+                what,
+                "`age-keygen -y` prints one that will do",
+            ),
+        }
+    }
+    config.identity = source(&mut section, "identity", context, faults);
+    config.passphrase = source(&mut section, "passphrase", context, faults);
+    section.finish(faults);
+    config
+}
+
+fn recipient(text: &str) -> Result<(), &'static str> {
+    if text.starts_with("AGE-SECRET-KEY-") {
+        return Err("that is an identity, which opens what is sealed: it may not stand in the list");
+    }
+    if text.starts_with("ssh-") {
+        return Err("ssh keys are not used: the library for them has an open advisory");
+    }
+    let known =
+        age::x25519::Recipient::from_str(text).is_ok() || age::plugin::Recipient::from_str(text).is_ok();
+    if known { Ok(()) } else { Err("expected an age recipient, age1…") }
+}
+
+fn deliver(
+    root: &mut Section<'_, '_>,
+    context: &Context,
+    faults: &mut Faults<'_>,
+) -> (PathBuf, Option<PathBuf>) {
+    let mut socket = context.defaults.socket.clone();
+    let mut files = None;
+    let Some(mut section) = root.section("deliver", faults) else { return (socket, files) };
+    if let Some(mut table) = section.section("socket", faults) {
+        socket = path(&mut table, "path", faults).unwrap_or(socket);
+        table.finish(faults);
+    }
+    if let Some(mut table) = section.section("files", faults) {
+        files = Some(path(&mut table, "path", faults).unwrap_or_else(|| context.defaults.files.clone()));
+        table.finish(faults);
+    }
+    section.finish(faults);
+    (socket, files)
+}
+
+fn lifecycle(root: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> (Lifecycle, TokenDefaults) {
+    let mut lifecycle = Lifecycle::default();
+    let mut defaults = TokenDefaults { lifetime: None, probe: Some(Probe::default()) };
+    let Some(mut section) = root.section("lifecycle", faults) else { return (lifecycle, defaults) };
+    defaults.lifetime = duration(&mut section, "lifetime", false, faults);
+    if let Some(At { value, .. }) = duration(&mut section, "overlap", true, faults) {
+        lifecycle.overlap = value;
+    }
+    if let Some(At { value, span }) = duration(&mut section, "overlap_cap", false, faults) {
+        if value < lifecycle.overlap {
+            faults.add(span, "[lifecycle] overlap_cap", "is shorter than overlap");
+        }
+        lifecycle.overlap_cap = Some(value);
+    }
+    if let Some(At { value, .. }) = duration(&mut section, "grace", false, faults) {
+        lifecycle.grace = value;
+    }
+    if let Some(At { value, span }) = section.string("local_clock", faults) {
+        lifecycle.trust_local_clock = value == "trusted";
+        if value != "trusted" {
+            faults.add(
+                span,
+                "[lifecycle] local_clock",
+                format!("expected \"trusted\", found {}", Shown(value)),
+            );
+        }
+    }
+    if let Some(probe) = probe(&mut section, defaults.probe.as_ref(), faults) {
+        defaults.probe = probe;
+    }
+    section.finish(faults);
+    (lifecycle, defaults)
+}
+
+/// `probe = false`, or a table over what holds otherwise.
+#[expect(clippy::option_option, reason = "not said, turned off, or how")]
+pub(super) fn probe(
+    section: &mut Section<'_, '_>,
+    otherwise: Option<&Probe>,
+    faults: &mut Faults<'_>,
+) -> Option<Option<Probe>> {
+    let value = section.get("probe")?;
+    match value.get_ref() {
+        DeValue::Boolean(false) => return Some(None),
+        DeValue::Table(_) => {}
+        _ => {
+            faults.add(
+                value.span(),
+                &section.key("probe"),
+                "expected false, or a table such as { successes = 3 }",
+            );
+            return None;
+        }
+    }
+    let mut probe = otherwise.cloned().unwrap_or_default();
+    let mut table = section.section("probe", faults)?;
+    if let Some(At { value, span }) = table.count("successes", faults) {
+        if !(1..=100).contains(&value) {
+            faults.add(span, &table.key("successes"), "expected 1 to 100");
+        }
+        probe.successes = value;
+    }
+    if let Some(At { value, .. }) = duration(&mut table, "interval", false, faults) {
+        probe.interval = value;
+    }
+    if let Some(At { value, .. }) = duration(&mut table, "deadline", false, faults) {
+        probe.deadline = value;
+    }
+    if let Some(At { value, span }) = table.string("database", faults) {
+        match value.parse() {
+            Ok(Database::All) => faults.add(span, &table.key("database"), "expected one database, not \"*\""),
+            Ok(database) => probe.database = Some(database),
+            Err(error) => faults.add(span, &table.key("database"), error.to_string()),
+        }
+    }
+    table.finish(faults);
+    Some(Some(probe))
+}
+
+pub(super) fn duration(
+    section: &mut Section<'_, '_>,
+    key: &'static str,
+    may_be_zero: bool,
+    faults: &mut Faults<'_>,
+) -> Option<At<Duration>> {
+    let At { value, span } = section.string(key, faults)?;
+    match durations::parse(value) {
+        Some(duration) if may_be_zero || !duration.is_zero() => Some(At { value: duration, span }),
+        Some(_) => {
+            faults.add(span, &section.key(key), "may not be zero");
+            None
+        }
+        None => {
+            faults.add(span, &section.key(key), format!("expected {EXPECTED}, found {}", Shown(value)));
+            None
+        }
+    }
+}
+
+/// An absolute path; what a daemon's working folder is, nobody knows.
+fn path(section: &mut Section<'_, '_>, key: &'static str, faults: &mut Faults<'_>) -> Option<PathBuf> {
+    let At { value, span } = section.string(key, faults)?;
+    let path: PathBuf = Path::new(value).components().collect();
+    if !path.is_absolute() {
+        faults.add(span, &section.key(key), format!("expected an absolute path, found {}", Shown(value)));
+        return None;
+    }
+    Some(path)
+}
+
+/// A token anywhere in a list is a secret in the wrong place.
+fn refuse_tokens(table: &DeTable<'_>, faults: &mut Faults<'_>) {
+    fn walk(value: &toml::Spanned<DeValue<'_>>, faults: &mut Faults<'_>) {
+        match value.get_ref() {
+            DeValue::String(text) if is_like_a_token(text) => faults.add_with_hint(
+                value.span(),
+                "",
+                "a token stands here: whoever may read the list, and each copy of it, has it",
+                "revoke that token, and put its successor where `management_token` can name it",
+            ),
+            DeValue::Array(array) => array.iter().for_each(|value| walk(value, faults)),
+            DeValue::Table(table) => table.iter().for_each(|(_, value)| walk(value, faults)),
+            _ => {}
+        }
+    }
+    table.iter().for_each(|(_, value)| walk(value, faults));
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
