@@ -1,0 +1,208 @@
+//! `/api/v0`: tokens and databases, as the description of the management API has them.
+
+use hyper::Method;
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    answer::Answer,
+    state::{State, Token},
+};
+
+/// One request, its body read.
+pub(crate) struct Request<'a> {
+    pub(crate) method: &'a Method,
+    pub(crate) path: &'a str,
+    pub(crate) authorization: Option<&'a str>,
+    pub(crate) body: &'a [u8],
+    /// A list shows how things were then.
+    pub(crate) as_of: Timestamp,
+}
+
+#[derive(Deserialize)]
+struct Permission {
+    action: String,
+    resource: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Create {
+    description: String,
+    #[serde(default)]
+    permissions: Vec<Permission>,
+    #[serde(default)]
+    expires_at: Option<Timestamp>,
+}
+
+#[derive(Deserialize)]
+struct Update {
+    #[serde(default)]
+    description: Option<String>,
+    #[serde(default)]
+    permissions: Option<Vec<Permission>>,
+}
+
+pub(crate) fn answer(state: &mut State, request: &Request<'_>) -> Answer {
+    let token = request.authorization.and_then(|value| value.strip_prefix("Bearer "));
+    if token != Some(state.management_token.as_str()) {
+        return Answer::error(401, "unauthorized");
+    }
+    let path = request.path.strip_prefix("/api/v0").unwrap_or_default();
+    match (path.strip_prefix("/tokens"), path) {
+        (Some(""), _) => match *request.method {
+            Method::GET => list(state, request.as_of),
+            Method::POST => create(state, request.body),
+            _ => not_allowed("GET, POST"),
+        },
+        (Some(rest), _) if rest.starts_with('/') && !rest[1..].contains('/') => {
+            one(state, request, &rest[1..])
+        }
+        (None, "/databases") => match *request.method {
+            Method::GET => databases(state),
+            _ => not_allowed("GET"),
+        },
+        _ => Answer::error(404, "not found"),
+    }
+}
+
+fn one(state: &mut State, request: &Request<'_>, id: &str) -> Answer {
+    if !matches!(*request.method, Method::GET | Method::PATCH | Method::DELETE) {
+        return not_allowed("GET, PATCH, DELETE");
+    }
+    if !is_uuid(id) {
+        return Answer::error(400, "tokenId is not a UUID");
+    }
+    if !state.tokens.contains_key(id) {
+        return Answer::error(404, "not found");
+    }
+    match *request.method {
+        Method::PATCH => update(state, id, request.body),
+        Method::DELETE => {
+            state.revoke(id);
+            Answer::empty(204)
+        }
+        _ => Answer::json(200, &shown(&state.tokens[id])),
+    }
+}
+
+fn list(state: &State, as_of: Timestamp) -> Answer {
+    let rows: Vec<Value> = state
+        .tokens
+        .values()
+        .filter(|token| token.created_at <= as_of)
+        .map(|token| {
+            let mut token = token.clone();
+            token.revoked_at = token.revoked_at.filter(|at| *at <= as_of);
+            token
+        })
+        .filter(|token| state.options.lists_revoked || token.revoked_at.is_none())
+        .map(|token| shown(&token))
+        .collect();
+    Answer::json(200, &Value::Array(rows))
+}
+
+fn create(state: &mut State, body: &[u8]) -> Answer {
+    let create: Create = match parse(body) {
+        Ok(create) => create,
+        Err(answer) => return answer,
+    };
+    let permissions = match permissions(create.permissions) {
+        Ok(permissions) => permissions,
+        Err(answer) => return answer,
+    };
+    let now = state.clock.now();
+    if create.expires_at.is_some_and(|at| at <= now) {
+        return Answer::error(400, "expiresAt is in the past");
+    }
+    let activation = state.options.activation.clone();
+    let token = state.mint(create.description, permissions, create.expires_at, &activation);
+    let mut row = shown(&token);
+    row["accessToken"] = token.secret.into();
+    Answer::json(200, &row)
+}
+
+fn update(state: &mut State, id: &str, body: &[u8]) -> Answer {
+    let update: Update = match parse(body) {
+        Ok(update) => update,
+        Err(answer) => return answer,
+    };
+    if update.description.is_none() && update.permissions.is_none() {
+        return Answer::error(400, "nothing to change");
+    }
+    let new = match update.permissions.map(permissions).transpose() {
+        Ok(permissions) => permissions,
+        Err(answer) => return answer,
+    };
+    let Some(token) = state.tokens.get_mut(id) else { return Answer::error(404, "not found") };
+    token.description = update.description.unwrap_or_else(|| std::mem::take(&mut token.description));
+    token.permissions = new.unwrap_or_else(|| std::mem::take(&mut token.permissions));
+    Answer::json(200, &shown(token))
+}
+
+fn databases(state: &State) -> Answer {
+    let rows: Vec<Value> = state
+        .databases
+        .iter()
+        .map(
+            |name| json!({ "name": name, "maxTables": 500, "maxColumnsPerTable": 200, "retentionPeriod": 0 }),
+        )
+        .collect();
+    Answer::json(200, &Value::Array(rows))
+}
+
+fn parse<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, Answer> {
+    // Twice: a body that is JSON of the wrong kind, an array say, would otherwise be taken for a struct.
+    let value: Value =
+        serde_json::from_slice(body).map_err(|_| Answer::error(400, "the body is not JSON"))?;
+    if !value.is_object() || value.as_object().is_some_and(|object| object.values().any(Value::is_null)) {
+        return Err(Answer::error(400, "the body is not as described"));
+    }
+    serde_json::from_value(value)
+        .map_err(|error| Answer::error(400, &format!("the body is not as described: {error}")))
+}
+
+fn permissions(permissions: Vec<Permission>) -> Result<Vec<(String, String)>, Answer> {
+    permissions
+        .into_iter()
+        .map(|Permission { action, resource }| {
+            if resource.is_empty() || resource.chars().count() > 64 {
+                return Err(Answer::error(400, "a resource has 1 to 64 characters"));
+            }
+            Ok((action, resource))
+        })
+        .collect()
+}
+
+fn shown(token: &Token) -> Value {
+    let permissions: Vec<Value> = token
+        .permissions
+        .iter()
+        .map(|(action, resource)| json!({ "action": action, "resource": resource }))
+        .collect();
+    let mut row = json!({
+        "id": token.id,
+        "description": token.description,
+        "permissions": permissions,
+        "createdAt": format!("{:.3}", token.created_at),
+    });
+    if let Some(at) = token.expires_at {
+        row["expiresAt"] = format!("{at}").into();
+    }
+    if let Some(at) = token.revoked_at {
+        row["revokedAt"] = format!("{at:.3}").into();
+    }
+    row
+}
+
+fn not_allowed(allowed: &str) -> Answer {
+    Answer::error(405, "method not allowed").with("allow", allowed)
+}
+
+fn is_uuid(text: &str) -> bool {
+    text.len() == 36
+        && text
+            .char_indices()
+            .all(|(at, c)| if matches!(at, 8 | 13 | 18 | 23) { c == '-' } else { c.is_ascii_hexdigit() })
+}

@@ -1,0 +1,140 @@
+//! The HTTP server around the state.
+
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, UNIX_EPOCH},
+};
+
+use http_body_util::{BodyExt as _, Limited};
+use hyper::{Request, Response, body::Incoming, header::AUTHORIZATION, service::service_fn};
+use hyper_util::rt::TokioIo;
+use jiff::SignedDuration;
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+
+use crate::{
+    answer::{Answer, Sent, Wrong},
+    data,
+    fault::Effect,
+    management,
+    state::{Event, Recorded, State},
+};
+
+/// The largest request body.
+const MAX_BODY: usize = 16 << 20;
+
+pub(crate) async fn serve(listener: TcpListener, state: Arc<Mutex<State>>, mut stop: watch::Receiver<bool>) {
+    // Dropped with this function: no connection outlives the sandbox.
+    let mut connections = JoinSet::new();
+    loop {
+        let stream = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(_) => continue,
+            },
+            Some(_) = connections.join_next() => continue,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        let state = state.clone();
+        connections.spawn(async move {
+            let service = service_fn(|request| handle(request, state.clone()));
+            let connection =
+                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            // A client that goes away is its own affair, and cutting it off is often the point.
+            let _cut = connection.await;
+        });
+    }
+}
+
+/// An error cuts the connection.
+async fn handle(request: Request<Incoming>, state: Arc<Mutex<State>>) -> io::Result<Response<Sent>> {
+    let (head, body) = request.into_parts();
+    let what = format!("{} {}", head.method, head.uri.path());
+    let (latency, effects, number) = {
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.tell(&Event::Received { what: what.clone() });
+        let effects: Vec<Effect> =
+            state.faults.iter_mut().filter_map(|fault| fault.strike(&head.method, head.uri.path())).collect();
+        state.requests.push(recorded(&head));
+        (state.options.latency, effects, state.requests.len() - 1)
+    };
+    let body = Limited::new(body, MAX_BODY).collect().await.map_err(io::Error::other)?.to_bytes();
+    tokio::time::sleep(latency).await;
+    let mut lag = Duration::ZERO;
+    let mut wrong = Wrong::Nothing;
+    let mut cut_after = false;
+    let mut silent_after = false;
+    let mut instead = None;
+    for effect in effects {
+        match effect {
+            Effect::Status { status, headers, body } => instead = Some(Answer { status, headers, body }),
+            Effect::Delay(delay) => tokio::time::sleep(delay).await,
+            Effect::CutBefore => return Err(io::ErrorKind::ConnectionAborted.into()),
+            Effect::Silence => std::future::pending().await,
+            Effect::CutAfter => cut_after = true,
+            Effect::SilenceAfter => silent_after = true,
+            Effect::HalfBody => wrong = Wrong::Half,
+            Effect::EndlessBody => wrong = Wrong::Endless,
+            Effect::Lag(by) => lag = by,
+        }
+    }
+    let (answer, date) = {
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (answer, token) =
+            instead.map_or_else(|| dispatch(&mut state, &head, &body, lag), |answer| (answer, None));
+        if let Some(recorded) = state.requests.get_mut(number) {
+            recorded.body = String::from_utf8_lossy(&body).into_owned();
+            recorded.status = Some(answer.status);
+            recorded.token = token;
+        }
+        let status = answer.status;
+        if !cut_after && !silent_after {
+            state.tell(&Event::Answered { what, status });
+        }
+        (answer, UNIX_EPOCH + Duration::from_secs(state.clock.now().as_second().unsigned_abs()))
+    };
+    if cut_after {
+        return Err(io::ErrorKind::ConnectionAborted.into());
+    }
+    if silent_after {
+        std::future::pending::<()>().await;
+    }
+    Ok(answer.with("date", &httpdate::fmt_http_date(date)).into_response(wrong))
+}
+
+fn dispatch(
+    state: &mut State,
+    head: &hyper::http::request::Parts,
+    body: &[u8],
+    lag: Duration,
+) -> (Answer, Option<String>) {
+    let authorization = head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let path = head.uri.path();
+    if path.starts_with("/api/v0/") {
+        let lag = SignedDuration::try_from(lag).unwrap_or(SignedDuration::ZERO);
+        let now = state.clock.now();
+        let as_of = now.saturating_sub(lag).unwrap_or(now);
+        let request = management::Request { method: &head.method, path, authorization, body, as_of };
+        return (management::answer(state, &request), None);
+    }
+    let query = head.uri.query().unwrap_or_default();
+    data::answer(state, &data::Request { method: &head.method, path, query, authorization, body })
+}
+
+fn recorded(head: &hyper::http::request::Parts) -> Recorded {
+    let headers = head
+        .headers
+        .iter()
+        .filter(|(name, _)| *name != AUTHORIZATION)
+        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        .collect();
+    Recorded {
+        method: head.method.to_string(),
+        path: head.uri.path().to_owned(),
+        query: head.uri.query().unwrap_or_default().to_owned(),
+        headers,
+        body: String::new(),
+        status: None,
+        token: None,
+    }
+}
