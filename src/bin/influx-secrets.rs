@@ -1,3 +1,26 @@
-//! To come.
+//! Reads the InfluxDB tokens of this host.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use influx_tokend::{
+    cli::{secrets, ui},
+    harden::harden_process,
+};
+
+const PROGRAM: &str = "influx-secrets";
+
+fn main() -> ExitCode {
+    let arguments = secrets::Secrets::parse();
+    if let Err(error) = harden_process() {
+        ui::note(PROGRAM, &format!("warning: secrets may reach a core dump: {error}"));
+    }
+    match secrets::main(arguments) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(failure) => {
+            ui::error(PROGRAM, &failure);
+            ExitCode::from(1)
+        }
+    }
+}

@@ -131,7 +131,8 @@ impl<T: Store> Ledger<T> {
     pub async fn disown(&self) -> Result<(), DisownError> {
         let names: Vec<Name> = self.known().keys().cloned().collect();
         for name in names {
-            match self.change(&name, || unreachable!("the name has a record"), inherit).await {
+            let Some(there) = self.record(&name) else { continue };
+            match self.change(&name, || (*there).clone(), inherit).await {
                 Ok(_) | Err(ChangeError::NotOurs(_)) => {}
                 Err(ChangeError::Seal(error)) => return Err(error.into()),
             }
@@ -139,6 +140,28 @@ impl<T: Store> Ledger<T> {
         let instances = self.store.renew_instance().await?;
         self.entries().instances = instances;
         Ok(())
+    }
+
+    /// The tokens of a copied store are this host's from now on (the opposite of [`Self::disown`], but for what that
+    /// forgot). Returns how many.
+    ///
+    /// # Errors
+    /// Some records are as they were.
+    pub async fn own(&self) -> Result<usize, SealError> {
+        let mut owned = 0;
+        let known = self.known();
+        for (name, record) in known.iter().filter_map(|(name, known)| Some((name, known.record()?))) {
+            let inherited = record.held().filter(|held| held.origin == Origin::Inherited).count();
+            if inherited == 0 {
+                continue;
+            }
+            match self.change(name, || record.clone(), take_over).await {
+                Ok(_) => owned += inherited,
+                Err(ChangeError::NotOurs(_)) => {}
+                Err(ChangeError::Seal(error)) => return Err(error),
+            }
+        }
+        Ok(owned)
     }
 
     fn lock_of(&self, name: &Name) -> Arc<tokio::sync::Mutex<()>> {
@@ -171,6 +194,13 @@ fn inherit(record: &mut Record) {
     record.intents.clear();
     for ended in &mut record.ended {
         ended.marker = None;
+    }
+}
+
+fn take_over(record: &mut Record) {
+    for held in record.held_mut().filter(|held| held.origin == Origin::Inherited) {
+        held.origin =
+            if held.marker.is_some() { Origin::Minted } else { Origin::Imported { exclusive: false } };
     }
 }
 

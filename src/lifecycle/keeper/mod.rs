@@ -21,7 +21,9 @@ use crate::{
     deliver::{Deliver, Delivery},
     influxdb::{Server, ServerError},
     lifecycle::now::{NoTime, judging_time, latest_sealed},
-    model::{Databases, Evidence, Known, Listing, Name, ServerKey, ServerName, Spec, Time, TokenId},
+    model::{
+        Databases, Evidence, Known, Label, Listed, Listing, Name, ServerKey, ServerName, Spec, Time, TokenId,
+    },
     store::Store,
 };
 
@@ -117,7 +119,7 @@ impl<T: Store, D: Deliver, C: Clock> Shared<T, D, C> {
     }
 
     /// A number from 0 to 1, to spread work over time.
-    fn share(&self) -> f64 {
+    pub(crate) fn share(&self) -> f64 {
         let bits = (self.chance)();
         f64::from(u32::from_be_bytes([bits[0], bits[1], bits[2], bits[3]])) / f64::from(u32::MAX)
     }
@@ -350,6 +352,11 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     }
 
     fn plan_with(&self, listing: &Listing, databases: &Databases) -> Plan {
+        self.with_view(listing, databases, plan::plan)
+    }
+
+    /// Everything the plan looks at, as it is now.
+    fn with_view<R>(&self, listing: &Listing, databases: &Databases, look: impl FnOnce(&View<'_>) -> R) -> R {
         let instances = self.shared.ledger.instances();
         let specs = self.shared.specs();
         let records = self.shared.ledger.known();
@@ -366,7 +373,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             .collect();
         state.evidence.waiting = waiting;
         state.evidence.delivered.clone_from(&self.shared.delivered());
-        plan::plan(&View {
+        look(&View {
             now,
             server: &self.name,
             key: &self.key,
@@ -379,6 +386,24 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             capabilities: self.server.capabilities(),
             evidence: &state.evidence,
         })
+    }
+
+    /// Live tokens that bear this store's label and are in no record, with that label; whether it names a former
+    /// instance.
+    pub fn unrecorded(&self, listing: &Listing) -> Vec<(Listed, Label, bool)> {
+        self.with_view(listing, &Databases::NotAsked, |view| {
+            view.orphans()
+                .map(|(row, label)| (row.clone(), label.clone(), label.instance != *view.instance))
+                .collect()
+        })
+    }
+
+    /// Ends such a token. Whoever uses it is cut off.
+    ///
+    /// # Errors
+    /// The server did not end it.
+    pub async fn end_unrecorded(&self, id: &TokenId) -> Result<(), ServerError> {
+        self.server.revoke(id).await
     }
 
     /// The server's time: its last Date, and what has passed since on a clock that nobody sets. Before the first

@@ -241,25 +241,6 @@ impl<'a> Scene<'a> {
         self.by_marker.get(marker).map_or(&[], Vec::as_slice)
     }
 
-    /// Live rows that bear a label of ours and whose id no record knows, under any server.
-    fn orphans(&self) -> impl Iterator<Item = (&'a Listed, &'a Label)> {
-        let known: HashSet<&TokenId> = self
-            .view
-            .records
-            .values()
-            .filter_map(Known::record)
-            .flat_map(|record| {
-                record.held().map(|held| &held.id).chain(record.ended.iter().map(|ended| &ended.id))
-            })
-            .collect();
-        let view = self.view;
-        view.listing.tokens.iter().filter_map(move |row| {
-            let label = row.label.as_ref()?;
-            let ours = label.instance == *view.instance || view.former.contains(&label.instance);
-            (ours && row.is_live(view.now) && !known.contains(&row.id)).then_some((row, label))
-        })
-    }
-
     /// The spec of a name, if it is this server's.
     fn spec(&self, name: &Name) -> Option<&Spec> {
         self.specs.get(name).filter(|spec| spec.server == *self.server)
@@ -271,6 +252,26 @@ impl<'a> Scene<'a> {
             || record.held().any(|held| held.server == *self.key)
             || record.intents.iter().any(|intent| intent.server == *self.key)
             || record.ended.iter().any(|ended| ended.server == *self.key)
+    }
+}
+
+impl<'a> View<'a> {
+    /// Live rows that bear a label of ours and whose id no record knows, under any server.
+    pub fn orphans(&self) -> impl Iterator<Item = (&'a Listed, &'a Label)> + use<'a> {
+        let known: HashSet<&TokenId> = self
+            .records
+            .values()
+            .filter_map(Known::record)
+            .flat_map(|record| {
+                record.held().map(|held| &held.id).chain(record.ended.iter().map(|ended| &ended.id))
+            })
+            .collect();
+        let (instance, former, now) = (self.instance, self.former, self.now);
+        self.listing.tokens.iter().filter_map(move |row| {
+            let label = row.label.as_ref()?;
+            let ours = label.instance == *instance || former.contains(&label.instance);
+            (ours && row.is_live(now) && !known.contains(&row.id)).then_some((row, label))
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Files that are whole or not there.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, OpenOptions},
     io::{self, Read as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::Path,
@@ -41,8 +41,9 @@ pub(super) fn revision_of(metadata: &fs::Metadata) -> Revision {
 }
 
 /// The folder itself, durably.
+#[cfg(feature = "daemon")]
 pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
+    fs::File::open(path)?.sync_all()
 }
 
 #[cfg(feature = "daemon")]
@@ -52,13 +53,13 @@ pub(super) use writing::{Replace, create};
 mod writing {
     use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _, path::PathBuf};
 
-    use super::{File, OpenOptions, Path, Revision, fs, io, revision_of, sync_folder};
+    use super::{OpenOptions, Path, Revision, fs, io, revision_of, sync_folder};
 
     /// A new file beside the one it is to replace, 0600. Gone again unless [`Replace::commit`] is called.
     pub(in super::super) struct Replace {
         target: PathBuf,
         temporary: PathBuf,
-        file: File,
+        file: fs::File,
         committed: bool,
     }
 

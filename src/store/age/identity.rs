@@ -2,7 +2,7 @@
 
 use std::{fmt, io, iter, path::PathBuf, str::FromStr as _};
 
-use age::secrecy::{ExposeSecret as _, SecretString};
+use age::secrecy::SecretString;
 use zeroize::Zeroizing;
 
 use super::{Layout, file, store_error, store_fault};
@@ -29,6 +29,7 @@ pub struct Identities {
     x25519: Vec<age::x25519::Identity>,
     plugins: Vec<age::plugin::IdentityPluginV1<age::NoCallbacks>>,
     /// Of whom a file can be sealed for this host.
+    #[cfg_attr(not(feature = "daemon"), expect(dead_code, reason = "only the daemon seals"))]
     own: Vec<Box<dyn age::Recipient + Send + Sync>>,
 }
 
@@ -75,7 +76,10 @@ impl Identities {
     }
 
     /// A new one, and the text of its file.
+    #[cfg(feature = "daemon")]
     pub(super) fn generate() -> (Self, SecretString) {
+        use age::secrecy::ExposeSecret as _;
+
         let identity = age::x25519::Identity::generate();
         let text = SecretString::from(format!(
             "# public key: {}\n{}\n",
@@ -92,6 +96,7 @@ impl Identities {
     }
 
     /// Whom files are sealed for, so that this host can open them.
+    #[cfg(feature = "daemon")]
     pub(super) fn recipients(&self) -> impl Iterator<Item = &dyn age::Recipient> {
         self.own.iter().map(|recipient| recipient.as_ref() as &dyn age::Recipient)
     }
@@ -101,6 +106,7 @@ impl Identities {
 ///
 /// # Errors
 /// One that is none, or of a kind that is not used.
+#[cfg(feature = "daemon")]
 pub(super) fn parse_recipients(
     texts: &[String],
     path: &std::path::Path,

@@ -135,6 +135,16 @@ impl AgeReader {
         Ok(clear)
     }
 
+    /// Whose tokens are ours; `None` where the store has not been made yet.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    #[cfg(feature = "daemon")]
+    pub fn instances(&self) -> Result<Option<crate::store::Instances>, StoreError> {
+        let file = super::instance::InstanceFile::read(&self.layout.instance())?;
+        Ok(file.map(|file| file.instances()))
+    }
+
     /// Where the store is.
     #[must_use]
     pub fn path(&self) -> PathBuf {

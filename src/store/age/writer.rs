@@ -104,6 +104,12 @@ impl AgeStore {
         &self.inner.machine
     }
 
+    /// Whether a store has been made there.
+    #[must_use]
+    pub fn exists(path: &Path) -> bool {
+        Layout { root: path.to_owned() }.tokens().exists()
+    }
+
     /// Puts a record durably into the store; see [`Store::seal`]. After an error the file may be the old one or the
     /// new: it is never neither.
     ///

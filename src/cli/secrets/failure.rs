@@ -1,0 +1,82 @@
+//! Why a command gave no result.
+
+use std::{io, path::PathBuf};
+
+use crate::{
+    hint::Hint,
+    model::{InvalidName, Name},
+    store::{RecordError, StoreError},
+};
+
+/// Why a command gave no result.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A record in it.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// No name at all.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+    /// The store has no such name.
+    #[error("the store has no token {name:?}", name = name.as_str())]
+    Unknown {
+        /// Which.
+        name: Name,
+        /// A name that it does have.
+        near: Option<Name>,
+    },
+    /// There is none to be had yet.
+    #[error("token {0} is not ready: none has been accepted by the server yet")]
+    NotReady(Name),
+    /// A reference to somebody else's store.
+    #[error("{reference} refers to the store {store:?}, which is not this one")]
+    OtherStore {
+        /// As it stands.
+        reference: String,
+        /// Its first part.
+        store: String,
+    },
+    /// A reference that nobody resolves.
+    #[error("{0} is no reference: letters, digits and underscores are allowed on both sides of the colon")]
+    Literal(String),
+    /// A file.
+    #[error("{what} {path:?}")]
+    File {
+        /// What could not be done.
+        what: &'static str,
+        /// With which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The text.
+    #[error("{0:?} is larger than {max} MiB", max = super::source::MAX_TEXT >> 20)]
+    TooLarge(PathBuf),
+    /// The text.
+    #[error("{0:?} is not UTF-8")]
+    NotText(PathBuf),
+    /// The result could not be printed.
+    #[error("cannot print")]
+    Print(#[from] io::Error),
+}
+
+impl Hint for Failure {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Store(error) => error.hint(),
+            Self::Record(error) => error.hint(),
+            Self::Name(error) => error.hint(),
+            Self::Unknown { near: Some(near), .. } => Some(format!("did you mean {:?}?", near.as_str())),
+            Self::Unknown { near: None, .. } => Some("`influx-secrets list` shows the names".to_owned()),
+            Self::NotReady(_) => Some("`influx-tokend status` shows what it waits for".to_owned()),
+            Self::OtherStore { .. } => Some("`--id` says what references call this store".to_owned()),
+            Self::Literal(_) => Some("write @{influx:NAME}".to_owned()),
+            Self::File { .. } | Self::TooLarge(_) | Self::NotText(_) | Self::Print(_) => None,
+        }
+    }
+}

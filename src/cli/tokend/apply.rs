@@ -1,0 +1,124 @@
+//! `influx-tokend apply`: one run of what the daemon does, for hosts without it.
+
+use std::sync::Mutex;
+
+use serde::Serialize;
+use tokio::sync::watch;
+
+use super::{
+    Format, Outcome,
+    context::{Context, Failure},
+};
+use crate::{
+    cli::ui,
+    config::Config,
+    daemon::HostKeeper,
+    hint::Hint as _,
+    lifecycle::{Mode, Report, Signals, State, Status, statuses},
+    model::{Name, ServerName, Time},
+};
+
+/// What came of it.
+#[derive(Debug, Serialize)]
+struct Applied {
+    tokens: Vec<Status>,
+    errors: Vec<String>,
+    findings: Vec<String>,
+}
+
+#[derive(Debug, Default)]
+struct Told {
+    errors: Vec<String>,
+    findings: Vec<String>,
+    waits: bool,
+}
+
+pub(super) fn run(context: &Context, format: Format) -> Result<Outcome, Failure> {
+    let config = context.load()?;
+    apply(context, &config, &[], format)
+}
+
+/// The same, with a person's word that these names move to another server.
+pub(super) fn run_confirmed(
+    context: &Context,
+    config: &Config,
+    confirmed: &[Name],
+) -> Result<Outcome, Failure> {
+    apply(context, config, confirmed, Format::Text)
+}
+
+fn apply(context: &Context, config: &Config, confirmed: &[Name], format: Format) -> Result<Outcome, Failure> {
+    context.block_on(async {
+        let home = context.open(config).await?;
+        if config.specs.is_empty() && !home.ledger.known().is_empty() {
+            return Err(Failure::Usage {
+                what: "the list asks for no token, and the store has some: that is taken for a slip"
+                    .to_owned(),
+                fix: format!("put the tokens back into {:?}", context.list),
+            });
+        }
+        let keepers = context.keepers(config, &home)?;
+        keepers.iter().for_each(|keeper| keeper.confirm(confirmed.iter().cloned()));
+        let told = Mutex::new(Told::default());
+        for error in home.deliver_all().await {
+            note(&told, |told| told.errors.push(format!("{error}: {}", error.source)));
+        }
+        drive(&keepers, &told).await;
+        let told = told.into_inner().unwrap_or_default();
+        let tokens = statuses(&home.specs(), &home.ledger.known(), Time::now());
+        let ready = tokens.iter().any(|status| status.state == State::Ready);
+        let failed = told.errors.len();
+        print(format, &Applied { tokens, errors: told.errors, findings: told.findings })?;
+        match (failed, told.waits) {
+            (0, false) => Ok(Outcome::Done),
+            (0, true) => Ok(Outcome::Waits),
+            _ if ready => Ok(Outcome::Partly),
+            _ => Err(Failure::Several("nothing could be done".to_owned())),
+        }
+    })
+}
+
+/// Each server in its own time: one that is away does not hold up the others.
+async fn drive(keepers: &[HostKeeper], told: &Mutex<Told>) {
+    // The sender lives as long as the keepers: nobody stops them but a signal to the process.
+    let (_stop, stopping) = watch::channel(false);
+    let all = keepers.iter().map(|keeper| {
+        let signals = Signals::new(stopping.clone());
+        keeper.drive(Mode::OneShot, std::time::Duration::ZERO, signals, |report| {
+            take(told, keeper.server_name(), report);
+        })
+    });
+    futures_util::future::join_all(all).await;
+}
+
+fn take(told: &Mutex<Told>, server: &ServerName, report: &Report) {
+    note(told, |told| {
+        if let Some(error) = &report.server_error {
+            told.errors.push(error.to_string());
+            told.errors.extend(error.hint().map(|hint| format!("hint: {hint}")));
+        }
+        told.errors.extend(report.errors.iter().cloned());
+        // Each pass finds everything anew: only the last one counts.
+        let prefix = format!("server {server}: ");
+        told.findings.retain(|finding| !finding.starts_with(&prefix));
+        told.findings.extend(report.findings.iter().map(|finding| format!("{prefix}{finding}")));
+        told.waits = report.findings.iter().any(|finding| finding.matter.waits_for_a_person());
+    });
+}
+
+fn note(told: &Mutex<Told>, change: impl FnOnce(&mut Told)) {
+    change(&mut told.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+}
+
+fn print(format: Format, applied: &Applied) -> Result<(), Failure> {
+    match format {
+        Format::Json => ui::print_json(applied)?,
+        Format::Text => {
+            ui::print(&super::status::table(&applied.tokens))?;
+            for line in applied.errors.iter().chain(&applied.findings) {
+                ui::note("influx-tokend", line);
+            }
+        }
+    }
+    Ok(())
+}

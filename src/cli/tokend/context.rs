@@ -1,0 +1,176 @@
+//! What every subcommand starts from: the list's path, this host, the log.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use tracing_subscriber::EnvFilter;
+
+use super::Command;
+use crate::{
+    config::{self, Config, ConfigError},
+    daemon::{AssembleError, Home, HostKeeper, connect, open},
+    hint::Hint,
+    influxdb::ServerError,
+    lifecycle::{Ledger, Shared, SystemClock, Unanswered},
+    model::{Known, Name, ServerName},
+    paths::Paths,
+    store::{RecordError, StoreError, read_only::ReadOnly},
+};
+
+/// Why a command did not do what it should.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The list.
+    #[error(transparent)]
+    List(#[from] ConfigError),
+    /// Store, identity or deliveries.
+    #[error(transparent)]
+    Assemble(#[from] AssembleError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A server.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// A server, or its clock.
+    #[error(transparent)]
+    Unanswered(#[from] Unanswered),
+    /// Several things, each told already.
+    #[error("{0}")]
+    Several(String),
+    /// What was asked for makes no sense.
+    #[error("{what}")]
+    Usage {
+        /// What is wrong with it.
+        what: String,
+        /// What would do.
+        fix: String,
+    },
+    /// The answer could not be printed.
+    #[error("cannot print")]
+    Print(#[from] std::io::Error),
+}
+
+impl Hint for Failure {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::List(error) => error.hint(),
+            Self::Assemble(error) => error.hint(),
+            Self::Store(error) => error.hint(),
+            Self::Server(error) => error.hint(),
+            Self::Unanswered(error) => error.hint(),
+            Self::Usage { fix, .. } => Some(fix.clone()),
+            Self::Several(_) | Self::Print(_) => None,
+        }
+    }
+}
+
+/// What every subcommand starts from.
+pub(super) struct Context {
+    pub(super) list: PathBuf,
+    pub(super) config: config::Context,
+}
+
+/// The store's records, read without its lock.
+pub(super) struct Read {
+    pub(super) known: Arc<BTreeMap<Name, Known>>,
+    pub(super) faults: Vec<RecordError>,
+}
+
+impl Context {
+    pub(super) fn new(list: Option<PathBuf>, log: Option<&str>, command: &Command) -> Result<Self, Failure> {
+        let is_daemon = matches!(command, Command::Run);
+        let usual = if is_daemon { "info" } else { "error" };
+        start_log(log.unwrap_or(usual))?;
+        let paths = Paths::of_this_process();
+        let context = config::Context {
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            one_shot: !is_daemon,
+            defaults: config::Defaults { store: paths.store, socket: paths.socket, files: paths.files },
+        };
+        Ok(Self { list: list.unwrap_or(paths.list), config: context })
+    }
+
+    #[expect(clippy::unused_self, reason = "one place that knows the program's name")]
+    pub(super) fn program(&self) -> &'static str {
+        "influx-tokend"
+    }
+
+    /// The list as it is in the file now.
+    pub(super) fn load(&self) -> Result<Config, Failure> {
+        Ok(Config::load(&self.list, &self.config)?)
+    }
+
+    /// The store's records, without disturbing a daemon that has them too.
+    pub(super) fn read_records(&self, config: &Config) -> Result<Read, Failure> {
+        let ledger =
+            self.block_on(async { Ok::<_, Failure>(Ledger::open(read_only(config).await?).await?) })?;
+        Ok(Read { known: ledger.known(), faults: ledger.faults() })
+    }
+
+    /// Runs a future to its end on a runtime of its own.
+    #[expect(clippy::unused_self, reason = "one place that makes the runtime")]
+    pub(super) fn block_on<T>(&self, future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let outcome = runtime.block_on(future);
+        runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+        outcome
+    }
+
+    /// Opens the store as its only owner.
+    pub(super) async fn open(&self, config: &Config) -> Result<Arc<Home>, Failure> {
+        let home = open(config).await?;
+        home.set_specs(config.specs.clone());
+        Ok(home)
+    }
+
+    /// A keeper for each server of the list.
+    pub(super) fn keepers(&self, config: &Config, home: &Arc<Home>) -> Result<Vec<HostKeeper>, Failure> {
+        config.servers.keys().map(|name| Ok(connect(config, name, home)?)).collect()
+    }
+}
+
+/// What all keepers share when nothing may be changed.
+pub(super) type Onlooker =
+    crate::lifecycle::Keeper<crate::influxdb::AnyServer, ReadOnly, crate::deliver::Nowhere, SystemClock>;
+
+/// Keepers that can look and nothing else.
+pub(super) async fn onlookers(config: &Config) -> Result<Vec<(ServerName, Onlooker)>, Failure> {
+    let ledger = Ledger::open(read_only(config).await?).await?;
+    let shared = Arc::new(Shared::new(ledger, crate::deliver::Nowhere, SystemClock, || [0; 16]));
+    shared.set_specs(config.specs.clone());
+    config
+        .servers
+        .iter()
+        .map(|(name, server)| {
+            let settings = crate::lifecycle::Settings {
+                reconcile: config.reconcile,
+                timeout: server.timeout,
+                trust_local_clock: config.lifecycle.trust_local_clock,
+            };
+            let any = crate::influxdb::AnyServer::connect(name, server)?;
+            Ok((name.clone(), Onlooker::new(name.clone(), server.key(), any, shared.clone(), settings)))
+        })
+        .collect()
+}
+
+async fn read_only(config: &Config) -> Result<ReadOnly, Failure> {
+    Ok(crate::daemon::open_read_only(&config.store).await?)
+}
+
+/// Log lines go to stderr; under systemd the journal has the time already.
+fn start_log(filter: &str) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(filter).map_err(|error| Failure::Usage {
+        what: format!("--log {filter:?}: {error}"),
+        fix: "use error, warn, info, debug or trace".to_owned(),
+    })?;
+    let format =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let in_journal = std::env::var_os("JOURNAL_STREAM").is_some();
+    // A second subscriber can only come from a test in the same process.
+    let _installed = if in_journal {
+        format.with_ansi(false).without_time().try_init()
+    } else {
+        format.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init()
+    };
+    Ok(())
+}

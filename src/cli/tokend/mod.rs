@@ -1,0 +1,103 @@
+//! The command line of `influx-tokend`: one file per subcommand.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+mod apply;
+mod check;
+mod confirm;
+mod context;
+mod forget;
+mod plan;
+mod run;
+mod status;
+mod strays;
+mod take_over;
+
+pub use context::Failure;
+
+/// What a person is told when a command did what it should, and more is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done.
+    Done,
+    /// Something waits for a person.
+    Waits,
+    /// Some of it is done.
+    Partly,
+}
+
+/// Keeps the InfluxDB tokens of this host: mints what a list asks for, seals it, and hands it to Telegraf.
+#[derive(Debug, Parser)]
+#[command(name = "influx-tokend", version, propagate_version = true, disable_help_subcommand = true)]
+pub struct Tokend {
+    /// The list of tokens [default: /etc/influx-tokend/tokens.toml, or ~/.config/influx-tokend/tokens.toml for an
+    /// ordinary user]
+    #[arg(long, global = true, value_name = "PATH")]
+    config: Option<PathBuf>,
+
+    /// What to log: error, warn, info, debug, trace, or a filter such as `influx_tokend=debug`
+    #[arg(long, global = true, value_name = "FILTER", env = "INFLUX_TOKEND_LOG")]
+    log: Option<String>,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon in the foreground
+    Run,
+    /// Mint, seal, probe and deliver what is missing, then end
+    Apply(Output),
+    /// Show what would be done, and do nothing
+    Plan(Output),
+    /// Check the list, the store and the servers, and do nothing
+    Check(check::Check),
+    /// Show each token of the list and the store: its state, age, expiry, and why it waits
+    Status(Output),
+    /// Confirm that tokens move to another server
+    Confirm(confirm::Confirm),
+    /// List live tokens that bear this store's label but are in no record, and end those that are named
+    Strays(strays::Strays),
+    /// Forget tokens that live on a server which the list does not name any more
+    Forget(forget::Forget),
+    /// Say that this machine takes the place of the one that the store was made on
+    TakeOver,
+}
+
+/// For programs, or for people.
+#[derive(Clone, Copy, Debug, Args)]
+struct Output {
+    /// How to print
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    output: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+/// Runs the command that was asked for.
+///
+/// # Errors
+/// What a person has to know; nothing has been printed of it yet.
+pub fn main(arguments: Tokend) -> Result<Outcome, Failure> {
+    let context = context::Context::new(arguments.config, arguments.log.as_deref(), &arguments.command)?;
+    match arguments.command {
+        Command::Run => run::run(&context),
+        Command::Apply(output) => apply::run(&context, output.output),
+        Command::Plan(output) => plan::run(&context, output.output),
+        Command::Check(check) => check::run(&context, check),
+        Command::Status(output) => status::run(&context, output.output),
+        Command::Confirm(confirm) => confirm::run(&context, &confirm),
+        Command::Strays(strays) => strays::run(&context, &strays),
+        Command::Forget(forget) => forget::run(&context, &forget),
+        Command::TakeOver => take_over::run(&context),
+    }
+}

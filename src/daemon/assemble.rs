@@ -1,0 +1,198 @@
+//! Building the parts that a list names.
+
+use std::sync::Arc;
+
+use crate::{
+    config::{Config, ConfigError, StoreConfig, TokenSource},
+    deliver::Deliveries,
+    hint::Hint,
+    influxdb::{AnyServer, ServerError},
+    lifecycle::{DisownError, Keeper, Ledger, Settings, Shared, SystemClock},
+    model::{Known, Secret, ServerName},
+    source::{SourceError, read_secret},
+    store::{
+        StoreError,
+        age::{AgeReader, AgeStore, IdentitySource, Machine, OpenOptions},
+        read_only::ReadOnly,
+    },
+};
+
+/// What all keepers of this host share.
+pub type Home = Shared<AgeStore, Deliveries, SystemClock>;
+/// A keeper on this host.
+pub type HostKeeper = Keeper<AnyServer, AgeStore, Deliveries, SystemClock>;
+
+/// Why the parts cannot be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum AssembleError {
+    /// The list.
+    #[error(transparent)]
+    List(#[from] ConfigError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What opens it.
+    #[error("store: {0}")]
+    Source(#[from] SourceError),
+    /// The tokens of a copied store cannot be set apart.
+    #[error("this store comes from another machine, and its tokens cannot be set apart: {0}")]
+    Disown(#[from] DisownError),
+    /// The folder for delivered files.
+    #[error(transparent)]
+    Deliver(#[from] crate::deliver::OpenError),
+    /// The system.
+    #[error("cannot listen to signals")]
+    Signals(#[source] std::io::Error),
+}
+
+impl AssembleError {
+    /// Whether trying again later may do.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        !matches!(self, Self::Signals(_))
+    }
+}
+
+impl Hint for AssembleError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::List(error) => error.hint(),
+            Self::Store(error) => error.hint(),
+            Self::Source(error) => error.hint(),
+            Self::Deliver(error) => error.hint(),
+            Self::Disown(_) | Self::Signals(_) => None,
+        }
+    }
+}
+
+/// Opens store and deliveries. Tokens of a store that was made on another machine are set apart first (rule 13).
+///
+/// # Errors
+/// Something is not available; nothing is half-open.
+pub async fn open(config: &Config) -> Result<Arc<Home>, AssembleError> {
+    let store = open_store(&config.store).await?;
+    let machine = store.machine().clone();
+    let ledger = Ledger::open(store).await?;
+    match machine {
+        Machine::Same => {}
+        Machine::Other => {
+            tracing::warn!("this store comes from another machine: its tokens are replaced, not ended");
+            ledger.disown().await?;
+        }
+        Machine::Undetectable(why) => tracing::info!("a copied store would not be noticed: {why}"),
+    }
+    for fault in ledger.faults() {
+        tracing::error!("{fault}");
+    }
+    let deliveries = Deliveries::open(config.files.clone(), &run_folder(config)).await?;
+    Ok(Arc::new(Shared::new(ledger, deliveries, SystemClock, random_bits)))
+}
+
+/// Where the daemon's run-time files are: beside the secrets socket, wherever the list puts that.
+fn run_folder(config: &Config) -> std::path::PathBuf {
+    config.socket.parent().map(std::path::Path::to_owned).unwrap_or_default()
+}
+
+/// The store, only to be looked at: without its lock, and without making it.
+///
+/// # Errors
+/// It is there and cannot be read.
+pub async fn open_read_only(config: &StoreConfig) -> Result<ReadOnly, AssembleError> {
+    if !AgeStore::exists(&config.path) {
+        return Ok(ReadOnly::new(None, None));
+    }
+    let identity = identity_source(config).await?;
+    let passphrase = passphrase(config).await?;
+    let mut given = || passphrase.clone().ok_or_else(|| no_passphrase(config));
+    let reader = AgeReader::open(&config.path, &identity, &mut given)?;
+    let instances = reader.instances()?;
+    Ok(ReadOnly::new(Some(reader), instances))
+}
+
+fn no_passphrase(config: &StoreConfig) -> StoreError {
+    StoreError {
+        path: config.path.clone(),
+        what: "its identity is wrapped by a passphrase".to_owned(),
+        fix: Some("name it in [store]: passphrase = { credential = \"…\" }".to_owned()),
+        source: None,
+    }
+}
+
+/// This machine takes the place of the one that the store was made on. Returns how many tokens it takes over.
+///
+/// # Errors
+/// The store is not available, or cannot be changed.
+pub async fn take_over(config: &Config) -> Result<usize, AssembleError> {
+    let store = open_store(&config.store).await?;
+    let ledger = Ledger::open(store.clone()).await?;
+    if *store.machine() == Machine::Other {
+        store.take_over()?;
+        return Ok(ledger
+            .known()
+            .values()
+            .filter_map(Known::record)
+            .map(|record| record.held().count())
+            .sum());
+    }
+    // Records first: an interrupted take-over leaves tokens that are ours under a former instance, which is no harm.
+    let owned = ledger.own().await.map_err(DisownError::Seal)?;
+    if owned > 0 {
+        store.take_over()?;
+    }
+    Ok(owned)
+}
+
+async fn identity_source(config: &StoreConfig) -> Result<IdentitySource, SourceError> {
+    Ok(match &config.identity {
+        None => IdentitySource::OfStore,
+        Some(TokenSource::File(path)) => IdentitySource::File(path.clone()),
+        Some(source) => IdentitySource::Text(read_secret(source).await?),
+    })
+}
+
+async fn passphrase(config: &StoreConfig) -> Result<Option<Secret>, SourceError> {
+    match &config.passphrase {
+        Some(source) => read_secret(source).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+async fn open_store(config: &StoreConfig) -> Result<AgeStore, AssembleError> {
+    let options = OpenOptions {
+        path: config.path.clone(),
+        identity: identity_source(config).await?,
+        recipients: config.recipients.clone(),
+        machine_id: config.machine_id.clone(),
+        passphrase: passphrase(config).await?,
+    };
+    let path = config.path.clone();
+    tokio::task::spawn_blocking(move || AgeStore::open(options))
+        .await
+        .unwrap_or_else(|_| {
+            Err(StoreError { path, what: "opening it failed".into(), fix: None, source: None })
+        })
+        .map_err(Into::into)
+}
+
+/// A keeper for one server of the list.
+///
+/// # Errors
+/// Its certificates cannot be read, or the system's are missing.
+pub fn connect(config: &Config, name: &ServerName, home: &Arc<Home>) -> Result<HostKeeper, ServerError> {
+    let server = &config.servers[name];
+    let settings = Settings {
+        reconcile: config.reconcile,
+        timeout: server.timeout,
+        trust_local_clock: config.lifecycle.trust_local_clock,
+    };
+    let any = AnyServer::connect(name, server)?;
+    Ok(Keeper::new(name.clone(), server.key(), any, home.clone(), settings))
+}
+
+/// # Panics
+/// Where the kernel gives no random bits: nothing safe can be done then.
+fn random_bits() -> [u8; 16] {
+    let mut bits = [0; 16];
+    getrandom::fill(&mut bits).expect("the kernel gives random bits");
+    bits
+}

@@ -1,0 +1,174 @@
+//! What the daemon tells of itself: a line for systemd, and a log line whenever something begins or ends.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::Notify;
+
+use super::assemble::Home;
+use crate::{
+    hint::Hint as _,
+    lifecycle::{Clock as _, Report, State, SystemClock, statuses},
+    model::{ServerName, Time},
+};
+
+/// A management token that is refused is refused for good after this many passes.
+const LASTING: u32 = 3;
+/// A restart for a fresh management token is asked for at most this often.
+const RESTART: Duration = Duration::from_secs(3600);
+
+/// The state of list and servers, as last seen.
+#[derive(Debug)]
+pub struct Board {
+    notes: Mutex<Notes>,
+    changed: Notify,
+    restart: Notify,
+    started: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Notes {
+    list_fault: Option<String>,
+    servers: BTreeMap<ServerName, ServerNote>,
+}
+
+#[derive(Debug, Default)]
+struct ServerNote {
+    error: Option<(String, Time)>,
+    unauthorized: u32,
+    findings: BTreeSet<String>,
+}
+
+impl Board {
+    /// Nothing seen yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            notes: Mutex::default(),
+            changed: Notify::new(),
+            restart: Notify::new(),
+            started: SystemClock.since_boot(),
+        }
+    }
+
+    /// The list could not be taken over, or could.
+    pub fn list(&self, fault: Option<String>) {
+        self.notes().list_fault = fault;
+        self.changed.notify_one();
+    }
+
+    /// These are the servers from now on.
+    pub fn servers(&self, names: BTreeSet<ServerName>) {
+        let mut notes = self.notes();
+        notes.servers.retain(|name, _| names.contains(name));
+        for name in names {
+            notes.servers.entry(name).or_default();
+        }
+    }
+
+    /// A server cannot be asked. Logged when it begins and when it becomes another error.
+    pub fn server_error(&self, name: &ServerName, error: &str, hint: Option<String>, status: Option<u16>) {
+        let mut notes = self.notes();
+        let note = notes.servers.entry(name.clone()).or_default();
+        note.unauthorized = if status == Some(401) { note.unauthorized + 1 } else { 0 };
+        let since = match &note.error {
+            Some((known, since)) if known == error => *since,
+            known => {
+                tracing::error!("{error}");
+                hint.iter().for_each(|hint| tracing::error!("hint: {hint}"));
+                known.as_ref().map_or_else(Time::now, |(_, since)| *since)
+            }
+        };
+        note.error = Some((error.to_owned(), since));
+        drop(notes);
+        self.changed.notify_one();
+    }
+
+    /// A keeper's report.
+    pub fn report(&self, name: &ServerName, report: &Report, may_restart: bool) {
+        if let Some(error) = &report.server_error {
+            let status = match error {
+                crate::lifecycle::Unanswered::Server(error) => error.status(),
+                crate::lifecycle::Unanswered::Time(_) => None,
+            };
+            self.server_error(name, &error.to_string(), error.hint(), status);
+            self.restart_if_lasting(name, may_restart);
+            return;
+        }
+        let mut notes = self.notes();
+        let note = notes.servers.entry(name.clone()).or_default();
+        note.unauthorized = 0;
+        if let Some((_, since)) = note.error.take() {
+            tracing::info!(server = %name, "answers again, after {since:.0}");
+        }
+        let mut found = BTreeSet::new();
+        for finding in &report.findings {
+            let text = finding.to_string();
+            if !note.findings.contains(&text) {
+                tracing::warn!(server = %name, "{text}");
+                finding.matter.hint().iter().for_each(|hint| tracing::warn!("hint: {hint}"));
+            }
+            found.insert(text);
+        }
+        note.findings = found;
+        drop(notes);
+        self.changed.notify_one();
+    }
+
+    /// A systemd credential does not change while a unit runs: only a restart reads a fresh one.
+    fn restart_if_lasting(&self, name: &ServerName, may_restart: bool) {
+        let lasting = self.notes().servers.get(name).is_some_and(|note| note.unauthorized >= LASTING);
+        let uptime = SystemClock.since_boot().saturating_sub(self.started);
+        let supervised = std::env::var_os("INVOCATION_ID").is_some();
+        if lasting && may_restart && supervised && uptime >= RESTART {
+            tracing::error!(server = %name, "the management token is refused: ending, to be started with a fresh one");
+            self.restart.notify_one();
+        }
+    }
+
+    /// Something above has changed.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Only a restart helps.
+    pub async fn wants_restart(&self) {
+        self.restart.notified().await;
+    }
+
+    /// One line: how many tokens are ready, what waits, since when a server is away.
+    #[must_use]
+    pub fn summary(&self, home: &Home) -> String {
+        let statuses = statuses(&home.specs(), &home.ledger.known(), Time::now());
+        let ready =
+            statuses.iter().filter(|status| matches!(status.state, State::Ready | State::Removed)).count();
+        let mut parts = vec![format!("{ready} of {} tokens ready", statuses.len())];
+        let notes = self.notes();
+        if notes.list_fault.is_some() {
+            parts.push("the list has faults, the last accepted one is in force".to_owned());
+        }
+        for (name, note) in &notes.servers {
+            if let Some((error, since)) = &note.error {
+                parts.push(format!("{error} (server {name}, since {since:.0})"));
+            }
+        }
+        let waits = notes.servers.values().map(|note| note.findings.len()).sum::<usize>();
+        if waits > 0 {
+            parts.push(format!("{waits} findings, see the log"));
+        }
+        parts.join("; ")
+    }
+
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Board {
+    fn default() -> Self {
+        Self::new()
+    }
+}

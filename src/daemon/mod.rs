@@ -1,0 +1,174 @@
+//! The daemon: wiring only. Watches the list, keeps a keeper per server, answers signals, tells systemd.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::{config, supervisor::Supervisor, watch::ListWatch};
+
+mod assemble;
+mod board;
+mod keepers;
+mod list;
+
+pub use assemble::{AssembleError, Home, HostKeeper, connect, open, open_read_only, take_over};
+pub use board::Board;
+
+use keepers::Keepers;
+use list::{Accepted, Reload};
+
+/// Beyond the servers' own time limits, this long is given to seal what was minted at the last moment.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// How the daemon ended, if not by an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It was told to stop.
+    Stopped,
+    /// The management token is refused for good, and only a restart brings a fresh one.
+    WantsRestart,
+}
+
+/// Runs until a signal ends it. No fault of list, store, server or certificates does.
+///
+/// # Errors
+/// The process cannot be set up at all: signals, or the first list with no accepted one to fall back on.
+pub async fn run(list: PathBuf, context: config::Context) -> Result<End, AssembleError> {
+    let mut signals = Signals::new().map_err(AssembleError::Signals)?;
+    let supervisor = Supervisor;
+    let board = Arc::new(Board::new());
+    let Some(opened) = signals.or_stop(start(&list, &context, supervisor)).await else {
+        return Ok(End::Stopped);
+    };
+    let (mut accepted, home) = opened?;
+    board.list(accepted.fault.clone());
+    home.set_specs(accepted.config.specs.clone());
+    home.deliver_all().await;
+    supervisor.ready();
+    tracing::info!(list = %list.display(), tokens = accepted.config.specs.len(), "ready");
+
+    let mut keepers = Keepers::start(&accepted.config, &home, &board);
+    let mut watch = ListWatch::new(&list);
+    let mut watchdog = supervisor.watchdog();
+    let end = loop {
+        supervisor.status(&board.summary(&home));
+        tokio::select! {
+            told = signals.next() => match told {
+                Told::Stop => break End::Stopped,
+                Told::Reload => {
+                    supervisor.reloading();
+                    reload(&list, &context, &mut accepted, &home, &board, &mut keepers).await;
+                    supervisor.ready();
+                }
+            },
+            () = watch.changed() => reload(&list, &context, &mut accepted, &home, &board, &mut keepers).await,
+            () = watchdog.tick() => supervisor.alive(),
+            () = board.changed() => {}
+            () = board.wants_restart() => break End::WantsRestart,
+        }
+    };
+    supervisor.stopping();
+    tracing::info!("stopping");
+    let longest = accepted.config.servers.values().map(|server| server.timeout).max().unwrap_or_default();
+    keepers.stop(longest + DRAIN).await;
+    Ok(end)
+}
+
+/// Opens what the list names. A store that is not available is waited for; it is never taken for empty.
+async fn start(
+    list: &std::path::Path,
+    context: &config::Context,
+    supervisor: Supervisor,
+) -> Result<(Accepted, Arc<Home>), AssembleError> {
+    loop {
+        let error = match list::first(list, context).await {
+            Ok(opened) => return Ok(opened),
+            Err(error) => error,
+        };
+        if !error.passes() {
+            return Err(error);
+        }
+        tracing::error!("{error}");
+        supervisor.status(&error.to_string());
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
+}
+
+async fn reload(
+    list: &std::path::Path,
+    context: &config::Context,
+    accepted: &mut Accepted,
+    home: &Arc<Home>,
+    board: &Arc<Board>,
+    keepers: &mut Keepers,
+) {
+    match list::reload(list, context, accepted, home).await {
+        Reload::Same => board.list(None),
+        Reload::Refused(fault) => {
+            tracing::error!("the list is not taken over, the last accepted one stays in force\n{fault}");
+            board.list(Some(fault));
+        }
+        Reload::Accepted(new) => {
+            tracing::info!(tokens = new.config.specs.len(), "list accepted");
+            for part in list::needs_restart(&accepted.config, &new.config) {
+                tracing::warn!("{part} has changed: that takes effect when influx-tokend is restarted");
+            }
+            let servers_changed = accepted.config.servers != new.config.servers
+                || accepted.config.lifecycle != new.config.lifecycle
+                || accepted.config.reconcile != new.config.reconcile;
+            *accepted = *new;
+            board.list(None);
+            home.set_specs(accepted.config.specs.clone());
+            home.deliver_all().await;
+            if servers_changed {
+                let longest =
+                    accepted.config.servers.values().map(|server| server.timeout).max().unwrap_or_default();
+                keepers.stop(longest + DRAIN).await;
+                *keepers = Keepers::start(&accepted.config, home, board);
+            } else {
+                keepers.wake();
+            }
+        }
+    }
+}
+
+/// What a person or systemd tells us.
+enum Told {
+    Stop,
+    Reload,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.terminate.recv() => Told::Stop,
+            _ = self.interrupt.recv() => Told::Stop,
+            _ = self.hangup.recv() => Told::Reload,
+        }
+    }
+
+    /// `None` once told to stop.
+    async fn or_stop<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return Some(done),
+                told = self.next() => if matches!(told, Told::Stop) { return None },
+            }
+        }
+    }
+}
