@@ -56,6 +56,12 @@ pub fn print_json(value: &impl serde::Serialize) -> io::Result<()> {
     print_bytes(&json)
 }
 
+/// `1 token`, `2 tokens`.
+#[must_use]
+pub fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
 /// Whether a person sees what is printed.
 #[must_use]
 pub fn is_for_a_person() -> bool {

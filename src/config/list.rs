@@ -1,6 +1,7 @@
 //! The whole list, top down.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     str::FromStr as _,
     time::Duration,
@@ -34,6 +35,24 @@ pub(super) fn parse(text: &str, file: &Path, context: &Context) -> Result<Config
     let config = config(&mut root, context, &mut faults);
     root.finish(&mut faults);
     faults.into_result(file, config)
+}
+
+/// See [`Config::salvage`].
+pub(super) fn salvage(text: &str, context: &Context) -> Config {
+    let (tree, _) = DeTable::parse_recoverable(text);
+    let mut root = Section::new(tree.get_ref(), "", 0..0);
+    let mut unheard = Faults::new(text);
+    let store = store(&mut root, context, &mut unheard);
+    let (socket, files) = deliver(&mut root, context, &mut unheard);
+    Config {
+        reconcile: RECONCILE,
+        servers: BTreeMap::new(),
+        store,
+        files,
+        socket,
+        lifecycle: Lifecycle::default(),
+        specs: BTreeMap::new(),
+    }
 }
 
 fn config(root: &mut Section<'_, '_>, context: &Context, faults: &mut Faults<'_>) -> Option<Config> {

@@ -1,1 +1,307 @@
-//! To come.
+//! Lists, good and bad, and what a person reads about them.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    hint::Hint as _,
+    model::{Database, Grants, Name, Pickup, ServerName},
+};
+
+fn context() -> Context {
+    Context {
+        host: "edge7".to_owned(),
+        one_shot: false,
+        defaults: Defaults {
+            store: "/var/lib/influx-tokend".into(),
+            socket: "/run/influx-tokend/secrets.sock".into(),
+            files: "/run/influx-tokend/secrets".into(),
+        },
+    }
+}
+
+const SERVER: &str = r#"[server]
+product = "clustered"
+url = "https://cluster.example.com"
+management_token = { credential = "influx-tokend.management-token" }
+"#;
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(text, Path::new("tokens.toml"), &context())
+}
+
+/// A valid server, then `rest`: line 5 is the first of it.
+fn with_server(rest: &str) -> Result<Config, ConfigError> {
+    parse(&format!("{SERVER}{rest}"))
+}
+
+fn said(result: Result<Config, ConfigError>) -> String {
+    result.expect_err("a fault").to_string()
+}
+
+#[test]
+fn the_list_of_the_documentation() {
+    let config = with_server(
+        r#"
+[store]
+kind = "age"
+path = "/srv/tokens/"
+recipients = ["age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"]
+[deliver.files]
+[lifecycle]
+lifetime = "90d"
+overlap = "1h"
+overlap_cap = "24h"
+grace = "24h"
+local_clock = "trusted"
+probe = { successes = 3, interval = "5s", deadline = "10m" }
+[[token]]
+name = "edge_writer"
+write = ["telemetry_{host}"]
+description = "edge writer of {host}"
+[[token]]
+name = "grafana_reader"
+read = ["telemetry", "alerts"]
+lifetime = "30d"
+allow = { users = ["grafana"] }
+pickup = "proven"
+probe = false
+"#,
+    )
+    .expect("a valid list");
+    assert_eq!(config.store.path, Path::new("/srv/tokens"));
+    assert_eq!(config.files.as_deref(), Some(Path::new("/run/influx-tokend/secrets")));
+    assert!(config.lifecycle.trust_local_clock);
+    let writer = &config.specs["edge_writer"];
+    assert_eq!(writer.description, "edge writer of edge7");
+    assert_eq!(writer.grants, Grants::of([], ["telemetry_edge7".parse::<Database>().expect("a name")]));
+    assert_eq!(writer.lifetime, Some(Duration::from_secs(90 * 86_400)));
+    assert_eq!(writer.key.origin, "https://cluster.example.com");
+    let reader = &config.specs["grafana_reader"];
+    assert_eq!(reader.description, "Read-only token for alerts and telemetry");
+    assert_eq!((reader.pickup, reader.probe.clone()), (Pickup::Proven, None));
+    assert_eq!(reader.allow.users, ["grafana"]);
+}
+
+#[test]
+fn one_token_for_several_servers() {
+    let servers = ["a", "b"].map(|name| SERVER.replace("[server]", &format!("[servers.{name}]"))).concat();
+    let token = "[[token]]\nname = \"t\"\nwrite = [\"x\"]\nservers = [\"a\", \"b\"]\n";
+    let config = parse(&format!("{servers}{token}")).expect("a valid list");
+    let names: Vec<(&str, &str)> =
+        config.specs.values().map(|spec| (spec.name.as_str(), spec.server.0.as_str())).collect();
+    assert_eq!(names, [("t", "a"), ("t_b", "b")]);
+    let again = format!("{servers}{token}[[token]]\nname = \"t_b\"\nwrite = [\"x\"]\nserver = \"a\"\n");
+    assert!(said(parse(&again)).contains("there are two tokens called \"t_b\""));
+    let unnamed = format!("{servers}[[token]]\nname = \"t\"\nwrite = [\"x\"]\n");
+    assert!(said(parse(&unnamed)).contains("needs \"server\": one of \"a\", \"b\""));
+}
+
+/// What follows a valid server, and every line a person then reads.
+const BAD: &[(&str, &str)] = &[
+    ("reconcil = \"1m\"\n", "tokens.toml:5:1: [server]: unknown key \"reconcil\"\n  hint: known here: "),
+    (
+        "[[token]]\nname = \"edge-writer\"\nwrite = [\"a\"]\n",
+        "tokens.toml:6:8: [[token]] 1: token name \"edge-writer\" contains '-'; only letters, digits and underscores are \
+         allowed\n  hint: telegraf resolves no other characters in a reference; call it \"edge_writer\"",
+    ),
+    (
+        "[[token]]\nname = \"a\"\nwrite = [\"a\"]\nlifetme = \"90d\"\n",
+        "tokens.toml:8:1: [[token]] \"a\": unknown key \"lifetme\"\n  hint: did you mean \"lifetime\"?",
+    ),
+    (
+        "[[token]]\nname = \"a\"\nwrite = [\"a\"]\nlifetime = \"90 days\"\n",
+        "tokens.toml:8:12: [[token]] \"a\" lifetime: expected a whole number and one of ms, s, m, h, d, as in \"90d\", \
+         found \"90 days\"",
+    ),
+    (
+        "[[token]]\nname = \"a\"\nwrite = [\"a\"]\nlifetime = \"1h\"\n",
+        "tokens.toml:8:12: [[token]] \"a\": lifetime is too short: it is renewed 1800 s before it ends, and probe \
+         deadline, overlap and reserve take 4350 s\n  hint: lengthen it, or shorten overlap or the probe's deadline",
+    ),
+    (
+        "[[token]]\nname = \"a\"\nwrite = [\"a\"]\nserver = \"defualt\"\n",
+        "tokens.toml:8:10: [[token]] \"a\": unknown server \"defualt\"\n  hint: did you mean \"default\"?",
+    ),
+    (
+        "[[token]]\nname = \"a\"\n",
+        "tokens.toml:5:1: [[token]] \"a\": grants nothing: expected \"read\", \"write\" or both",
+    ),
+    ("[[token]]\nwrite = [\"a\"]\n", "tokens.toml:5:1: [[token]] 1: needs \"name\""),
+    (
+        "[[token]]\nname = \"a\"\nwrite = [\"a\"]\n[[token]]\nname = \"a\"\nread = [\"a\"]\n",
+        "tokens.toml:8:1: [[token]]: there are two tokens called \"a\"",
+    ),
+    (
+        "[[token]]\nname = \"a\"\nwrite = \"a\"\n",
+        "tokens.toml:7:9: [[token]] \"a\" write: expected an array of strings, found string",
+    ),
+    (
+        "[[token]]\nname = \"a\"\nwrite = [\"a{hots}\"]\n",
+        "tokens.toml:7:10: [[token]] \"a\" write: unknown placeholder at \"{hots}\"\n  hint: only {host} is known",
+    ),
+    (
+        "[[token]]\nname = \"a\"\nwrite = [\"a\"]\ndescription = \"x [influx-tokend y\"\n",
+        "tokens.toml:8:15: [[token]] \"a\" description: may not look like the label that is put after it",
+    ),
+    (
+        "[store]\nrecipients = [\"ssh-ed25519 AAAA\"]\n",
+        "tokens.toml:6:15: [store] recipients: ssh keys are not used: the library for them has an open advisory",
+    ),
+    (
+        "[store]\npath = \"relative\"\n",
+        "tokens.toml:6:8: [store] path: expected an absolute path, found \"relative\"",
+    ),
+    ("[lifecycle]\nprobe = true\n", "tokens.toml:6:9: [lifecycle] probe: expected false, or a table"),
+    ("[lifecycle\n", "tokens.toml:5:11: not TOML: "),
+];
+
+#[test]
+fn what_a_person_reads_about_a_bad_list() {
+    for (rest, expected) in BAD {
+        let said = said(with_server(rest));
+        assert!(said.contains(expected), "{rest}\n--- expected\n{expected}\n--- said\n{said}");
+    }
+}
+
+#[test]
+fn all_faults_are_said_at_once_in_order() {
+    let said = said(parse(
+        "reconcile = 5\n[server]\nproduct = \"clusterd\"\nurl = \"ftp://x\"\n[lifecycle]\ngrace = \"soon\"\n[[token]]\nname = \"a b\"\n",
+    ));
+    let lines: Vec<&str> = said
+        .lines()
+        .filter(|line| line.starts_with("tokens.toml"))
+        .map(|line| line.split(' ').next().unwrap_or(""))
+        .collect();
+    let expected = ["1:13", "2:1", "3:11", "4:7", "6:9", "7:1", "8:8"].map(|at| format!("tokens.toml:{at}:"));
+    assert_eq!(lines, expected, "{said}");
+    assert!(said.contains("did you mean \"clustered\"?"), "{said}");
+}
+
+#[test]
+fn a_token_in_the_list_is_refused_with_the_reason_and_never_repeated() {
+    let canary = "apiv1_canary0123456789canary0123456789";
+    for line in [
+        format!("management_token = \"{canary}\""),
+        format!("management_token = {{ token = \"{canary}\" }}"),
+        format!("management_token = {{ credential = \"x\" }}\ntoken = \"{canary}\""),
+        format!("management_token = {{ file = \"{canary}\" }}"),
+        format!("management_token = {{ command = [\"echo\", \"{canary}\"] }}"),
+        format!("management_token = {{ env = \"{canary}\" }}"),
+    ] {
+        let error = parse(&format!("[server]\nproduct = \"clustered\"\nurl = \"https://c\"\n{line}\n"))
+            .expect_err(&line);
+        let said = format!("{error} {error:?} {:?}", error.hint());
+        assert!(said.contains("whoever may read the list"), "{line}: {said}");
+        assert!(!said.contains("canary"), "{line}: {said}");
+    }
+    let in_url = SERVER.replace("https://", "https://user:canary@");
+    let error = said(parse(&in_url));
+    assert!(error.contains("a secret may not stand in the list") && !error.contains("canary"), "{error}");
+}
+
+#[test]
+fn the_environment_is_for_one_shot_commands() {
+    let list = SERVER.replace("{ credential = \"influx-tokend.management-token\" }", "{ env = \"TOKEN\" }");
+    assert!(said(parse(&list)).contains("can be read by every process of the same user"));
+    let one_shot = Context { one_shot: true, ..context() };
+    let config = Config::parse(&list, Path::new("x"), &one_shot).expect("a valid list");
+    let server = &config.servers[&ServerName("default".to_owned())];
+    assert_eq!(server.management_token, TokenSource::Env("TOKEN".to_owned()));
+}
+
+#[test]
+fn plain_http_is_for_loopback() {
+    let with = |url: &str, more: &str| {
+        parse(&format!("{}{more}", SERVER.replace("https://cluster.example.com", url)))
+    };
+    for url in ["http://127.0.0.1:8086", "http://[::1]", "http://localhost"] {
+        assert!(with(url, "").is_ok(), "{url}");
+    }
+    assert!(said(with("http://cluster.example.com", "")).contains("in clear over the network"));
+    assert!(with("http://cluster.example.com", "allow_plain_http = true\n").is_ok());
+}
+
+#[test]
+fn a_list_without_server_or_token_is_valid() {
+    let config = parse("").expect("a valid list");
+    assert!(config.servers.is_empty() && config.specs.is_empty());
+    assert!(said(parse("[[token]]\nname = \"a\"\nwrite = [\"x\"]\n")).contains("names no server"));
+}
+
+#[test]
+fn a_thousand_tokens() {
+    let tokens: String =
+        (0..1000).map(|n| format!("[[token]]\nname = \"t{n}\"\nwrite = [\"x\"]\n")).collect();
+    assert_eq!(with_server(&tokens).expect("a valid list").specs.len(), 1000);
+}
+
+#[test]
+fn what_a_person_reads_about_a_file_that_is_no_list() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).expect("written");
+        path
+    };
+    let huge = folder.path().join("huge");
+    std::fs::File::create(&huge).and_then(|file| file.set_len(1 << 30)).expect("a sparse file");
+    for (path, expected) in [
+        (folder.path().join("none"), "cannot read the list: No such file or directory"),
+        (folder.path().to_owned(), "is a folder, expected a list in TOML"),
+        (file("latin", b"a = 1\n# caf\xe9\n"), "is not UTF-8 (line 2, byte 6 of it)"),
+        (huge, "is larger than 16 MiB"),
+        (PathBuf::from("/dev/zero"), "is no regular file, expected a list in TOML"),
+    ] {
+        let error = Config::load(&path, &context()).expect_err(expected);
+        assert!(error.to_string().contains(expected), "{error}");
+        assert!(error.hint().is_some(), "{error}");
+    }
+}
+
+#[test]
+fn a_list_with_faults_still_tells_where_the_store_is() {
+    let salvaged =
+        Config::salvage("[store]\npath = \"/srv/x\"\n[[token]]\nname = \"-\"\n[broken\n", &context());
+    assert_eq!(salvaged.store.path, Path::new("/srv/x"));
+    assert!(salvaged.specs.is_empty());
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_it_panic(text in "\\PC{0,200}") {
+        let _whatever = parse(&text);
+        let _whatever = Config::salvage(&text, &context());
+    }
+
+    #[test]
+    fn no_list_like_text_makes_it_panic(
+        parts in prop::collection::vec(
+            prop::sample::select(vec![
+                "[server]\n", "[servers.a]\n", "[[token]]\n", "[store]\n", "[deliver.files]\n", "[lifecycle]\n",
+                "name = ", "url = ", "read = ", "probe = ", "\"a\"\n", "[\"a\"]\n", "{ file = \"x\" }\n", "5\n", "'", "\"", "{",
+            ]),
+            0..30,
+        ),
+    ) {
+        let _whatever = parse(&parts.concat());
+    }
+
+    #[test]
+    fn a_valid_list_says_what_was_written(
+        names in prop::collection::btree_set("[a-z_]{1,12}", 1..8), days in 2_u64..1000, read: bool,
+    ) {
+        let grant = if read { "read" } else { "write" };
+        let tokens: String = names
+            .iter()
+            .map(|name| format!("[[token]]\nname = \"{name}\"\n{grant} = [\"db\"]\nlifetime = \"{days}d\"\n"))
+            .collect();
+        let config = with_server(&tokens).expect("a valid list");
+        let found: Vec<String> = config.specs.keys().map(Name::to_string).collect();
+        prop_assert_eq!(found, names.into_iter().collect::<Vec<_>>());
+        for spec in config.specs.values() {
+            prop_assert_eq!(spec.lifetime, Some(Duration::from_secs(days * 86_400)));
+        }
+    }
+}

@@ -3,7 +3,10 @@
 use std::{path::Path, sync::Arc};
 
 use super::assemble::{AssembleError, Home, open};
-use crate::config::{self, Config};
+use crate::{
+    config::{self, Config},
+    store::age::AgeStore,
+};
 
 /// The list in force.
 #[derive(Debug)]
@@ -25,45 +28,50 @@ pub(super) enum Reload {
 }
 
 /// The first list of a process, and what it names.
+///
+/// # Errors
+/// There is neither a valid list nor a store that has accepted one, or something that it names is not available.
 pub(super) async fn first(
     path: &Path,
     context: &config::Context,
 ) -> Result<(Accepted, Arc<Home>), AssembleError> {
-    match config::read(path).and_then(|text| Ok((Config::parse(&text, path, context)?, text))) {
-        Ok((config, text)) => {
+    let text = config::read(path)?;
+    match Config::parse(&text, path, context) {
+        Ok(config) => {
             let home = open(&config).await?;
             match unless_emptied(&config, &home) {
                 Ok(()) => {
                     home.ledger.store().seal_list(&text)?;
                     Ok((Accepted { config, fault: None }, home))
                 }
-                Err(fault) => last_accepted(path, context, home, fault).await,
+                Err(fault) => last_accepted(path, context, config, home, fault),
             }
         }
         Err(error) => {
-            tracing::error!("{error}");
-            // Nothing of the file can be believed, so the store is looked for where it is by default.
-            let home = open(&Config::fallback(context)).await?;
-            last_accepted(path, context, home, error.to_string()).await.map_err(|other| match other {
-                AssembleError::List(_) => AssembleError::List(error),
-                other => other,
-            })
+            let salvaged = Config::salvage(&text, context);
+            // None is made for a list that cannot be believed.
+            if !AgeStore::exists(&salvaged.store.path) {
+                return Err(error.into());
+            }
+            let home = open(&salvaged).await?;
+            last_accepted(path, context, salvaged, home, error.to_string())
         }
     }
 }
 
-async fn last_accepted(
+fn last_accepted(
     path: &Path,
     context: &config::Context,
+    salvaged: Config,
     home: Arc<Home>,
     fault: String,
 ) -> Result<(Accepted, Arc<Home>), AssembleError> {
-    let sealed = home.ledger.store().accepted_list()?;
-    let config = match sealed {
-        Some(text) => Config::parse(&text, path, context)?,
-        None => Config::fallback(context),
+    tracing::error!("{fault}");
+    let config = match home.ledger.store().accepted_list()? {
+        Some(text) => Config::parse(&text, path, context).unwrap_or(salvaged),
+        None => salvaged,
     };
-    tracing::warn!("the last accepted list is in force");
+    tracing::warn!(tokens = config.specs.len(), "the last accepted list is in force");
     Ok((Accepted { config, fault: Some(fault) }, home))
 }
 

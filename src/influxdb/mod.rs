@@ -142,7 +142,7 @@ pub enum Verdict {
 
 /// A request to the management API that did not succeed.
 #[derive(Debug, thiserror::Error)]
-#[error("server {server:?}: {verb}: {kind}")]
+#[error("server {name:?}: {verb}: {kind}", name = server.0)]
 pub struct ServerError {
     /// Which server, by its name in the list.
     pub server: ServerName,

@@ -131,7 +131,8 @@ fn waits_by_record(spec: &Spec, record: &Record, now: Time) -> Option<String> {
         ));
     }
     if let Some(next) = &record.next {
-        return Some(format!("{} was minted and is not accepted everywhere yet", next.id));
+        let minted = if record.current.is_some() { "its successor is" } else { "it is" };
+        return Some(format!("{minted} not accepted everywhere yet (since {:.0})", next.created_at));
     }
     let Some(current) = &record.current else {
         let open = record.intents.len();

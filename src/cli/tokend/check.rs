@@ -54,7 +54,11 @@ pub(super) fn run(context: &Context, check: Check) -> Result<Outcome, Failure> {
         Format::Json => ui::print_json(&checked)?,
         Format::Text => ui::print(&text(context, &checked, check.list_only))?,
     }
-    if faults > 0 { Err(Failure::Several(format!("{faults} faults found"))) } else { Ok(Outcome::Done) }
+    if faults > 0 {
+        Err(Failure::Several(format!("{} found", ui::count(faults, "fault"))))
+    } else {
+        Ok(Outcome::Done)
+    }
 }
 
 /// Lists each server's tokens and databases.
@@ -80,10 +84,10 @@ async fn ask_servers(config: &Config) -> Result<Vec<Fault>, Failure> {
 
 fn text(context: &Context, checked: &Checked, list_only: bool) -> String {
     let mut text = format!(
-        "{}: {} tokens on {} servers, no fault in the list\n",
+        "{}: {} on {}, no fault in the list\n",
         context.list.display(),
-        checked.tokens,
-        checked.servers
+        ui::count(checked.tokens, "token"),
+        ui::count(checked.servers, "server"),
     );
     if !list_only && checked.faults.is_empty() {
         text += "store and servers: no fault\n";

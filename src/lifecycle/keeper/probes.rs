@@ -100,7 +100,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     }
 
     /// Whether the name's `next` may become current, and whether a probe says so.
-    fn may_be_promoted(&self, name: &Name) -> Option<bool> {
+    pub(super) fn may_be_promoted(&self, name: &Name) -> Option<bool> {
         let record = self.shared.ledger.record(name)?;
         let specs = self.shared.specs();
         let now = self.now();

@@ -67,15 +67,33 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
                 if signals.is_stopping() || halted.load(std::sync::atomic::Ordering::Relaxed) {
                     return None;
                 }
-                Some(self.mint(&name, why, halted).await)
+                let outcome = self.mint(&name, why, halted).await;
+                Some((name, outcome))
             })
             .buffer_unordered(MINTS);
+        let mut minted = Vec::new();
         while let Some(outcome) = outcomes.next().await {
             match outcome {
-                Some(Ok(())) => report.progress = true,
-                Some(Err(error)) => report.errors.push(error),
+                Some((name, Ok(()))) => minted.push(name),
+                Some((_, Err(error))) => report.errors.push(error),
                 None => {}
             }
+        }
+        drop(outcomes);
+        for name in minted {
+            report.progress = true;
+            self.follow_up(name, report).await;
+        }
+    }
+
+    /// What has just been minted is probed at once, without another list; or promoted, where no probe is wanted.
+    async fn follow_up(&self, name: Name, report: &mut Report) {
+        let Some(next) = self.shared.ledger.record(&name).and_then(|record| record.next.clone()) else {
+            return;
+        };
+        match self.may_be_promoted(&name) {
+            Some(_) => self.promote(&name, &next.id, report).await,
+            None => report.probes.push((name, next.id, None)),
         }
     }
 
