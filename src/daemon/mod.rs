@@ -37,6 +37,8 @@ pub async fn run(list: PathBuf, context: config::Context) -> Result<End, Assembl
     let mut signals = Signals::new().map_err(AssembleError::Signals)?;
     let supervisor = Supervisor;
     let board = Arc::new(Board::new());
+    // Before the list is read: what changes in between is then seen.
+    let mut watch = ListWatch::new(&list);
     let Some(opened) = signals.or_stop(start(&list, &context, supervisor)).await else {
         return Ok(End::Stopped);
     };
@@ -48,7 +50,6 @@ pub async fn run(list: PathBuf, context: config::Context) -> Result<End, Assembl
     tracing::info!(list = %list.display(), tokens = accepted.config.specs.len(), "ready");
 
     let mut keepers = Keepers::start(&accepted.config, &home, &board);
-    let mut watch = ListWatch::new(&list);
     let mut watchdog = supervisor.watchdog();
     let end = loop {
         supervisor.status(&board.summary(&home));

@@ -1,6 +1,9 @@
 //! `influx-tokend apply`: one run of what the daemon does, for hosts without it.
 
-use std::sync::Mutex;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Mutex,
+};
 
 use serde::Serialize;
 use tokio::sync::watch;
@@ -29,7 +32,8 @@ struct Applied {
 #[derive(Debug, Default)]
 struct Told {
     errors: Vec<String>,
-    findings: Vec<String>,
+    events: BTreeSet<String>,
+    states: BTreeMap<ServerName, Vec<String>>,
     waits: bool,
 }
 
@@ -68,7 +72,8 @@ fn apply(context: &Context, config: &Config, confirmed: &[Name], format: Format)
         let tokens = statuses(&home.specs(), &home.ledger.known(), Time::now());
         let ready = tokens.iter().any(|status| status.state == State::Ready);
         let failed = told.errors.len();
-        print(format, &Applied { tokens, errors: told.errors, findings: told.findings })?;
+        let findings = told.events.into_iter().chain(told.states.into_values().flatten()).collect();
+        print(format, &Applied { tokens, errors: told.errors, findings })?;
         match (failed, told.waits) {
             (0, false) => Ok(Outcome::Done),
             (0, true) => Ok(Outcome::Waits),
@@ -98,10 +103,12 @@ fn take(told: &Mutex<Told>, server: &ServerName, report: &Report) {
             told.errors.extend(error.hint().map(|hint| format!("hint: {hint}")));
         }
         told.errors.extend(report.errors.iter().cloned());
-        // Each pass finds everything anew: only the last one counts.
-        let prefix = format!("server {server}: ");
-        told.findings.retain(|finding| !finding.starts_with(&prefix));
-        told.findings.extend(report.findings.iter().map(|finding| format!("{prefix}{finding}")));
+        let events = report.findings.iter().filter(|finding| finding.matter.is_an_event());
+        told.events.extend(events.map(|finding| format!("server {server}: {finding}")));
+        // How things are is found anew by each pass: only the last one counts.
+        let states = report.findings.iter().filter(|finding| !finding.matter.is_an_event());
+        told.states
+            .insert(server.clone(), states.map(|finding| format!("server {server}: {finding}")).collect());
         told.waits = report.findings.iter().any(|finding| finding.matter.waits_for_a_person());
     });
 }

@@ -81,7 +81,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
                     if mode == Mode::OneShot && probes.is_empty() && !self.is_due_now(&report) {
                         return;
                     }
-                    let pause = if promoted { SETTLE } else { self.pause(&report) };
+                    let pause = if promoted { settle(mode) } else { self.pause(&report, mode) };
                     timer = self.shared.clock.sleep(pause).boxed();
                 }
                 Some((id, report)) = probes.next() => {
@@ -99,7 +99,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
                     }
                     if over && promoted {
                         // What waited for a token that works, a stray say, waits no longer.
-                        timer = self.shared.clock.sleep(SETTLE).boxed();
+                        timer = self.shared.clock.sleep(settle(mode)).boxed();
                     }
                 }
                 () = &mut timer, if pass.is_none() => {
@@ -107,7 +107,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
                     pass = Some(self.pass(&inner).boxed());
                 }
                 () = self.wake.notified(), if pass.is_none() => {
-                    timer = self.shared.clock.sleep(SETTLE).boxed();
+                    timer = self.shared.clock.sleep(settle(mode)).boxed();
                 }
                 () = signals.stop() => {
                     // A probe that is not polled any more would keep its permit from the pass for good.
@@ -131,9 +131,9 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     }
 
     /// The time to the next pass.
-    fn pause(&self, report: &Report) -> Duration {
+    fn pause(&self, report: &Report, mode: Mode) -> Duration {
         if self.is_due_now(report) {
-            return SETTLE;
+            return settle(mode);
         }
         let chance = self.shared.share();
         let usual = reconcile(self.settings.reconcile, report.list_bytes, chance);
@@ -162,6 +162,11 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         };
         self.shared.specs().values().filter(|spec| spec.server == self.name).all(|spec| has(&spec.name))
     }
+}
+
+/// A daemon lets what comes in quick succession gather; a person waits for a one-shot command.
+fn settle(mode: Mode) -> Duration {
+    if mode == Mode::OneShot { Duration::ZERO } else { SETTLE }
 }
 
 /// The report of the pass under way; never, where there is none.

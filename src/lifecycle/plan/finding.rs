@@ -119,6 +119,13 @@ impl Matter {
         )
     }
 
+    /// Whether it tells of something that happened, rather than of how things are: the next plan will not find it
+    /// again.
+    #[must_use]
+    pub fn is_an_event(&self) -> bool {
+        matches!(self, Self::DatabasesUnlistable(_) | Self::Unprobed(_) | Self::Gone { .. } | Self::Twin)
+    }
+
     /// What to do about it.
     #[must_use]
     pub fn hint(&self) -> Option<String> {

@@ -1,0 +1,211 @@
+//! The daemon: reload, outage, signals, readiness.
+
+use std::{fs, os::unix::net::UnixDatagram, time::Duration};
+
+use hyper::Method;
+use influx_sandbox::{Effect, Fault};
+use rustix::process::Signal;
+
+use crate::host::{Daemon, Host, wait_until};
+
+fn delivered(host: &Host, name: &str) {
+    wait_until(name, || host.delivered(name).is_some(), || format!("{:?}", host.tokend(&["status"])));
+}
+
+#[test]
+fn it_follows_the_list_however_it_is_saved() {
+    let host = Host::new();
+    host.list_of(1);
+    let daemon = host.daemon();
+    delivered(&host, "t0");
+    // Written in place.
+    host.list_of(2);
+    delivered(&host, "t1");
+    // Renamed into place, as most editors do.
+    let token = |n: usize| format!("[[token]]\nname = \"t{n}\"\nwrite = [\"telemetry\"]\n");
+    let list = |count: usize| host.list_text(&host.sandbox.url(), &(0..count).map(token).collect::<String>());
+    host.write("tokens.toml.new", &list(3));
+    fs::rename(host.path("tokens.toml.new"), host.path("tokens.toml")).unwrap();
+    delivered(&host, "t2");
+    // A link that leads elsewhere.
+    host.write("elsewhere.toml", &list(4));
+    fs::remove_file(host.path("tokens.toml")).unwrap();
+    std::os::unix::fs::symlink("elsewhere.toml", host.path("tokens.toml")).unwrap();
+    delivered(&host, "t3");
+    host.write("elsewhere.toml", &list(5));
+    delivered(&host, "t4");
+    let (code, log) = daemon.stop();
+    assert_eq!(code, Some(0), "{log}");
+    assert_eq!(host.sandbox.tokens().len(), 5, "each was minted once");
+}
+
+#[test]
+fn a_list_with_faults_changes_nothing_also_after_a_restart() {
+    let host = Host::new();
+    host.list_of(1);
+    let daemon = host.daemon();
+    delivered(&host, "t0");
+    let broken = host.list_text(&host.sandbox.url(), "[[token]]\nname = \"t-1\"\nwrite = [\"telemetry\"]\n");
+    host.write("tokens.toml", &broken);
+    daemon.wait_for("the last accepted one stays in force");
+    assert!(daemon.log().contains("call it \"t_1\""), "{}", daemon.log());
+    assert_eq!(daemon.stop().0, Some(0));
+    fs::remove_file(host.path("run/secrets/t0")).unwrap();
+    let daemon = host.daemon();
+    delivered(&host, "t0");
+    host.list_of(2);
+    delivered(&host, "t1");
+    assert_eq!(daemon.stop().0, Some(0));
+}
+
+#[test]
+fn a_list_without_tokens_is_taken_for_a_slip() {
+    let host = Host::new();
+    host.list("");
+    assert_eq!(host.tokend(&["apply"]).code, Some(0), "with an empty store it is valid");
+    host.list_of(1);
+    host.apply();
+    host.list("");
+    let ran = host.tokend(&["apply"]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.stderr.contains("that is taken for a slip"), "{ran:?}");
+    let daemon = host.daemon();
+    daemon.wait_for("that is taken for a slip");
+    delivered(&host, "t0");
+    assert_eq!(daemon.stop().0, Some(0));
+    host.assert_settled("t0");
+}
+
+#[test]
+fn what_is_sealed_is_delivered_with_the_server_away_or_refusing() {
+    let mut host = Host::new();
+    host.list_of(2);
+    host.apply();
+    for name in ["t0", "t1"] {
+        fs::remove_file(host.path("run/secrets").join(name)).unwrap();
+    }
+    host.sandbox.set_management_token("another");
+    let daemon = host.daemon();
+    delivered(&host, "t0");
+    delivered(&host, "t1");
+    daemon.wait_for("list tokens: 401: unauthorized");
+    daemon.wait_for("hint: the management token is unknown there");
+    assert_eq!(daemon.stop().0, Some(0));
+    fs::remove_dir_all(host.path("run/secrets")).unwrap();
+    host.sandbox.stop();
+    let daemon = host.daemon();
+    delivered(&host, "t0");
+    delivered(&host, "t1");
+    daemon.wait_for("cannot connect");
+    assert_eq!(daemon.stop().0, Some(0));
+}
+
+#[test]
+fn a_name_that_left_the_list_stays_delivered() {
+    let host = Host::new();
+    host.list_of(2);
+    let daemon = host.daemon();
+    delivered(&host, "t1");
+    host.list_of(1);
+    daemon.wait_for("token t1: left the list, its token stays delivered");
+    host.assert_settled("t1");
+    assert_eq!(daemon.stop().0, Some(0));
+    host.assert_settled("t1");
+}
+
+#[test]
+fn a_delivered_file_that_was_altered_is_put_back_and_a_reader_that_is_not_allowed_any_more_is_dropped() {
+    let host = Host::new();
+    let list = |users: &str| {
+        host.list(&format!("[[token]]\nname = \"t\"\nwrite = [\"a\"]\nallow = {{ users = [{users}] }}\n"));
+    };
+    list("\"1234\"");
+    let daemon = host.daemon();
+    delivered(&host, "t");
+    let file = host.path("run/secrets/t");
+    let acl = || {
+        let mut value = vec![0; 256];
+        let length = rustix::fs::getxattr(&file, "system.posix_acl_access", &mut value[..]).unwrap_or(0);
+        value[..length].windows(4).any(|bytes| bytes == 1234_u32.to_le_bytes())
+    };
+    assert!(acl(), "uid 1234 may read it");
+    fs::write(&file, "altered").unwrap();
+    daemon.signal(Signal::HUP);
+    list("");
+    wait_until("the reader is gone", || !acl(), || daemon.log());
+    host.assert_settled("t");
+    assert_eq!(daemon.stop().0, Some(0));
+}
+
+#[test]
+fn sigterm_awaits_the_mint_that_is_under_way_and_begins_no_other() {
+    let host = Host::new();
+    host.list_of(30);
+    host.sandbox.fault(Fault::on(
+        Some(Method::POST),
+        "/api/v0/tokens",
+        Effect::Delay(Duration::from_millis(400)),
+    ));
+    let daemon = host.daemon();
+    wait_until(
+        "the first mints",
+        || host.sandbox.requests().iter().any(|request| request.method == "POST"),
+        || daemon.log(),
+    );
+    let (code, log) = daemon.stop();
+    assert_eq!(code, Some(0), "{log}");
+    let minted = host.sandbox.tokens().len();
+    assert!((1..=8).contains(&minted), "{minted} minted");
+    assert_eq!(log.matches("minted and sealed").count(), minted, "{log}");
+    host.sandbox.clear_faults();
+    host.apply();
+    assert_eq!(host.sandbox.tokens().len(), 30, "what was under way was sealed, nothing is minted twice");
+}
+
+#[test]
+fn the_supervisor_is_told() {
+    let host = Host::new();
+    host.list_of(1);
+    let socket = UnixDatagram::bind(host.path("notify.sock")).unwrap();
+    socket.set_read_timeout(Some(crate::host::PATIENCE)).unwrap();
+    let mut command = host.command(&["run"]);
+    command.env("NOTIFY_SOCKET", host.path("notify.sock")).env("WATCHDOG_USEC", "200000");
+    let daemon = Daemon::start(command);
+    let mut heard = String::new();
+    let mut buffer = [0; 4096];
+    while !["READY=1", "STATUS=1 of 1 tokens ready", "WATCHDOG=1"].iter().all(|word| heard.contains(word)) {
+        let length = socket.recv(&mut buffer).unwrap_or_else(|error| panic!("{error}: {heard}"));
+        heard.push_str(&String::from_utf8_lossy(&buffer[..length]));
+        heard.push('\n');
+    }
+    host.sandbox.set_management_token("another");
+    daemon.signal(Signal::HUP);
+    assert_eq!(daemon.stop().0, Some(0));
+    while let Ok(length) = socket.recv(&mut buffer) {
+        heard.push_str(&String::from_utf8_lossy(&buffer[..length]));
+        if heard.contains("STOPPING=1") {
+            break;
+        }
+    }
+    assert!(heard.contains("STOPPING=1"), "{heard}");
+}
+
+#[test]
+fn creates_that_fail_for_a_while_are_tried_again() {
+    let host = Host::new();
+    host.list_of(3);
+    host.sandbox.fault(Fault::status(Method::POST, "/api/v0/tokens", 500));
+    let daemon = host.daemon();
+    daemon.wait_for("mint token: 500: on demand");
+    host.sandbox.clear_faults();
+    assert_eq!(daemon.stop().0, Some(0));
+    // The next try of a daemon is in half a minute; a new process tries at once.
+    let daemon = host.daemon();
+    for name in ["t0", "t1", "t2"] {
+        delivered(&host, name);
+    }
+    assert_eq!(daemon.stop().0, Some(0));
+    for name in ["t0", "t1", "t2"] {
+        host.assert_settled(name);
+    }
+}

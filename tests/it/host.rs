@@ -1,0 +1,252 @@
+//! A host to try things on: a folder, a list, a sandbox, and the two programs.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    sync::{Arc, Mutex},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use influx_sandbox::{Options, Sandbox, Token};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+/// A test that waits longer than this for something has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) struct Host {
+    pub(crate) folder: TempDir,
+    pub(crate) sandbox: Sandbox,
+}
+
+/// What a program said and how it ended.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Host {
+    pub(crate) fn new() -> Self {
+        Self::with(Options {
+            databases: ["a", "b", "c", "telemetry"].map(str::to_owned).to_vec(),
+            ..Options::default()
+        })
+    }
+
+    pub(crate) fn with(options: Options) -> Self {
+        let host = Self { folder: TempDir::new().unwrap(), sandbox: Sandbox::start(options).unwrap() };
+        host.write("management-token", &host.sandbox.management_token());
+        fs::set_permissions(host.path("management-token"), fs::Permissions::from_mode(0o600)).unwrap();
+        fs::create_dir(host.path("run")).unwrap();
+        host
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    /// A list with this server and store, quick probes, and these tables after.
+    pub(crate) fn list(&self, rest: &str) {
+        self.write("tokens.toml", &self.list_text(&self.sandbox.url(), rest));
+    }
+
+    pub(crate) fn list_text(&self, url: &str, rest: &str) -> String {
+        let folder = self.folder.path().display();
+        format!(
+            "[server]\nproduct = \"clustered\"\nurl = \"{url}\"\ntimeout = \"1s\"\n\
+             management_token = {{ file = \"{folder}/management-token\" }}\n\
+             [store]\npath = \"{folder}/store\"\n\
+             [deliver.socket]\npath = \"{folder}/run/secrets.sock\"\n\
+             [deliver.files]\npath = \"{folder}/run/secrets\"\n\
+             [lifecycle]\nprobe = {{ interval = \"20ms\" }}\n{rest}"
+        )
+    }
+
+    /// So many tokens, each to write to `telemetry`.
+    pub(crate) fn list_of(&self, count: usize) {
+        let tokens: String =
+            (0..count).map(|n| format!("[[token]]\nname = \"t{n}\"\nwrite = [\"telemetry\"]\n")).collect();
+        self.list(&tokens);
+    }
+
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_influx-tokend"));
+        command.arg("--config").arg(self.path("tokens.toml")).args(arguments).stdin(Stdio::null());
+        command
+            .env_remove("INFLUX_TOKEND_LOG")
+            .env_remove("NOTIFY_SOCKET")
+            .env_remove("CREDENTIALS_DIRECTORY");
+        command
+    }
+
+    pub(crate) fn tokend(&self, arguments: &[&str]) -> Ran {
+        ran(self.command(arguments).output().unwrap())
+    }
+
+    /// `apply` that must do all there is to do.
+    pub(crate) fn apply(&self) -> Ran {
+        let ran = self.tokend(&["apply"]);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        ran
+    }
+
+    pub(crate) fn secrets(&self, arguments: &[&str]) -> Ran {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_influx-secrets"));
+        command.arg("--store").arg(self.path("store")).args(arguments).stdin(Stdio::null());
+        ran(command.output().unwrap())
+    }
+
+    /// What a consumer reads.
+    pub(crate) fn delivered(&self, name: &str) -> Option<String> {
+        fs::read_to_string(self.path("run/secrets").join(name)).ok()
+    }
+
+    /// Live tokens on the server that bear a label of influx-tokend's for this name.
+    pub(crate) fn live(&self, name: &str) -> Vec<Token> {
+        let label = format!("/{name}/");
+        self.sandbox.live().into_iter().filter(|token| token.description.contains(&label)).collect()
+    }
+
+    /// That exactly one token of this name lives, and that it is the one that is sealed and delivered.
+    pub(crate) fn assert_settled(&self, name: &str) {
+        let live = self.live(name);
+        assert_eq!(live.len(), 1, "live tokens of {name}: {live:?}");
+        assert_eq!(self.delivered(name).as_deref(), Some(live[0].secret.as_str()), "delivered for {name}");
+        let sealed = self.secrets(&["get", name]);
+        assert_eq!(sealed.stdout, live[0].secret, "sealed for {name}: {sealed:?}");
+    }
+
+    pub(crate) fn daemon(&self) -> Daemon {
+        Daemon::start(self.command(&["run"]))
+    }
+}
+
+fn ran(output: Output) -> Ran {
+    Ran {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// A daemon that is ended with the test.
+pub(crate) struct Daemon {
+    child: Child,
+    log: Arc<Mutex<String>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Daemon {
+    pub(crate) fn start(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = child.stderr.take().unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let written = log.clone();
+        let reader = std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let mut log = written.lock().unwrap();
+                log.push_str(&line);
+                log.push('\n');
+            }
+        });
+        Self { child, log, reader: Some(reader) }
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().cast_signed()).unwrap()
+    }
+
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    pub(crate) fn wait_for(&self, text: &str) {
+        wait_until(text, || self.log().contains(text), || self.log());
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    pub(crate) fn wait(&mut self) -> Option<i32> {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                self.reader.take().map(JoinHandle::join);
+                return status.code();
+            }
+            assert!(start.elapsed() < PATIENCE, "the daemon does not end\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// SIGTERM, and the end that follows.
+    pub(crate) fn stop(mut self) -> (Option<i32>, String) {
+        self.signal(Signal::TERM);
+        let code = self.wait();
+        (code, self.log())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ended = self.child.kill();
+        let _waited = self.child.wait();
+    }
+}
+
+/// Waits for another process to get somewhere.
+pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool, why_not: impl Fn() -> String) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < PATIENCE, "waited in vain for {what:?}\n{}", why_not());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// One plain request with a token, as a simple client makes it; the status.
+pub(crate) fn request(address: SocketAddr, method: &str, target: &str, token: &str, body: &str) -> u16 {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let length = body.len();
+    write!(
+        stream,
+        "{method} {target} HTTP/1.1\r\nhost: {address}\r\nauthorization: Token {token}\r\ncontent-length: {length}\r\n\
+         connection: close\r\n\r\n{body}"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+pub(crate) fn can_write(host: &Host, token: &str, database: &str) -> bool {
+    let target = format!("/api/v2/write?org=x&bucket={database}&precision=ns");
+    request(host.sandbox.address(), "POST", &target, token, "m f=1 1") == 204
+}
+
+pub(crate) fn can_read(host: &Host, token: &str, database: &str) -> bool {
+    let target = format!("/query?db={database}&q=SELECT%20*%20FROM%20m");
+    request(host.sandbox.address(), "GET", &target, token, "") == 200
+}
+
+/// Every file below a folder.
+pub(crate) fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let Ok(entries) = fs::read_dir(folder) else { return files };
+    for entry in entries {
+        let path = entry.unwrap().path();
+        if path.is_dir() { files.extend(files_below(&path)) } else { files.push(path) }
+    }
+    files
+}
