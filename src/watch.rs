@@ -30,6 +30,8 @@ pub struct ListWatch {
     /// Keeps the system's watches.
     watcher: Option<RecommendedWatcher>,
     seen: Option<Stamp>,
+    /// Something has happened that [`Self::changed`] has not looked at to the end: it may be dropped at any await.
+    pending: bool,
 }
 
 type Stamp = (u64, u64, u64, i64, i64);
@@ -61,23 +63,27 @@ impl ListWatch {
             })
             .inspect_err(|error| tracing::warn!("cannot watch {path:?}, looking every 2 s instead: {error}"))
             .ok();
-        Self { path: path.to_owned(), events, watcher, seen: stamp(path) }
+        Self { path: path.to_owned(), events, watcher, seen: stamp(path), pending: false }
     }
 
-    /// Returns when the file has changed and then been left alone for 300 ms.
+    /// Returns when the file has changed and then been left alone for 300 ms. A call that is dropped loses nothing.
     pub async fn changed(&mut self) {
         loop {
-            if self.watcher.is_some() && self.events.recv().await.is_some() {
+            if self.pending {
+                // Dropped before it was done.
+            } else if self.watcher.is_some() && self.events.recv().await.is_some() {
                 if !self.path.parent().is_some_and(Path::exists) {
                     self.watcher = None;
                 }
             } else {
                 sleep_until(Instant::now() + POLL).await;
             }
-            if stamp(&self.path) == self.seen {
+            self.pending = stamp(&self.path) != self.seen;
+            if !self.pending {
                 continue;
             }
             self.until_quiet().await;
+            self.pending = false;
             // Links may lead elsewhere now.
             let now = stamp(&self.path);
             if now != self.seen && now.is_some() {
@@ -123,4 +129,44 @@ fn targets(path: &Path) -> Vec<PathBuf> {
 fn stamp(path: &Path) -> Option<Stamp> {
     let metadata = fs::metadata(path).ok()?;
     Some((metadata.dev(), metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Long enough for the system's event to arrive, short of the quiet time.
+    const SOON: Duration = Duration::from_millis(100);
+
+    #[tokio::test]
+    async fn a_call_that_is_dropped_loses_no_change() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("list");
+        fs::write(&file, "a").expect("written");
+        let mut watch = ListWatch::new(&file);
+        assert!(tokio::time::timeout(SOON, watch.changed()).await.is_err(), "nothing has changed");
+        fs::write(&file, "ab").expect("written");
+        for _ in 0..3 {
+            assert!(tokio::time::timeout(SOON, watch.changed()).await.is_err(), "not left alone for 300 ms");
+        }
+        tokio::time::timeout(Duration::from_secs(10), watch.changed()).await.expect("a change");
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_comes_back_is_watched_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let inside = folder.path().join("etc");
+        let file = inside.join("list");
+        fs::create_dir(&inside).expect("made");
+        fs::write(&file, "a").expect("written");
+        let mut watch = ListWatch::new(&file);
+        fs::remove_dir_all(&inside).expect("removed");
+        assert!(
+            tokio::time::timeout(SOON * 5, watch.changed()).await.is_err(),
+            "a list that is gone says nothing"
+        );
+        fs::create_dir(&inside).expect("made");
+        fs::write(&file, "ab").expect("written");
+        tokio::time::timeout(Duration::from_secs(10), watch.changed()).await.expect("a change");
+    }
 }

@@ -61,6 +61,9 @@ fn apply(context: &Context, config: &Config, confirmed: &[Name], format: Format)
                 fix: format!("put the tokens back into {:?}", context.list),
             });
         }
+        // What a daemon falls back on when the list in the file has faults.
+        let text = crate::config::read(&context.list)?;
+        home.ledger.store().seal_list(&text)?;
         let keepers = context.keepers(config, &home)?;
         keepers.iter().for_each(|keeper| keeper.confirm(confirmed.iter().cloned()));
         let told = Mutex::new(Told::default());
