@@ -47,7 +47,7 @@ pub trait Deliver: Send + Sync {
 
 /// A value that could not be delivered.
 #[derive(Debug, thiserror::Error)]
-#[error("token {name}: {what}")]
+#[error("token {name}: {what}: {source}")]
 pub struct DeliverError {
     /// Which token.
     pub name: Name,
@@ -66,7 +66,7 @@ impl Hint for DeliverError {
 
 /// A way that could not be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("{what} {path:?}")]
+#[error("{what} {path:?}: {source}")]
 pub struct OpenError {
     /// Where.
     pub path: PathBuf,

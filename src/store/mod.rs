@@ -129,7 +129,7 @@ pub struct Instances {
 
 /// The store as a whole cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("store {path:?}: {what}")]
+#[error("store {path:?}: {what}{}", source.as_ref().map(|error| format!(": {error}")).unwrap_or_default())]
 pub struct StoreError {
     /// The store's folder, or the file in it.
     pub path: PathBuf,

@@ -112,10 +112,21 @@ impl Host {
         fs::read_to_string(self.path("run/secrets").join(name)).ok()
     }
 
-    /// Live tokens on the server that bear a label of influx-tokend's for this name.
+    /// Live tokens on the server that this store minted for a name.
     pub(crate) fn live(&self, name: &str) -> Vec<Token> {
-        let label = format!("/{name}/");
-        self.sandbox.live().into_iter().filter(|token| token.description.contains(&label)).collect()
+        let instance = fs::read_to_string(self.path("store/instance")).unwrap_or_default();
+        let instance: serde_json::Value = serde_json::from_str(&instance).unwrap_or_default();
+        let instance = instance["current"].as_str().unwrap_or("no instance").to_owned();
+        self.live_with(&format!("[influx-tokend {instance}/{name}/"))
+    }
+
+    /// Live tokens on the server that any store minted for a name.
+    pub(crate) fn live_of_any(&self, name: &str) -> Vec<Token> {
+        self.live_with(&format!("/{name}/"))
+    }
+
+    fn live_with(&self, label: &str) -> Vec<Token> {
+        self.sandbox.live().into_iter().filter(|token| token.description.contains(label)).collect()
     }
 
     /// That exactly one token of this name lives, and that it is the one that is sealed and delivered.

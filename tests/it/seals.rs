@@ -1,1 +1,143 @@
-//! To come.
+//! A minted secret that cannot be sealed (rule 1).
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    os::unix::fs::PermissionsExt as _,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use hyper::Method;
+use influx_sandbox::{Effect, Event, Fault};
+
+use crate::{
+    host::{Daemon, Host},
+    peers::{find, missing},
+};
+
+/// A daemon whose mint is under way: its intent is sealed, its answer is not there yet.
+fn at_the_mint(host: &Host) -> Daemon {
+    host.list_of(1);
+    host.sandbox.fault(Fault::on(
+        Some(Method::POST),
+        "/api/v0/tokens",
+        Effect::Delay(Duration::from_millis(900)),
+    ));
+    let events = host.sandbox.events();
+    let daemon = host.daemon();
+    let is_it = |event: &Event| matches!(event, Event::Received { what } if what == "POST /api/v0/tokens");
+    assert!(events.iter().any(|event| is_it(&event)));
+    daemon
+}
+
+/// Makes system calls of a running process fail.
+fn inject(daemon: &Daemon, how: &str) -> Option<Child> {
+    let strace = find("strace", "STRACE")?;
+    let pid = daemon.pid().as_raw_pid().to_string();
+    let mut child = Command::new(strace)
+        .args(["-f", "-p", &pid, "-e", "trace=fsync", "-e", how])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It says when it holds the process.
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    if !lines.any(|line| line.contains("attached")) {
+        missing("the right to trace another process");
+        return None;
+    }
+    std::thread::spawn(move || lines.for_each(drop));
+    Some(child)
+}
+
+fn end(mut child: Child) {
+    let _ended = child.kill();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_disk_that_fails_once_costs_nothing() {
+    let host = Host::new();
+    let daemon = at_the_mint(&host);
+    let Some(strace) = inject(&daemon, "inject=fsync:error=EIO:when=1") else { return };
+    daemon.wait_for("cannot seal, trying once more");
+    daemon.wait_for("minted and sealed");
+    end(strace);
+    assert_eq!(daemon.stop().0, Some(0));
+    host.apply();
+    host.assert_settled("t0");
+    assert_eq!(host.sandbox.tokens().len(), 1);
+}
+
+#[test]
+fn a_disk_that_fails_twice_has_the_token_ended_at_once() {
+    let host = Host::new();
+    let daemon = at_the_mint(&host);
+    let Some(strace) = inject(&daemon, "inject=fsync:error=EIO") else { return };
+    daemon.wait_for("could not seal it and ended it again");
+    assert_eq!(host.live("t0").len(), 0);
+    assert!(host.delivered("t0").is_none());
+    assert!(daemon.log().contains("Input/output error"), "{}", daemon.log());
+    end(strace);
+    assert_eq!(daemon.stop().0, Some(0));
+    host.sandbox.clear_faults();
+    host.apply();
+    host.assert_settled("t0");
+}
+
+#[test]
+fn a_full_disk_has_the_token_ended_at_once() {
+    let host = Host::new();
+    let store = host.path("store");
+    fs::create_dir(&store).unwrap();
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=128k,mode=0700", "tmpfs"])
+        .arg(&store)
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if !mounted {
+        return missing("the right to mount");
+    }
+    let _unmount = Unmount(store.clone());
+    let daemon = at_the_mint(&host);
+    let filler = store.join("filler");
+    // Until nothing more fits.
+    let filled = fs::write(&filler, vec![0; 1 << 20]);
+    assert_eq!(filled.unwrap_err().kind(), std::io::ErrorKind::StorageFull);
+    daemon.wait_for("could not seal it and ended it again");
+    assert!(daemon.log().contains("No space left on device"), "{}", daemon.log());
+    assert_eq!(host.live("t0").len(), 0);
+    assert_eq!(daemon.stop().0, Some(0));
+    fs::remove_file(filler).unwrap();
+    host.sandbox.clear_faults();
+    host.apply();
+    host.assert_settled("t0");
+    let leftovers = fs::read_dir(store.join("tokens")).unwrap().count();
+    assert_eq!(leftovers, 1, "nothing half-written is left");
+}
+
+struct Unmount(std::path::PathBuf);
+
+impl Drop for Unmount {
+    fn drop(&mut self) {
+        let _done = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_store_that_cannot_be_written_mints_nothing() {
+    // Root may write anywhere.
+    if rustix::process::geteuid().is_root() {
+        return;
+    }
+    let host = Host::new();
+    host.list_of(1);
+    host.apply();
+    host.list_of(2);
+    fs::set_permissions(host.path("store/tokens"), fs::Permissions::from_mode(0o500)).unwrap();
+    let ran = host.tokend(&["apply"]);
+    fs::set_permissions(host.path("store/tokens"), fs::Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(ran.code, Some(4), "{ran:?}");
+    assert_eq!(host.sandbox.tokens().len(), 1, "without a sealed intent nothing is minted");
+}

@@ -68,7 +68,7 @@ fn apply(context: &Context, config: &Config, confirmed: &[Name], format: Format)
         keepers.iter().for_each(|keeper| keeper.confirm(confirmed.iter().cloned()));
         let told = Mutex::new(Told::default());
         for error in home.deliver_all().await {
-            note(&told, |told| told.errors.push(format!("{error}: {}", error.source)));
+            note(&told, |told| told.errors.push(error.to_string()));
         }
         drive(&keepers, &told).await;
         let told = told.into_inner().unwrap_or_default();

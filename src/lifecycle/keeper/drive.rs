@@ -18,6 +18,9 @@ use crate::{
     store::Store,
 };
 
+/// What failed for a reason of our own is tried again after this.
+const RETRY: Duration = Duration::from_secs(30);
+
 /// How long to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -90,10 +93,14 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
                     state.controls.remove(&id);
                     drop(state);
                     promoted |= report.progress;
-                    if !report.errors.is_empty() {
+                    let failed = !report.errors.is_empty();
+                    if failed {
                         tell(&report);
                     }
                     let over = probes.is_empty() && pass.is_none();
+                    if failed && pass.is_none() {
+                        timer = self.shared.clock.sleep(RETRY).boxed();
+                    }
                     if over && mode == Mode::OneShot && !promoted {
                         return;
                     }
@@ -151,7 +158,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         let now = self.now();
         // A moment later than due: the server's clock and ours round differently.
         let due = report.next_due.map_or(usual, |at| since(now, at) + SETTLE);
-        let retry = if report.errors.is_empty() { usual } else { Duration::from_secs(30) };
+        let retry = if report.errors.is_empty() { usual } else { RETRY };
         usual.min(due).min(retry)
     }
 

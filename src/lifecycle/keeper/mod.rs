@@ -107,7 +107,7 @@ impl<T: Store, D: Deliver, C: Clock> Shared<T, D, C> {
         let mut failed = Vec::new();
         for name in self.ledger.known().keys() {
             if let Err(error) = self.deliver(name).await {
-                tracing::error!(%name, "cannot deliver: {error}: {}", error.source);
+                tracing::error!("{error}");
                 failed.push(error);
             }
         }
@@ -283,7 +283,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
 
     async fn deliver_all(&self, report: &mut Report) {
         for error in self.shared.deliver_all().await {
-            report.errors.push(format!("{error}: {}", error.source));
+            report.errors.push(error.to_string());
         }
     }
 

@@ -122,7 +122,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             Err(error) => return fail(report, error.to_string()),
         }
         if delivery_changes && let Err(error) = self.shared.deliver(name).await {
-            fail(report, format!("{error}: {}", error.source));
+            fail(report, error.to_string());
         }
     }
 
@@ -147,7 +147,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             Err(error) => return fail(report, error.to_string()),
         }
         if let Err(error) = self.shared.deliver(name).await {
-            fail(report, format!("{error}: {}", error.source));
+            fail(report, error.to_string());
         }
     }
 

@@ -1,13 +1,19 @@
 //! The HTTP server around the state.
 
 use std::{
-    io,
+    io::{self, Read as _},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, UNIX_EPOCH},
 };
 
+use flate2::read::GzDecoder;
 use http_body_util::{BodyExt as _, Limited};
-use hyper::{Request, Response, body::Incoming, header::AUTHORIZATION, service::service_fn};
+use hyper::{
+    Request, Response,
+    body::Incoming,
+    header::{AUTHORIZATION, CONTENT_ENCODING},
+    service::service_fn,
+};
 use hyper_util::rt::TokioIo;
 use jiff::SignedDuration;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
@@ -59,6 +65,13 @@ async fn handle(request: Request<Incoming>, state: Arc<Mutex<State>>) -> io::Res
         (state.options.latency, effects, state.requests.len() - 1)
     };
     let body = Limited::new(body, MAX_BODY).collect().await.map_err(io::Error::other)?.to_bytes();
+    let body = if head.headers.get(CONTENT_ENCODING).is_some_and(|value| value == "gzip") {
+        let mut clear = Vec::new();
+        GzDecoder::new(&body[..]).take(MAX_BODY as u64).read_to_end(&mut clear)?;
+        clear
+    } else {
+        body.to_vec()
+    };
     tokio::time::sleep(latency).await;
     let mut lag = Duration::ZERO;
     let mut wrong = Wrong::Nothing;
