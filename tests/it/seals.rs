@@ -43,6 +43,7 @@ fn inject(daemon: &Daemon, how: &str) -> Option<Child> {
     // It says when it holds the process.
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
     if !lines.any(|line| line.contains("attached")) {
+        end(child);
         missing("the right to trace another process");
         return None;
     }

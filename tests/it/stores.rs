@@ -23,7 +23,8 @@ fn what_a_person_reads_about_one_bad_record_and_the_others_keep_working() {
     host.apply();
     let record = |name: &str| host.path("store/tokens").join(format!("{name}.age"));
     let whole = fs::read(record("t0")).unwrap();
-    let cases: [(&str, Box<dyn Fn()>, &str); 4] = [
+    type Spoil<'a> = Box<dyn Fn() + 'a>;
+    let cases: [(&str, Spoil<'_>, &str); 4] = [
         (
             "cut",
             Box::new(|| fs::write(record("t0"), &whole[..whole.len() - 9]).unwrap()),
