@@ -1,89 +1,248 @@
 //! Who may read: users and groups of an `allow`, resolved to numbers.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    ops::RangeInclusive,
+    time::{Duration, Instant},
+};
 
 use crate::model::Allow;
 
-/// What systemd gives to services with `DynamicUser=` (systemd.exec(5)): a number that is somebody else's tomorrow.
-const DYNAMIC: std::ops::RangeInclusive<u32> = 61_184..=65_519;
-/// The overflow uid and gid: whoever has no number here.
+/// What systemd gives to services with `DynamicUser=` (systemd.exec(5), systemd 257): somebody else's tomorrow, while
+/// a file keeps the number.
+const DYNAMIC: RangeInclusive<u32> = 61_184..=65_519;
+/// The overflow uid and gid (`/proc/sys/kernel/overflowuid`): whoever has no number here.
 const NOBODY: u32 = 65_534;
+/// "No id", in 32 and in 16 bits.
+const NO_ID: [u32; 2] = [u32::MAX, 65_535];
+/// A name that was looked up is not looked up again for so long.
+const FRESH: Duration = Duration::from_secs(10);
 
-/// Readers of a file.
+/// Who reads a file, besides root and its owner.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Readers {
     /// User ids.
     pub uids: BTreeSet<u32>,
     /// Group ids.
     pub gids: BTreeSet<u32>,
-    /// What grants nothing, and why.
-    pub ignored: Vec<String>,
+    /// What grants nothing.
+    pub warnings: Vec<Unresolved>,
 }
 
-impl Readers {
-    /// Resolves names through NSS, as they are now.
-    #[must_use]
-    pub fn resolve(allow: &Allow) -> Self {
-        Self::resolve_with(
-            allow,
-            |name| uzers::get_user_by_name(name).map(|user| user.uid()),
-            |name| uzers::get_group_by_name(name).map(|group| group.gid()),
-        )
-    }
+/// A part of an `allow` that grants nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unresolved {
+    /// User or group.
+    pub kind: Kind,
+    /// As the list says it.
+    pub text: String,
+    /// Why.
+    pub why: Why,
+}
 
-    fn resolve_with(
-        allow: &Allow,
-        user: impl Fn(&str) -> Option<u32>,
-        group: impl Fn(&str) -> Option<u32>,
-    ) -> Self {
-        let mut readers = Self::default();
-        for (texts, kind, look_up) in
-            [(&allow.users, "user", &user as &dyn Fn(&str) -> Option<u32>), (&allow.groups, "group", &group)]
-        {
-            for text in texts {
-                match resolve_one(text, kind, look_up) {
-                    Ok(id) if kind == "user" => _ = readers.uids.insert(id),
-                    Ok(id) => _ = readers.gids.insert(id),
-                    Err(why) => readers.ignored.push(why),
-                }
+impl fmt::Display for Unresolved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, text, why } = self;
+        write!(f, "allow: {kind} {text:?} ")?;
+        match why {
+            Why::Missing => write!(f, "does not exist on this host"),
+            Why::Nobody => write!(f, "stands for whoever is unknown here, and is never let in"),
+            Why::NoId => write!(f, "is no {kind}"),
+            Why::Dynamic(id) => {
+                write!(
+                    f,
+                    "has the id {id}, which systemd gives to one service after the other (DynamicUser=)"
+                )
             }
         }
-        readers
     }
 }
 
-fn resolve_one(text: &str, kind: &str, look_up: &dyn Fn(&str) -> Option<u32>) -> Result<u32, String> {
-    let id = match text.parse() {
-        Ok(id) => id,
-        Err(_) => look_up(text).ok_or_else(|| format!("{kind} {text:?} does not exist on this host"))?,
-    };
-    if id == NOBODY {
-        return Err(format!("{kind} {text:?} is nobody in particular"));
+/// What an id belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// A uid.
+    User,
+    /// A gid.
+    Group,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::User => "user",
+            Self::Group => "group",
+        })
     }
-    if DYNAMIC.contains(&id) {
-        return Err(format!("{kind} {text:?} has a number that systemd gives to anybody (DynamicUser=)"));
+}
+
+/// Why something grants nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// No such name. It may come: the package that brings it is not installed yet.
+    Missing,
+    /// The overflow id.
+    Nobody,
+    /// A number that is never anybody's.
+    NoId,
+    /// From the range of `DynamicUser=`.
+    Dynamic(u32),
+}
+
+/// Where names become numbers.
+pub(super) trait Directory {
+    fn id(&self, kind: Kind, name: &str) -> Option<u32>;
+}
+
+/// The system's, with all it is configured to ask; may take long.
+#[derive(Debug)]
+pub(super) struct Nss;
+
+impl Directory for Nss {
+    fn id(&self, kind: Kind, name: &str) -> Option<u32> {
+        match kind {
+            Kind::User => uzers::get_user_by_name(name).map(|user| user.uid()),
+            Kind::Group => uzers::get_group_by_name(name).map(|group| group.gid()),
+        }
     }
-    Ok(id)
+}
+
+/// Resolves, and remembers for ten seconds.
+#[derive(Debug)]
+pub(super) struct Resolver<D> {
+    directory: D,
+    known: BTreeMap<(Kind, String), (Option<u32>, Instant)>,
+}
+
+impl<D: Directory> Resolver<D> {
+    pub(super) fn new(directory: D) -> Self {
+        Self { directory, known: BTreeMap::new() }
+    }
+
+    /// The readers that an `allow` names.
+    pub(super) fn resolve(&mut self, allow: &Allow, now: Instant) -> Readers {
+        self.known.retain(|_, (_, since)| now.saturating_duration_since(*since) < FRESH);
+        collect(allow, |kind, name| {
+            let look_up = || (self.directory.id(kind, name), now);
+            Some(self.known.entry((kind, name.to_owned())).or_insert_with(look_up).0)
+        })
+        .unwrap_or_default()
+    }
+
+    /// The same from memory alone, where all of it is there and fresh.
+    pub(super) fn remembered(&self, allow: &Allow, now: Instant) -> Option<Readers> {
+        collect(allow, |kind, name| {
+            let (id, since) = self.known.get(&(kind, name.to_owned()))?;
+            (now.saturating_duration_since(*since) < FRESH).then_some(*id)
+        })
+    }
+}
+
+/// `look_up` gives `None` where it cannot tell, which ends it all.
+fn collect(allow: &Allow, mut look_up: impl FnMut(Kind, &str) -> Option<Option<u32>>) -> Option<Readers> {
+    let mut readers = Readers::default();
+    let users = allow.users.iter().map(|text| (Kind::User, text));
+    for (kind, text) in users.chain(allow.groups.iter().map(|text| (Kind::Group, text))) {
+        let id = match number(text) {
+            Some(id) => Some(id),
+            None => look_up(kind, text)?,
+        };
+        match id.ok_or(Why::Missing).and_then(lasting) {
+            Ok(id) => _ = if kind == Kind::User { &mut readers.uids } else { &mut readers.gids }.insert(id),
+            Err(why) => readers.warnings.push(Unresolved { kind, text: text.clone(), why }),
+        }
+    }
+    Some(readers)
+}
+
+/// A numeric id. `parse` alone would take a sign too.
+fn number(text: &str) -> Option<u32> {
+    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
+/// An id that means one and the same for as long as a file may lie there.
+fn lasting(id: u32) -> Result<u32, Why> {
+    match id {
+        NOBODY => Err(Why::Nobody),
+        id if NO_ID.contains(&id) => Err(Why::NoId),
+        id if DYNAMIC.contains(&id) => Err(Why::Dynamic(id)),
+        id => Ok(id),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
+    /// `telegraf` is user 998, `influx` is group 997; counts what it is asked.
+    #[derive(Default)]
+    struct Fake {
+        asked: Cell<u32>,
+    }
+
+    impl Directory for Fake {
+        fn id(&self, kind: Kind, name: &str) -> Option<u32> {
+            self.asked.set(self.asked.get() + 1);
+            match (kind, name) {
+                (Kind::User, "telegraf") => Some(998),
+                (Kind::User, "nobody") => Some(NOBODY),
+                (Kind::Group, "influx") => Some(997),
+                _ => None,
+            }
+        }
+    }
+
+    fn allow(users: &[&str], groups: &[&str]) -> Allow {
+        let owned = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
+        Allow { users: owned(users), groups: owned(groups), units: vec!["telegraf.service".into()] }
+    }
+
     #[test]
-    fn names_and_numbers_are_readers_and_the_rest_grants_nothing() {
-        let allow = Allow {
-            users: ["telegraf", "1000", "nope", "65534", "61184"].map(str::to_owned).to_vec(),
-            groups: vec!["influx".into()],
-            units: vec!["telegraf.service".into()],
-        };
-        let readers = Readers::resolve_with(
-            &allow,
-            |name| (name == "telegraf").then_some(998),
-            |name| (name == "influx").then_some(997),
-        );
-        assert_eq!(readers.uids, BTreeSet::from([998, 1000]));
-        assert_eq!(readers.gids, BTreeSet::from([997]));
-        assert_eq!(readers.ignored.len(), 3, "{:?}", readers.ignored);
+    fn names_and_numbers_are_readers() {
+        let readers = Resolver::new(Fake::default())
+            .resolve(&allow(&["telegraf", "1000", "0"], &["influx", "12"]), Instant::now());
+        assert_eq!(readers.uids, BTreeSet::from([0, 998, 1000]));
+        assert_eq!(readers.gids, BTreeSet::from([12, 997]));
+        assert_eq!(readers.warnings, []);
+    }
+
+    #[test]
+    fn what_is_nobody_in_particular_grants_nothing_and_is_told() {
+        let users = ["nope", "", "+5", "-1", "nobody", "65534", "61184", "65519", "65535", "4294967295"];
+        let readers =
+            Resolver::new(Fake::default()).resolve(&allow(&users, &["65534", "telegraf"]), Instant::now());
+        assert_eq!((readers.uids, readers.gids), Default::default());
+        let why: Vec<Why> = readers.warnings.iter().map(|warning| warning.why).collect();
+        let dynamic = [Why::Dynamic(61_184), Why::Dynamic(65_519)];
+        assert_eq!(why[..4], [Why::Missing; 4]);
+        assert_eq!(why[4..6], [Why::Nobody; 2]);
+        assert_eq!(why[6..8], dynamic);
+        assert_eq!(why[8..10], [Why::NoId; 2]);
+        assert_eq!(why[10..], [Why::Nobody, Why::Missing]);
+        let text = readers.warnings.last().expect("a warning").to_string();
+        assert_eq!(text, "allow: group \"telegraf\" does not exist on this host");
+    }
+
+    #[test]
+    fn the_ends_of_the_dynamic_range_are_where_systemd_has_them() {
+        assert_eq!([61_183, 65_520, 65_533].map(lasting), [Ok(61_183), Ok(65_520), Ok(65_533)]);
+    }
+
+    #[test]
+    fn a_name_is_looked_up_once_in_ten_seconds() {
+        let (allow, start) = (allow(&["telegraf", "nope"], &[]), Instant::now());
+        let mut resolver = Resolver::new(Fake::default());
+        assert_eq!(resolver.remembered(&allow, start), None);
+        let readers = resolver.resolve(&allow, start);
+        let almost = start + Duration::from_millis(9_999);
+        assert_eq!(resolver.resolve(&allow, almost), readers);
+        assert_eq!(resolver.remembered(&allow, almost), Some(readers));
+        assert_eq!(resolver.directory.asked.get(), 2);
+        assert_eq!(resolver.remembered(&allow, start + FRESH), None);
+        resolver.resolve(&allow, start + FRESH);
+        assert_eq!(resolver.directory.asked.get(), 4);
     }
 }

@@ -2,37 +2,37 @@
 //! on every use and trims nothing (Telegraf 1.27 to 1.40, `plugins/secretstores/docker`).
 
 use std::{
-    collections::BTreeMap,
-    fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    collections::BTreeSet,
+    ffi::OsString,
+    fs::{self, OpenOptions},
+    io::{self, Read as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
-use rustix::fs::OFlags;
+use rustix::{fs::OFlags, process::geteuid};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-use super::{DeliverError, OpenError, access::Readers, acl};
+use super::{
+    DeliverError, OpenError,
+    access::Readers,
+    acl,
+    medium::Medium,
+    staged::{Staged, is_leftover, make_folder, sync},
+};
 use crate::model::{Name, Secret};
 
 /// The folder of delivered files.
+///
+/// It remembers nothing of them: each look reads the file, so that whatever was altered is seen and put back.
 #[derive(Debug)]
 pub struct Files {
     folder: PathBuf,
-    /// What each file was when it was last known to be right, so that looking again costs one system call.
-    seen: BTreeMap<Name, Seen>,
+    medium: Medium,
+    /// What is not ours and has been told.
+    strangers: BTreeSet<OsString>,
 }
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Seen {
-    generation: u64,
-    readers: Readers,
-    stamp: Stamp,
-}
-
-/// Changes with every change of content, mode, owner or ACL.
-type Stamp = (u64, u64, i64, i64);
 
 impl Files {
     /// Takes over a folder, or makes it (0755) where its parent exists. Leftovers of ours are removed.
@@ -40,63 +40,80 @@ impl Files {
     /// # Errors
     /// It cannot be made or read, or others can write in it.
     pub fn open(folder: &Path) -> Result<Self, OpenError> {
-        let failed = |what, source| OpenError { path: folder.to_owned(), what, source };
-        match DirBuilder::new().mode(0o755).create(folder) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(failed("cannot make the folder for delivered files", error)),
+        let failed = |what| move |source| OpenError { path: folder.to_owned(), what, source };
+        make_folder(folder).map_err(failed("cannot make the folder for delivered files"))?;
+        let metadata = fs::metadata(folder).map_err(failed("cannot open the folder"))?;
+        let mode = metadata.permissions().mode();
+        if !metadata.is_dir() {
+            return Err(failed("cannot use")(io::Error::from(io::ErrorKind::NotADirectory)));
         }
-        let metadata = fs::metadata(folder).map_err(|error| failed("cannot open the folder", error))?;
-        if metadata.permissions().mode() & 0o022 != 0 {
+        if mode & 0o022 != 0 {
             let error = io::Error::other("others can write in it");
-            return Err(failed("cannot use the folder for delivered files", error));
+            return Err(failed("cannot use the folder for delivered files")(error));
         }
-        warn_where_it_may_reach_a_disk(folder);
-        let files = Self { folder: folder.to_owned(), seen: BTreeMap::new() };
-        files.remove_leftovers().map_err(|error| failed("cannot remove leftovers", error))?;
+        if mode & 0o001 == 0 {
+            tracing::warn!(
+                "{folder:?} has mode {:04o}: readers other than its owner cannot enter",
+                mode & 0o7777
+            );
+        }
+        let medium = Medium::of(folder).map_err(failed("cannot tell the file system of"))?;
+        if let Some(leak) = medium.leak() {
+            tracing::warn!("{folder:?} {leak}");
+        }
+        let files = Self { folder: folder.to_owned(), medium, strangers: BTreeSet::new() };
+        files.remove_leftovers().map_err(failed("cannot remove leftovers in"))?;
         Ok(files)
+    }
+
+    /// Whether looking at a file never waits for a disk.
+    pub(super) fn are_in_memory(&self) -> bool {
+        self.medium.is_memory()
+    }
+
+    /// Whether there is a file of this name, right or wrong.
+    pub(super) fn has(&self, name: &Name) -> bool {
+        fs::symlink_metadata(self.path(name)).is_ok()
+    }
+
+    /// Whether the file is what [`Self::put`] would make it, to the last bit.
+    pub(super) fn holds(&self, name: &Name, secret: &Secret, readers: &Readers) -> bool {
+        let acl = acl::for_readers(readers, geteuid().as_raw());
+        is_right(&self.path(name), secret.expose().as_bytes(), acl.as_deref()).unwrap_or(false)
     }
 
     /// Makes `FOLDER/NAME` hold exactly these bytes, readable by exactly these readers. Writes nothing where it does
     /// already. Consumers see the old file or the new one.
     ///
     /// # Errors
-    /// The file is as it was.
-    pub fn put(
-        &mut self,
-        name: &Name,
-        generation: u64,
-        secret: &Secret,
-        readers: Readers,
-    ) -> Result<(), DeliverError> {
-        let path = self.folder.join(name.as_str());
-        let failed = |what: &str| {
-            let what = format!("{what} {path:?}");
-            |source| DeliverError { name: name.clone(), what, source }
-        };
-        if let Some(seen) = self.seen.get(name)
-            && (seen.generation, &seen.readers) == (generation, &readers)
-            && fs::symlink_metadata(&path).is_ok_and(|metadata| stamp(&metadata) == seen.stamp)
-        {
+    /// Consumers see the old file, or that there is none; or the new one, if all that failed was to make the folder
+    /// durable.
+    pub fn put(&self, name: &Name, secret: &Secret, readers: &Readers) -> Result<(), DeliverError> {
+        let path = self.path(name);
+        let failed = |what: String| move |source| DeliverError { name: name.clone(), what, source };
+        if secret.expose().is_empty() {
+            // Telegraf would send it, and be refused for as long.
+            let error = io::Error::from(io::ErrorKind::InvalidData);
+            return Err(failed(format!("will not write an empty secret to {path:?}"))(error));
+        }
+        if self.holds(name, secret, readers) {
             return Ok(());
         }
-        let acl = acl::for_readers(&readers);
-        let bytes = secret.expose().as_bytes();
-        let stamp = match right_already(&path, bytes, acl.as_deref()) {
-            Some(stamp) => stamp,
-            None => self.write(&path, bytes, acl.as_deref()).map_err(failed("cannot write"))?,
-        };
-        self.seen.insert(name.clone(), Seen { generation, readers, stamp });
-        Ok(())
+        let staged = self.stage(name).map_err(failed(format!("cannot write {path:?}")))?;
+        let acl = acl::for_readers(readers, geteuid().as_raw());
+        acl::set(staged.file(), acl.as_deref())
+            .map_err(failed(format!("cannot let its readers read {path:?}, on {}", self.medium.name())))?;
+        staged
+            .place(name.as_str(), secret.expose().as_bytes())
+            .map_err(failed(format!("cannot write {path:?}")))
     }
 
     /// Takes a file away: its consumers get an error, never an empty secret.
     ///
     /// # Errors
-    /// It is still there.
-    pub fn withdraw(&mut self, name: &Name) -> Result<(), DeliverError> {
-        self.seen.remove(name);
-        let path = self.folder.join(name.as_str());
+    /// It is still there; or it is gone, if all that failed was to make the folder durable.
+    pub fn withdraw(&self, name: &Name) -> Result<(), DeliverError> {
+        let path = self.path(name);
         match fs::remove_file(&path) {
             Ok(()) => sync(&self.folder),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -109,34 +126,39 @@ impl Files {
         })
     }
 
-    /// The daemon cannot write beside the folder, so the new file stands in it, under a name that no reference can
-    /// have. Mode and ACL are there before the first byte.
-    fn write(&self, path: &Path, bytes: &[u8], acl: Option<&[u8]>) -> io::Result<Stamp> {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let random = getrandom::u64().map_err(io::Error::other)?;
-        let temporary = self.folder.join(format!(".{name}.{random:016x}"));
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-        let written = (|| {
-            if acl.is_some() {
-                acl::set(&file, acl)?;
+    /// What lies in the folder without being a known name. Left alone; each is told once.
+    pub(super) fn strangers(&mut self, known: &BTreeSet<Name>) -> io::Result<Vec<OsString>> {
+        let mut there = BTreeSet::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let file = entry?.file_name();
+            if !file.to_str().is_some_and(|file| known.contains(file) || is_leftover(file)) {
+                there.insert(file);
             }
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            fs::rename(&temporary, path)?;
-            sync(&self.folder)?;
-            Ok(stamp(&file.metadata()?))
-        })();
-        if written.is_err() {
-            // Gone already, if only the folder could not be synced.
-            let _gone = fs::remove_file(&temporary);
         }
-        written
+        let new = there.difference(&self.strangers).cloned().collect();
+        self.strangers = there;
+        Ok(new)
+    }
+
+    fn path(&self, name: &Name) -> PathBuf {
+        self.folder.join(name.as_str())
+    }
+
+    /// The folder may have gone since the start, as `systemd-tmpfiles --remove` does it: then it is made again.
+    fn stage(&self, name: &Name) -> io::Result<Staged> {
+        match Staged::create(&self.folder, name.as_str()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                make_folder(&self.folder)?;
+                Staged::create(&self.folder, name.as_str())
+            }
+            other => other,
+        }
     }
 
     fn remove_leftovers(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
-            if entry.file_name().to_str().is_some_and(is_leftover) {
+            if entry.file_name().to_str().is_some_and(is_leftover) && !entry.file_type()?.is_dir() {
                 fs::remove_file(entry.path())?;
             }
         }
@@ -144,73 +166,23 @@ impl Files {
     }
 }
 
-/// `.NAME.` and sixteen hexadecimal digits.
-fn is_leftover(file: &str) -> bool {
-    let Some((name, digits)) = file.strip_prefix('.').and_then(|rest| rest.rsplit_once('.')) else {
-        return false;
-    };
-    name.parse::<Name>().is_ok() && digits.len() == 16 && digits.bytes().all(|b| b.is_ascii_hexdigit())
-}
-
-/// Whether a file is what it should be, to the last bit; never follows a link.
-fn right_already(path: &Path, bytes: &[u8], acl: Option<&[u8]>) -> Option<Stamp> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path).ok()?;
-    let metadata = file.metadata().ok()?;
+/// Whether a file has this content, this access list and nothing else about it. Never follows a link, nor waits for
+/// the other end of a pipe.
+fn is_right(path: &Path, bytes: &[u8], acl: Option<&[u8]>) -> io::Result<bool> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let mut file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let metadata = file.metadata()?;
     // With an ACL the group bits show its mask.
     let mode = if acl.is_some() { 0o640 } else { 0o600 };
-    let ours = metadata.is_file()
-        && metadata.uid() == rustix::process::geteuid().as_raw()
-        && metadata.permissions().mode() & 0o7777 == mode
+    let is_ours = metadata.is_file()
+        && metadata.uid() == geteuid().as_raw()
+        && metadata.mode() & 0o7777 == mode
         && metadata.len() == bytes.len() as u64
-        && acl::get(&file).ok()?.as_deref() == acl;
-    if !ours {
-        return None;
+        && acl::is(&file, acl);
+    if !is_ours {
+        return Ok(false);
     }
-    let mut there = Zeroizing::new(Vec::with_capacity(bytes.len() + 1));
-    (&file).take(bytes.len() as u64 + 1).read_to_end(&mut there).ok()?;
-    bool::from(there.ct_eq(bytes)).then(|| stamp(&metadata))
-}
-
-fn stamp(metadata: &fs::Metadata) -> Stamp {
-    (metadata.dev(), metadata.ino(), metadata.ctime(), metadata.ctime_nsec())
-}
-
-fn sync(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
-/// Delivered secrets are in clear: they belong into memory that no disk ever sees (rule 18).
-fn warn_where_it_may_reach_a_disk(folder: &Path) {
-    const TMPFS: u64 = 0x0102_1994;
-    const RAMFS: u64 = 0x8584_58f6;
-    #[expect(clippy::cast_sign_loss, reason = "a magic number")]
-    let kind = rustix::fs::statfs(folder).map(|statfs| statfs.f_type as u64);
-    match kind {
-        Ok(RAMFS) => {}
-        Ok(TMPFS) => {
-            if let Some(swap) = unencrypted_swap() {
-                tracing::warn!(
-                    "{folder:?} may be swapped out in clear to {swap}; encrypt the swap, or turn it off"
-                );
-            }
-        }
-        Ok(_) => tracing::warn!("{folder:?} is not on tmpfs: delivered secrets lie on a disk in clear"),
-        Err(error) => tracing::warn!("{folder:?}: the kind of its file system is not known: {error}"),
-    }
-}
-
-/// The first swap space that is neither memory itself nor on a device mapper, which may be dm-crypt.
-fn unencrypted_swap() -> Option<String> {
-    let swaps = fs::read_to_string("/proc/swaps").ok()?;
-    swaps
-        .lines()
-        .skip(1)
-        .filter_map(|line| line.split_whitespace().next())
-        .find(|path| {
-            !path.starts_with("/dev/zram")
-                && !path.starts_with("/dev/dm-")
-                && !path.starts_with("/dev/mapper/")
-        })
-        .map(str::to_owned)
+    let mut there = Zeroizing::new(vec![0; bytes.len()]);
+    file.read_exact(&mut there)?;
+    Ok(there.ct_eq(bytes).into())
 }

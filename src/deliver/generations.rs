@@ -3,47 +3,48 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, DirBuilder, OpenOptions},
-    io::{self, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    fmt::Write as _,
+    fs::{OpenOptions, Permissions},
+    io::{self, Read as _},
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
-use super::OpenError;
+use rustix::fs::OFlags;
+
+use super::{
+    OpenError,
+    staged::{Staged, make_folder},
+};
 use crate::model::Name;
 
+const FILE: &str = "generations";
 /// The largest file: far more names than a list can have.
 const MAX_BYTES: u64 = 8 << 20;
 
-/// The file `generations`: a line `NAME GENERATION` for each name.
+/// The file `generations`: a line `NAME GENERATION` for each name, sorted.
 #[derive(Debug)]
 pub(super) struct Generations {
-    path: PathBuf,
+    folder: PathBuf,
     delivered: BTreeMap<Name, u64>,
     written: bool,
 }
 
 impl Generations {
-    /// Reads what a former process delivered; makes the folder (0755).
+    /// Reads what a former process delivered; makes the folder, and those above it (0755).
     pub(super) fn open(folder: &Path) -> Result<Self, OpenError> {
-        let failed = |what, source| OpenError { path: folder.to_owned(), what, source };
-        match DirBuilder::new().recursive(true).mode(0o755).create(folder) {
-            Ok(()) => {}
-            Err(error) => return Err(failed("cannot make the folder", error)),
+        let failed = |what| move |source| OpenError { path: folder.to_owned(), what, source };
+        make_folders(folder).map_err(failed("cannot make the folder"))?;
+        let bytes = read(&folder.join(FILE)).map_err(failed("cannot read the generations in"))?;
+        let (delivered, faults) = parse(&bytes.unwrap_or_default());
+        for line in faults {
+            tracing::warn!("{:?}: line {line}: expected NAME GENERATION; passed over", folder.join(FILE));
         }
-        let path = folder.join("generations");
-        let delivered = match fs::File::open(&path) {
-            Ok(file) => {
-                let mut text = String::new();
-                file.take(MAX_BYTES)
-                    .read_to_string(&mut text)
-                    .map_err(|error| failed("cannot read generations in", error))?;
-                parse(&text)
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
-            Err(error) => return Err(failed("cannot read generations in", error)),
-        };
-        Ok(Self { path, delivered, written: true })
+        Ok(Self { folder: folder.to_owned(), delivered, written: true })
+    }
+
+    pub(super) fn delivered(&self) -> &BTreeMap<Name, u64> {
+        &self.delivered
     }
 
     pub(super) fn of(&self, name: &Name) -> Option<u64> {
@@ -59,34 +60,171 @@ impl Generations {
         self.written &= !changed;
     }
 
+    /// Whether the file says what has been noted.
+    pub(super) fn are_written(&self) -> bool {
+        self.written
+    }
+
     /// Writes what has been noted, if it is not written yet.
     pub(super) fn write(&mut self) -> io::Result<()> {
         if self.written {
             return Ok(());
         }
-        let mut text = String::new();
-        for (name, generation) in &self.delivered {
-            text += &format!("{name} {generation}\n");
-        }
-        let temporary = self.path.with_file_name(".generations.new");
-        let _stale = fs::remove_file(&temporary);
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&temporary)?;
-        file.write_all(text.as_bytes())?;
-        fs::rename(&temporary, &self.path)?;
+        make_folders(&self.folder)?;
+        let staged = Staged::create(&self.folder, FILE)?;
+        // No secret: every hook may follow it, whatever the umask.
+        staged.file().set_permissions(Permissions::from_mode(0o644))?;
+        staged.place(FILE, render(&self.delivered).as_bytes())?;
         self.written = true;
         Ok(())
     }
 }
 
-fn parse(text: &str) -> BTreeMap<Name, u64> {
-    let mut delivered = BTreeMap::new();
-    for line in text.lines() {
-        let parsed =
-            line.split_once(' ').and_then(|(name, n)| Some((name.parse::<Name>().ok()?, n.parse().ok()?)));
-        match parsed {
-            Some((name, generation)) => _ = delivered.insert(name, generation),
-            None => tracing::warn!("generations has a line that is none: it is passed over"),
+fn make_folders(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        make_folders(parent)?;
+    }
+    make_folder(folder)
+}
+
+fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("it is larger than {MAX_BYTES} bytes"),
+        ));
+    }
+    Ok(Some(bytes))
+}
+
+fn render(delivered: &BTreeMap<Name, u64>) -> String {
+    let mut text = String::new();
+    for (name, generation) in delivered {
+        writeln!(text, "{name} {generation}").expect("a string takes all");
+    }
+    text
+}
+
+/// What can be read, and the numbers of the lines that cannot. Of a name that is there twice the newer generation
+/// counts: it is the one that holds an older secret back.
+fn parse(bytes: &[u8]) -> (BTreeMap<Name, u64>, Vec<usize>) {
+    let (mut delivered, mut faults) = (BTreeMap::new(), Vec::new());
+    for (index, line) in bytes.split(|b| *b == b'\n').enumerate() {
+        match parse_line(line) {
+            Some((name, generation)) => {
+                let known = delivered.entry(name).or_insert(generation);
+                *known = generation.max(*known);
+            }
+            None if line.is_empty() => {}
+            None => faults.push(index + 1),
         }
     }
-    delivered
+    (delivered, faults)
+}
+
+fn parse_line(line: &[u8]) -> Option<(Name, u64)> {
+    let (name, generation) = std::str::from_utf8(line).ok()?.split_once(' ')?;
+    let is_number = generation.bytes().all(|b| b.is_ascii_digit());
+    Some((name.parse().ok()?, is_number.then(|| generation.parse().ok())??))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::MetadataExt as _};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        text.parse().expect("a name")
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_what_is_read(
+            entries in prop::collection::btree_map("[A-Za-z0-9_]{1,128}", any::<u64>(), 0..20),
+        ) {
+            let delivered: BTreeMap<Name, u64> = entries.iter().map(|(text, n)| (name(text), *n)).collect();
+            prop_assert_eq!(parse(render(&delivered).as_bytes()), (delivered, vec![]));
+        }
+
+        #[test]
+        fn garbage_costs_only_its_own_line(garbage in prop::collection::vec(any::<u8>(), 0..200)) {
+            let garbage: Vec<u8> = garbage.into_iter().filter(|b| *b != b'\n').collect();
+            let bytes = [b"first 1\n", &garbage[..], b"\nlast 2\n"].concat();
+            let (delivered, faults) = parse(&bytes);
+            prop_assert!(delivered.contains_key("first") && delivered.contains_key("last"));
+            prop_assert!(faults.is_empty() || faults == [2]);
+        }
+    }
+
+    #[test]
+    fn lines_that_are_none_are_told_by_number() {
+        let (delivered, faults) =
+            parse(b"a 7\na 3\nb\nc -1\nd +1\ne-f 1\ng 1 2\nh 99999999999999999999\n\xff 1\ni  1\n\nz 2");
+        assert_eq!(delivered, BTreeMap::from([(name("a"), 7), (name("z"), 2)]));
+        assert_eq!(faults, [3, 4, 5, 6, 7, 8, 9, 10]);
+    }
+
+    #[test]
+    fn it_is_written_on_change_only_and_read_again() {
+        let run = tempfile::tempdir().expect("a folder");
+        let folder = run.path().join("daemon");
+        let mut generations = Generations::open(&folder).expect("opened");
+        assert_eq!(fs::metadata(&folder).expect("made").mode() & 0o7777, 0o755);
+        generations.write().expect("nothing to write");
+        assert!(!folder.join(FILE).exists(), "nothing has been delivered");
+
+        generations.note(&name("b"), Some(2));
+        generations.note(&name("a"), Some(1));
+        generations.write().expect("written");
+        let path = folder.join(FILE);
+        assert_eq!(fs::read_to_string(&path).expect("the file"), "a 1\nb 2\n");
+        let before = fs::metadata(&path).expect("the file");
+        assert_eq!(before.mode() & 0o7777, 0o644);
+
+        generations.note(&name("a"), Some(1));
+        generations.write().expect("the same");
+        assert_eq!(fs::metadata(&path).expect("the file").ino(), before.ino());
+
+        generations.note(&name("b"), None);
+        generations.write().expect("written");
+        let again = Generations::open(&folder).expect("opened again");
+        assert_eq!(again.delivered(), &BTreeMap::from([(name("a"), 1)]));
+        assert_eq!(fs::read_dir(&folder).expect("the folder").count(), 1, "nothing is left behind");
+    }
+
+    #[test]
+    fn what_is_no_file_of_ours_is_not_read() {
+        let run = tempfile::tempdir().expect("a folder");
+        let path = run.path().join(FILE);
+        let open = || Generations::open(run.path()).map(|_| ());
+        std::os::unix::fs::symlink("/etc/passwd", &path).expect("a link");
+        open().expect_err("a link");
+        fs::remove_file(&path).expect("removed");
+        fs::create_dir(&path).expect("a folder");
+        open().expect_err("a folder");
+        fs::remove_dir(&path).expect("removed");
+        let file = fs::File::create(&path).expect("a file");
+        file.set_len(MAX_BYTES + 1).expect("no room taken");
+        let error = open().expect_err("too large");
+        assert!(error.source.to_string().contains("larger than"), "{}", error.source);
+        file.set_len(0).expect("cut");
+        open().expect("empty");
+    }
 }

@@ -1,27 +1,35 @@
 //! Making secrets available to consumers.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     future::Future,
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
+    time::Instant,
 };
+
+use rustix::io::Errno;
+use tokio::sync::Mutex;
 
 use crate::{
     hint::Hint,
-    model::{Allow, Credential, Name},
+    model::{Allow, Credential, Name, Secret},
 };
 
 mod access;
 mod acl;
 mod files;
 mod generations;
+mod medium;
+mod staged;
 #[cfg(test)]
 mod tests;
 
-pub use access::Readers;
+pub use access::{Kind, Readers, Unresolved, Why};
 pub use files::Files;
 
+use access::{Nss, Resolver};
 use generations::Generations;
 
 /// One value on its way to its consumers.
@@ -35,7 +43,7 @@ pub struct Delivery<'a> {
     pub secret: Option<&'a Credential>,
     /// Who may read it.
     pub allow: &'a Allow,
-    /// No list has been read yet: a value that is newer than this one stays (rule 16).
+    /// No list has been read yet: a delivered file that is newer than this value stays (rule 16).
     pub keep_newer: bool,
 }
 
@@ -79,21 +87,19 @@ pub struct OpenError {
 
 impl Hint for OpenError {
     fn hint(&self) -> Option<String> {
-        match self.source.kind() {
-            io::ErrorKind::NotFound => {
-                Some("make the folder above it, as the shipped tmpfiles.d does".to_owned())
-            }
-            _ => fix_for(&self.source),
-        }
+        fix_for(&self.source)
     }
 }
 
 fn fix_for(error: &io::Error) -> Option<String> {
-    let fix = match error.kind() {
-        io::ErrorKind::PermissionDenied => "make the folder belong to the user this runs as",
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on its file system",
-        io::ErrorKind::ReadOnlyFilesystem => "mount its file system writable",
-        io::ErrorKind::Unsupported => "deliver to a file system with POSIX ACLs, such as tmpfs",
+    let fix = match Errno::from_io_error(error)? {
+        Errno::NOENT => "make the folder above it, as the shipped tmpfiles.d does",
+        Errno::ACCESS | Errno::PERM => "make the folder belong to the user this runs as",
+        Errno::NOSPC | Errno::DQUOT => "make room on its file system",
+        Errno::ROFS => "mount its file system writable; in a unit, name it in ReadWritePaths=",
+        Errno::OPNOTSUPP => "deliver to a file system with POSIX ACLs, such as the tmpfs at /run",
+        Errno::INVAL => "look whether its ids exist here: PrivateUsers=yes and containers hide most of them",
+        Errno::ISDIR | Errno::NOTDIR | Errno::LOOP => "move away what stands there",
         _ => return None,
     };
     Some(fix.to_owned())
@@ -102,6 +108,8 @@ fn fix_for(error: &io::Error) -> Option<String> {
 /// The deliveries of this host.
 #[derive(Clone, Debug)]
 pub struct Deliveries {
+    /// Held across the blocking work, and handed out in the order of asking: of two values the later one stays, even
+    /// if nobody waits for the earlier one any more.
     ways: Arc<Mutex<Ways>>,
 }
 
@@ -109,6 +117,9 @@ pub struct Deliveries {
 struct Ways {
     files: Option<Files>,
     generations: Generations,
+    resolver: Resolver<Nss>,
+    /// What of each name's `allow` grants nothing.
+    warnings: BTreeMap<Name, Vec<Unresolved>>,
 }
 
 impl Deliveries {
@@ -119,47 +130,135 @@ impl Deliveries {
     pub async fn open(files: Option<PathBuf>, run: &Path) -> Result<Self, OpenError> {
         let daemon = run.join("daemon");
         let open = move || {
-            let generations = Generations::open(&daemon)?;
-            let files = files.as_deref().map(Files::open).transpose()?;
-            Ok(Self { ways: Arc::new(Mutex::new(Ways { files, generations })) })
+            let ways = Ways {
+                generations: Generations::open(&daemon)?,
+                files: files.as_deref().map(Files::open).transpose()?,
+                resolver: Resolver::new(Nss),
+                warnings: BTreeMap::new(),
+            };
+            Ok(Self { ways: Arc::new(Mutex::new(ways)) })
         };
         tokio::task::spawn_blocking(open)
             .await
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
     }
+
+    /// Which generation of each name has been delivered, by former processes too.
+    pub async fn delivered(&self) -> BTreeMap<Name, u64> {
+        self.ways.lock().await.generations.delivered().clone()
+    }
+
+    /// What of each name's `allow` grants nothing, as of its last delivery.
+    pub async fn warnings(&self) -> BTreeMap<Name, Vec<Unresolved>> {
+        self.ways.lock().await.warnings.clone()
+    }
+
+    /// Says, once for each, what lies among the delivered files without being one: other people's files, and those of
+    /// names that neither list nor store knows. They are left alone.
+    pub async fn report_strangers(&self, known: BTreeSet<Name>) {
+        let mut ways = Arc::clone(&self.ways).lock_owned().await;
+        let look = move || match ways.files.as_mut().map(|files| files.strangers(&known)) {
+            Some(Ok(strangers)) => {
+                for file in strangers {
+                    tracing::warn!(
+                        "{file:?} lies among the delivered files and is not ours: it is left alone"
+                    );
+                }
+            }
+            Some(Err(error)) => tracing::warn!("cannot look for strange files: {error}"),
+            None => {}
+        };
+        // It ends early only with the program.
+        let _ended = tokio::task::spawn_blocking(look).await;
+    }
 }
 
 impl Deliver for Deliveries {
     async fn deliver(&self, delivery: Delivery<'_>) -> Result<(), DeliverError> {
-        // A file on tmpfs is written in microseconds: handing it to another thread would take longer.
-        self.ways.lock().unwrap_or_else(PoisonError::into_inner).deliver(delivery)
+        let mut ways = Arc::clone(&self.ways).lock_owned().await;
+        if ways.are_settled(&delivery, Instant::now()) {
+            return Ok(());
+        }
+        let (name, allow) = (delivery.name.clone(), delivery.allow.clone());
+        let secret = delivery.secret.map(|credential| credential.secret().clone());
+        let Delivery { generation, keep_newer, .. } = delivery;
+        let work = move || ways.deliver(&name, generation, secret.as_ref(), &allow, keep_newer);
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(error) => Err(DeliverError {
+                name: delivery.name.clone(),
+                what: "cannot deliver any more".to_owned(),
+                source: io::Error::other(error),
+            }),
+        })
     }
 }
 
 impl Ways {
-    fn deliver(&mut self, delivery: Delivery<'_>) -> Result<(), DeliverError> {
-        let Delivery { name, generation, secret, allow, keep_newer } = delivery;
-        if keep_newer && self.generations.of(name).is_some_and(|delivered| delivered > generation) {
-            tracing::warn!(%name, "a newer value than the sealed one is delivered: it stays until the server was asked");
-            return Ok(());
+    /// Whether there is nothing to do, as far as that can be told without waiting for a disk or for NSS: a pass over
+    /// many names that changes nothing shall cost next to nothing.
+    fn are_settled(&mut self, delivery: &Delivery<'_>, now: Instant) -> bool {
+        let Delivery { name, generation, secret, allow, .. } = *delivery;
+        if self.generations.of(name) != secret.map(|_| generation) || !self.generations.are_written() {
+            return false;
         }
-        match (secret, &mut self.files) {
-            (Some(secret), Some(files)) => {
-                let readers = Readers::resolve(allow);
-                for ignored in &readers.ignored {
-                    tracing::debug!(%name, "allow: {ignored}");
-                }
-                files.put(name, generation, secret.secret(), readers)?;
+        let Some(files) = &self.files else { return true };
+        if !files.are_in_memory() {
+            return false;
+        }
+        let Some(secret) = secret else { return !files.has(name) };
+        let Some(readers) = self.resolver.remembered(allow, now) else { return false };
+        let holds = files.holds(name, secret.secret(), &readers);
+        self.warn(name, readers.warnings);
+        holds
+    }
+
+    fn deliver(
+        &mut self,
+        name: &Name,
+        generation: u64,
+        secret: Option<&Secret>,
+        allow: &Allow,
+        keep_newer: bool,
+    ) -> Result<(), DeliverError> {
+        if let Some(files) = &self.files {
+            if let Some(newer) = self.generations.of(name).filter(|delivered| *delivered > generation)
+                && keep_newer
+                && files.has(name)
+            {
+                tracing::warn!(
+                    %name,
+                    "generation {newer} stays delivered until a list was read: the sealed one is {generation}"
+                );
+                return Ok(());
             }
-            (None, Some(files)) => files.withdraw(name)?,
-            (_, None) => {}
+            match secret {
+                Some(secret) => {
+                    let readers = self.resolver.resolve(allow, Instant::now());
+                    let put = files.put(name, secret, &readers);
+                    self.warn(name, readers.warnings);
+                    put?;
+                }
+                None => files.withdraw(name)?,
+            }
         }
         self.generations.note(name, secret.map(|_| generation));
         self.generations.write().map_err(|source| DeliverError {
             name: name.clone(),
-            what: "cannot note the generation".to_owned(),
+            what: "cannot note its generation".to_owned(),
             source,
         })
+    }
+
+    /// Says what grants nothing when it changes, not at every pass.
+    fn warn(&mut self, name: &Name, warnings: Vec<Unresolved>) {
+        if self.warnings.get(name).map_or(&[][..], Vec::as_slice) == warnings {
+            return;
+        }
+        for warning in &warnings {
+            tracing::warn!(%name, "{warning}");
+        }
+        self.warnings.insert(name.clone(), warnings);
     }
 }
 
