@@ -18,7 +18,8 @@ impl Supervisor {
         tell(&[NotifyState::Ready]);
     }
 
-    /// One line about how things stand.
+    /// One line about how things stand: control characters are taken out, for a line break would begin another
+    /// message.
     pub fn status(self, text: &str) {
         let line: String = text.chars().filter(|c| !c.is_control()).take(MAX_STATUS).collect();
         tell(&[NotifyState::Status(&line)]);
@@ -36,15 +37,23 @@ impl Supervisor {
         tell(&[NotifyState::Stopping]);
     }
 
+    /// Starting or stopping goes on for at least so long from now, beyond the unit's timeout.
+    pub fn extend_timeout(self, time: Duration) {
+        let micros = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
+        tell(&[NotifyState::ExtendTimeoutUsec(micros)]);
+    }
+
     /// The watchdog may wait again.
     pub fn alive(self) {
         tell(&[NotifyState::Watchdog]);
     }
 
-    /// Ticks at half the watchdog's time; never where there is none.
+    /// Ticks at half the watchdog's time, as sd_watchdog_enabled(3) advises; never where there is none, or where it is
+    /// another process that is watched. Whoever calls [`Self::alive`] at each tick does so from the loop that must
+    /// not hang.
     #[must_use]
     pub fn watchdog(self) -> Watchdog {
-        let ticks = sd_notify::watchdog_enabled().map(|limit| {
+        let ticks = sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero()).map(|limit| {
             let mut ticks = interval((limit / 2).max(Duration::from_millis(1)));
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             ticks
@@ -71,5 +80,77 @@ fn tell(state: &[NotifyState<'_>]) {
     // Without a supervisor this does nothing; one that does not listen is its own affair.
     if let Err(error) = sd_notify::notify(state) {
         tracing::debug!("cannot notify the supervisor: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{env, os::unix::net::UnixDatagram, process::Command};
+
+    use super::*;
+
+    /// Runs a test of this module once more, as a service would run.
+    fn as_service(test: &str, variables: &[(&str, &str)]) {
+        let output = Command::new(env::current_exe().expect("this test"))
+            .args(["--exact", &format!("supervisor::tests::{test}")])
+            .env_remove("WATCHDOG_PID")
+            .envs(variables.iter().copied())
+            .output()
+            .expect("it runs");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    }
+
+    #[test]
+    fn systemd_hears_what_it_should() {
+        if env::var_os("NOTIFY_SOCKET").is_some() {
+            Supervisor.ready();
+            Supervisor.status("one\nREADY=0\r\u{1b}[31m two");
+            Supervisor.status(&"ä".repeat(MAX_STATUS + 1));
+            Supervisor.extend_timeout(Duration::from_secs(3));
+            Supervisor.alive();
+            Supervisor.reloading();
+            return Supervisor.stopping();
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("notify");
+        let socket = UnixDatagram::bind(&path).expect("bound");
+        as_service("systemd_hears_what_it_should", &[("NOTIFY_SOCKET", path.to_str().expect("text"))]);
+        socket.set_nonblocking(true).expect("all has been sent");
+        let mut heard = Vec::new();
+        let mut buffer = [0; 4096];
+        while let Ok(length) = socket.recv(&mut buffer) {
+            heard.push(String::from_utf8(buffer[..length].to_vec()).expect("text"));
+        }
+        assert_eq!(heard[0], "READY=1\n");
+        assert_eq!(heard[1], "STATUS=oneREADY=0[31m two\n");
+        assert_eq!(heard[2], format!("STATUS={}\n", "ä".repeat(MAX_STATUS)));
+        assert_eq!(heard[3], "EXTEND_TIMEOUT_USEC=3000000\n");
+        assert_eq!(heard[4], "WATCHDOG=1\n");
+        let since = heard[5].strip_prefix("RELOADING=1\nMONOTONIC_USEC=").expect("since when");
+        assert!(since.trim_end().parse::<u64>().is_ok(), "{since}");
+        assert_eq!(heard[6..], ["STOPPING=1\n"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_watchdog_ticks_at_half_its_time() {
+        const LIMIT: &str = "WATCHDOG_USEC";
+        let mut watchdog = Supervisor.watchdog();
+        match env::var(LIMIT).ok().as_deref() {
+            None => {
+                as_service("the_watchdog_ticks_at_half_its_time", &[(LIMIT, "30000000")]);
+                as_service("the_watchdog_ticks_at_half_its_time", &[(LIMIT, "0")]);
+                as_service("the_watchdog_ticks_at_half_its_time", &[(LIMIT, "1"), ("WATCHDOG_PID", "1")]);
+            }
+            Some("30000000") => {
+                watchdog.tick().await;
+                let begun = tokio::time::Instant::now();
+                watchdog.tick().await;
+                return assert_eq!(begun.elapsed(), Duration::from_secs(15));
+            }
+            Some(_) => {}
+        }
+        let tick = tokio::time::timeout(Duration::from_secs(3600), watchdog.tick());
+        assert!(tick.await.is_err(), "nobody watches");
     }
 }
