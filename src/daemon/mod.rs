@@ -1,10 +1,15 @@
 //! The daemon: wiring only. Watches the list, keeps a keeper per server, answers signals, tells systemd.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::{config, supervisor::Supervisor, watch::ListWatch};
+use crate::{
+    config::{self, Config},
+    model::Name,
+    supervisor::Supervisor,
+    watch::ListWatch,
+};
 
 mod assemble;
 mod board;
@@ -46,6 +51,7 @@ pub async fn run(list: PathBuf, context: config::Context) -> Result<End, Assembl
     board.list(accepted.fault.clone());
     home.set_specs(accepted.config.specs.clone());
     home.deliver_all().await;
+    home.deliver.report_strangers(names(&home)).await;
     supervisor.ready();
     tracing::info!(list = %list.display(), tokens = accepted.config.specs.len(), "ready");
 
@@ -70,8 +76,9 @@ pub async fn run(list: PathBuf, context: config::Context) -> Result<End, Assembl
     };
     supervisor.stopping();
     tracing::info!("stopping");
-    let longest = accepted.config.servers.values().map(|server| server.timeout).max().unwrap_or_default();
-    keepers.stop(longest + DRAIN).await;
+    let drain = drain(&accepted.config);
+    supervisor.extend_timeout(drain + DRAIN);
+    keepers.stop(drain).await;
     Ok(end)
 }
 
@@ -131,6 +138,16 @@ async fn reload(
             }
         }
     }
+}
+
+/// Requests under way are awaited as long as the slowest server may take.
+fn drain(config: &Config) -> Duration {
+    config.servers.values().map(|server| server.timeout).max().unwrap_or_default() + DRAIN
+}
+
+/// Every name that a file may be delivered for.
+fn names(home: &Home) -> BTreeSet<Name> {
+    home.specs().keys().chain(home.ledger.known().keys()).cloned().collect()
 }
 
 /// What a person or systemd tells us.

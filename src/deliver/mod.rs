@@ -47,10 +47,20 @@ pub struct Delivery<'a> {
     pub keep_newer: bool,
 }
 
+/// What came of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivered {
+    /// Consumers get this value now.
+    Done,
+    /// Consumers keep a newer value than this one (see [`Delivery::keep_newer`]).
+    NewerStays,
+}
+
 /// Every way in which secrets reach consumers.
 pub trait Deliver: Send + Sync {
     /// Makes this the value that consumers get. Does nothing where it is already.
-    fn deliver(&self, delivery: Delivery<'_>) -> impl Future<Output = Result<(), DeliverError>> + Send;
+    fn deliver(&self, delivery: Delivery<'_>)
+    -> impl Future<Output = Result<Delivered, DeliverError>> + Send;
 }
 
 /// A value that could not be delivered.
@@ -174,10 +184,10 @@ impl Deliveries {
 }
 
 impl Deliver for Deliveries {
-    async fn deliver(&self, delivery: Delivery<'_>) -> Result<(), DeliverError> {
+    async fn deliver(&self, delivery: Delivery<'_>) -> Result<Delivered, DeliverError> {
         let mut ways = Arc::clone(&self.ways).lock_owned().await;
         if ways.are_settled(&delivery, Instant::now()) {
-            return Ok(());
+            return Ok(Delivered::Done);
         }
         let (name, allow) = (delivery.name.clone(), delivery.allow.clone());
         let secret = delivery.secret.map(|credential| credential.secret().clone());
@@ -220,7 +230,7 @@ impl Ways {
         secret: Option<&Secret>,
         allow: &Allow,
         keep_newer: bool,
-    ) -> Result<(), DeliverError> {
+    ) -> Result<Delivered, DeliverError> {
         if let Some(files) = &self.files {
             if let Some(newer) = self.generations.of(name).filter(|delivered| *delivered > generation)
                 && keep_newer
@@ -230,7 +240,7 @@ impl Ways {
                     %name,
                     "generation {newer} stays delivered until a list was read: the sealed one is {generation}"
                 );
-                return Ok(());
+                return Ok(Delivered::NewerStays);
             }
             match secret {
                 Some(secret) => {
@@ -247,7 +257,8 @@ impl Ways {
             name: name.clone(),
             what: "cannot note its generation".to_owned(),
             source,
-        })
+        })?;
+        Ok(Delivered::Done)
     }
 
     /// Says what grants nothing when it changes, not at every pass.
@@ -267,7 +278,7 @@ impl Ways {
 pub struct Nowhere;
 
 impl Deliver for Nowhere {
-    async fn deliver(&self, _: Delivery<'_>) -> Result<(), DeliverError> {
-        Ok(())
+    async fn deliver(&self, _: Delivery<'_>) -> Result<Delivered, DeliverError> {
+        Ok(Delivered::Done)
     }
 }

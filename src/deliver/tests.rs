@@ -342,7 +342,10 @@ async fn deliver(
     let credential = text.map(|text| Credential::Token(secret(text)));
     let (name, allow) = (name("a"), allow(READER));
     let secret = credential.as_ref();
-    deliveries.deliver(Delivery { name: &name, generation, secret, allow: &allow, keep_newer }).await
+    deliveries
+        .deliver(Delivery { name: &name, generation, secret, allow: &allow, keep_newer })
+        .await
+        .map(drop)
 }
 
 #[tokio::test]

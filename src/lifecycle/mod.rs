@@ -7,6 +7,8 @@ mod now;
 pub mod plan;
 mod probe;
 mod schedule;
+#[cfg(test)]
+mod simulation;
 mod state;
 
 pub use clock::{Clock, SystemClock};

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Failures, Keeper};
+use super::{Failures, Keeper, Signals};
 use crate::{
     deliver::Deliver,
     influxdb::{ErrorKind, MintError, Minted, Order, Server, ServerError},
@@ -19,7 +19,13 @@ use crate::{
 
 impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     /// Mints a token and seals it as `next`. Sets `halted` where the server shows that it mints nothing now.
-    pub(super) async fn mint(&self, name: &Name, why: Why, halted: &AtomicBool) -> Result<(), String> {
+    pub(super) async fn mint(
+        &self,
+        name: &Name,
+        why: Why,
+        halted: &AtomicBool,
+        signals: &Signals,
+    ) -> Result<(), String> {
         let Some(spec) = self.shared.specs().get(name).cloned() else {
             return Ok(());
         };
@@ -29,15 +35,18 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             self.note_failure(name, None);
             error.to_string()
         })?;
+        if signals.is_stopping() {
+            // It came while the intent was sealed: nothing has been asked for yet, and nothing will be.
+            self.forget_intent(name, &marker).await;
+            return Ok(());
+        }
         let _in_flight = InFlight::new(self, &marker);
         let error = match self.server.mint(&order).await {
             Ok(minted) => return self.seal(&spec, &marker, minted, why).await,
             Err(error) => error,
         };
-        if let MintError::NotMinted(_) = error
-            && let Err(error) = self.change(name, |record| drop_intent(record, &marker)).await
-        {
-            tracing::warn!(%name, "{error}");
+        if let MintError::NotMinted(_) = error {
+            self.forget_intent(name, &marker).await;
         }
         let (MintError::NotMinted(error) | MintError::Unknown(error)) = error;
         if concerns_all(&error) {
@@ -46,6 +55,13 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         self.note_failure(name, Some(&error));
         tracing::error!(%name, "{error}");
         Err(format!("token {name}: {error}"))
+    }
+
+    /// One that stays costs nothing: a later list shows that nothing came of it.
+    async fn forget_intent(&self, name: &Name, marker: &Marker) {
+        if let Err(error) = self.change(name, |record| drop_intent(record, marker)).await {
+            tracing::warn!("{error}");
+        }
     }
 
     fn order(&self, spec: &Spec, marker: &Marker) -> Order {

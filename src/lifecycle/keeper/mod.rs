@@ -3,10 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -18,7 +15,7 @@ use super::{
     plan::{self, Finding, Plan, Step, View, after},
 };
 use crate::{
-    deliver::{Deliver, Delivery},
+    deliver::{Deliver, Delivered, Delivery},
     influxdb::{Server, ServerError},
     lifecycle::now::{NoTime, judging_time, latest_sealed},
     model::{
@@ -52,8 +49,8 @@ pub struct Shared<T, D, C> {
     pub specs: RwLock<Arc<BTreeMap<Name, Spec>>>,
     /// The generations that have reached every delivery.
     delivered: Mutex<BTreeMap<Name, u64>>,
-    /// A list has been read.
-    listed: AtomicBool,
+    /// Servers whose list has been read.
+    listed: Mutex<BTreeSet<ServerKey>>,
     /// 128 random bits; tests draw their own.
     pub chance: fn() -> [u8; 16],
 }
@@ -67,7 +64,7 @@ impl<T: Store, D: Deliver, C: Clock> Shared<T, D, C> {
             clock,
             specs: RwLock::default(),
             delivered: Mutex::default(),
-            listed: AtomicBool::new(false),
+            listed: Mutex::default(),
             chance,
         }
     }
@@ -91,15 +88,16 @@ impl<T: Store, D: Deliver, C: Clock> Shared<T, D, C> {
         let allow = specs.get(name).map_or(&record.allow, |spec| &spec.allow);
         let secret = record.current.as_ref().map(|current| &current.secret);
         // Until a list has been read, a restored backup may be all that speaks for an older value.
-        let keep_newer = !self.listed.load(Ordering::Relaxed);
+        let server = record.held().map(|held| &held.server).next().or(specs.get(name).map(|spec| &spec.key));
+        let keep_newer = server.is_none_or(|server| !self.listed().contains(server));
         let delivery = Delivery { name, generation: record.generation, secret, allow, keep_newer };
         let outcome = self.deliver.deliver(delivery).await;
         let mut delivered = self.delivered();
         match &outcome {
-            Ok(()) if secret.is_some() => delivered.insert(name.clone(), record.generation),
-            Ok(()) | Err(_) => delivered.remove(name),
+            Ok(Delivered::Done) if secret.is_some() => delivered.insert(name.clone(), record.generation),
+            Ok(_) | Err(_) => delivered.remove(name),
         };
-        outcome
+        outcome.map(drop)
     }
 
     /// The same for all names; those that fail are told and do not keep the others back.
@@ -116,6 +114,10 @@ impl<T: Store, D: Deliver, C: Clock> Shared<T, D, C> {
 
     fn delivered(&self) -> MutexGuard<'_, BTreeMap<Name, u64>> {
         self.delivered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn listed(&self) -> MutexGuard<'_, BTreeSet<ServerKey>> {
+        self.listed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A number from 0 to 1, to spread work over time.
@@ -307,7 +309,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         let mut state = self.state();
         state.date = Some((now, since_boot));
         state.evidence.first_list.get_or_insert(now);
-        self.shared.listed.store(true, Ordering::Relaxed);
+        self.shared.listed().insert(self.key.clone());
         Ok(listing)
     }
 

@@ -67,7 +67,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
                 if signals.is_stopping() || halted.load(std::sync::atomic::Ordering::Relaxed) {
                     return None;
                 }
-                let outcome = self.mint(&name, why, halted).await;
+                let outcome = self.mint(&name, why, halted, signals).await;
                 Some((name, outcome))
             })
             .buffer_unordered(MINTS);
