@@ -14,6 +14,8 @@ mod any;
 mod clustered;
 mod http;
 mod management_token;
+#[cfg(test)]
+mod tests;
 
 pub use any::AnyServer;
 pub use clustered::Clustered;
