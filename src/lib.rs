@@ -10,7 +10,7 @@
 //! | [`store`] | where records are kept between runs |
 //! | [`lifecycle`] | what to do next, and doing it |
 //! | [`deliver`] | making secrets available to consumers |
-//! | [`reference`] | `@{store:key}` in a text |
+//! | [`mod@reference`] | `@{store:key}` in a text |
 //! | [`cli`] | the two command lines |
 //!
 //! Dependencies point one way: `cli, daemon → lifecycle, deliver → influxdb, store, config → model`.

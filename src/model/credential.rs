@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 /// The string of a token, or a password.
 ///
 /// It has no `Display`, its `Debug` shows nothing, and it is serialised only as a part of a [`super::Record`],
-/// through [`sealed`].
+/// through the private module `sealed`.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<String>);
 

@@ -8,6 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hyper::Method;
+use influx_sandbox::{Effect, Fault};
+
 use crate::host::{Host, PATIENCE, wait_until};
 
 /// Where a program is: named by a variable, or on PATH.
@@ -124,6 +127,47 @@ fn the_sandbox_is_what_the_description_of_the_api_says() {
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(host.sandbox.requests().len() > 100, "{said}");
+}
+
+/// And so is every request that the program makes: minting, listing, ending, with grants and lifetimes of all kinds.
+#[test]
+fn every_request_is_what_the_description_of_the_api_says() {
+    let Some(schemathesis) = find("schemathesis", "INFLUX_TOKEND_SCHEMATHESIS") else { return };
+    let Some(folder) = env::var_os("INFLUX_TOKEND_OPENAPI") else { return missing("INFLUX_TOKEND_OPENAPI") };
+    let host = Host::new();
+    host.list(
+        "[[token]]\nname = \"all\"\nread = [\"*\"]\nwrite = [\"*\"]\n[[token]]\nname = \"some\"\nread = [\"a\", \"b\"]\n\
+         lifetime = \"30d\"\ndescription = \"caf\u{e9} \\\"x\\\" of {host}\"\n",
+    );
+    // A mint that nobody hears of, so that there is a stray to end.
+    let lost = Fault::on(Some(Method::POST), "/api/v0/tokens", Effect::CutAfter);
+    host.sandbox.fault(lost.times(1));
+    host.tokend(&["apply"]);
+    host.apply();
+    let requests: Vec<serde_json::Value> = host
+        .sandbox
+        .requests()
+        .into_iter()
+        .filter_map(|request| {
+            let path = request.path.strip_prefix("/api/v0")?.to_owned();
+            let kind =
+                request.headers.iter().find(|(name, _)| name == "content-type").map(|(_, kind)| kind.clone());
+            Some(serde_json::json!({
+                "method": request.method, "path": path, "body": request.body, "content_type": kind,
+            }))
+        })
+        .collect();
+    for method in ["GET", "POST", "DELETE"] {
+        assert!(requests.iter().any(|request| request["method"] == method), "{method} was not made");
+    }
+    host.write("requests.json", &serde_json::to_string(&requests).unwrap());
+    let output = Command::new(schemathesis.with_file_name("python"))
+        .arg(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/it/conform.py"))
+        .arg(PathBuf::from(folder).join("clustered-management.yml"))
+        .stdin(fs::File::open(host.path("requests.json")).unwrap())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
 }
 
 #[test]

@@ -29,7 +29,6 @@ pub struct Identities {
     x25519: Vec<age::x25519::Identity>,
     plugins: Vec<age::plugin::IdentityPluginV1<age::NoCallbacks>>,
     /// Of whom a file can be sealed for this host.
-    #[cfg_attr(not(feature = "daemon"), expect(dead_code, reason = "only the daemon seals"))]
     own: Vec<Box<dyn age::Recipient + Send + Sync>>,
 }
 
