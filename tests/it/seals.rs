@@ -3,7 +3,6 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader},
-    os::unix::fs::PermissionsExt as _,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -89,18 +88,8 @@ fn a_disk_that_fails_twice_has_the_token_ended_at_once() {
 #[test]
 fn a_full_disk_has_the_token_ended_at_once() {
     let host = Host::new();
+    let Some(_mounted) = mount(&host) else { return };
     let store = host.path("store");
-    fs::create_dir(&store).unwrap();
-    let mounted = Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=128k,mode=0700", "tmpfs"])
-        .arg(&store)
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success());
-    if !mounted {
-        return missing("the right to mount");
-    }
-    let _unmount = Unmount(store.clone());
     let daemon = at_the_mint(&host);
     let filler = store.join("filler");
     // Until nothing more fits.
@@ -118,6 +107,23 @@ fn a_full_disk_has_the_token_ended_at_once() {
     assert_eq!(leftovers, 1, "nothing half-written is left");
 }
 
+/// A small file system of its own for the store.
+fn mount(host: &Host) -> Option<Unmount> {
+    let store = host.path("store");
+    fs::create_dir(&store).unwrap();
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=128k,mode=0700", "tmpfs"])
+        .arg(&store)
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if !mounted {
+        missing("the right to mount");
+        return None;
+    }
+    Some(Unmount(store))
+}
+
 struct Unmount(std::path::PathBuf);
 
 impl Drop for Unmount {
@@ -128,17 +134,40 @@ impl Drop for Unmount {
 
 #[test]
 fn a_store_that_cannot_be_written_mints_nothing() {
-    // Root may write anywhere.
-    if rustix::process::geteuid().is_root() {
-        return;
-    }
     let host = Host::new();
+    let Some(_mounted) = mount(&host) else { return };
     host.list_of(1);
     host.apply();
+    let remount = |how: &str| {
+        let status = Command::new("mount").args(["-o", how]).arg(host.path("store")).status().unwrap();
+        assert!(status.success());
+    };
     host.list_of(2);
-    fs::set_permissions(host.path("store/tokens"), fs::Permissions::from_mode(0o500)).unwrap();
+    remount("remount,ro");
     let ran = host.tokend(&["apply"]);
-    fs::set_permissions(host.path("store/tokens"), fs::Permissions::from_mode(0o700)).unwrap();
-    assert_eq!(ran.code, Some(4), "{ran:?}");
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.stderr.contains("Read-only file system"), "{ran:?}");
+    assert!(ran.stderr.contains("hint: mount its file system writable"), "{ran:?}");
+    assert_eq!(host.tokend(&["status"]).code, Some(0), "it can still be looked at");
     assert_eq!(host.sandbox.tokens().len(), 1, "without a sealed intent nothing is minted");
+    remount("remount,rw");
+    host.apply();
+    host.assert_settled("t1");
+}
+
+#[test]
+fn a_store_that_fills_up_mints_nothing_more() {
+    let host = Host::new();
+    let Some(_mounted) = mount(&host) else { return };
+    host.list_of(1);
+    host.apply();
+    let filler = host.path("store/filler");
+    assert!(fs::write(&filler, vec![0; 1 << 20]).is_err(), "full");
+    host.list_of(2);
+    let ran = host.tokend(&["apply"]);
+    assert_eq!(host.sandbox.tokens().len(), 1, "{ran:?}");
+    assert!(ran.stderr.contains("No space left on device"), "{ran:?}");
+    fs::remove_file(filler).unwrap();
+    host.apply();
+    host.assert_settled("t1");
 }

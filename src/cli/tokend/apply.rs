@@ -6,7 +6,10 @@ use std::{
 };
 
 use serde::Serialize;
-use tokio::sync::watch;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
 
 use super::{
     Format, Outcome,
@@ -70,7 +73,7 @@ fn apply(context: &Context, config: &Config, confirmed: &[Name], format: Format)
         for error in home.deliver_all().await {
             note(&told, |told| told.errors.push(error.to_string()));
         }
-        drive(&keepers, &told).await;
+        drive(&keepers, &told).await?;
         let told = told.into_inner().unwrap_or_default();
         let tokens = statuses(&home.specs(), &home.ledger.known(), Time::now());
         let ready = tokens.iter().any(|status| status.state == State::Ready);
@@ -86,20 +89,33 @@ fn apply(context: &Context, config: &Config, confirmed: &[Name], format: Format)
     })
 }
 
-/// Each server in its own time: one that is away does not hold up the others.
-async fn drive(keepers: &[HostKeeper], told: &Mutex<Told>) {
-    // The sender lives as long as the keepers: nobody stops them but a signal to the process.
-    let (_stop, stopping) = watch::channel(false);
+/// Each server in its own time: one that is away does not hold up the others. A signal lets what is under way end.
+async fn drive(keepers: &[HostKeeper], told: &Mutex<Told>) -> Result<(), Failure> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (stop, stopping) = watch::channel(false);
     let all = keepers.iter().map(|keeper| {
         let signals = Signals::new(stopping.clone());
         keeper.drive(Mode::OneShot, std::time::Duration::ZERO, signals, |report| {
             take(told, keeper.server_name(), report);
         })
     });
-    futures_util::future::join_all(all).await;
+    let mut all = std::pin::pin!(futures_util::future::join_all(all));
+    loop {
+        tokio::select! {
+            _ = &mut all => return Ok(()),
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stop.send_replace(true);
+    }
 }
 
 fn take(told: &Mutex<Told>, server: &ServerName, report: &Report) {
+    if report.probing() > 0 {
+        // The one part that takes its time, and it is the server's.
+        let tokens = ui::count(report.probing(), "token");
+        ui::note("influx-tokend", &format!("server {server}: waiting until {tokens} can be used everywhere"));
+    }
     note(told, |told| {
         if let Some(error) = &report.server_error {
             told.errors.push(error.to_string());

@@ -79,7 +79,8 @@ pub(super) struct Read {
 impl Context {
     pub(super) fn new(list: Option<PathBuf>, log: Option<&str>, command: &Command) -> Result<Self, Failure> {
         let is_daemon = matches!(command, Command::Run);
-        let usual = if is_daemon { "info" } else { "error" };
+        // What a one-shot command has to say it prints itself.
+        let usual = if is_daemon { "info" } else { "off" };
         start_log(log.unwrap_or(usual))?;
         let paths = Paths::of_this_process();
         let context = config::Context {

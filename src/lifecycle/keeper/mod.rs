@@ -197,6 +197,14 @@ pub struct Report {
     probes: Vec<(Name, TokenId, Option<TokenId>)>,
 }
 
+impl Report {
+    /// How many tokens are to be probed from now on.
+    #[must_use]
+    pub fn probing(&self) -> usize {
+        self.probes.len()
+    }
+}
+
 /// Why there is no list to plan with.
 #[derive(Debug, thiserror::Error)]
 pub enum Unanswered {

@@ -17,6 +17,8 @@ use crate::{
     store::{Instances, StoreError},
 };
 
+/// Where systemd keeps it (machine-id(5)).
+const USUAL: &str = "/etc/machine-id";
 /// The largest `instance` file.
 const MAX_BYTES: u64 = 1 << 20;
 
@@ -146,16 +148,19 @@ fn hmac(instance: &Instance, machine_id: &str) -> String {
     HEXLOWER.encode(&hmac.finalize().into_bytes())
 }
 
-/// The machine-id, where it tells one machine from another (machine-id(5)); else why it does not.
+/// The machine-id, where it tells one machine from another (machine-id(5)); else why it does not. The usual file of a
+/// container is an image's or the host's; one that a person has named is what it was named for.
 fn read_machine_id(path: &Path) -> Result<String, String> {
-    if Path::new("/run/systemd/container").exists() || Path::new("/.dockerenv").exists() {
-        return Err("this is a container".to_owned());
-    }
     let cannot = |error: io::Error| format!("{}: {error}", path.display());
-    let metadata = fs::metadata(path).map_err(cannot)?;
-    let folder = path.parent().map(fs::metadata).transpose().map_err(cannot)?;
-    if folder.is_some_and(|folder| folder.dev() != metadata.dev()) {
-        return Err(format!("{} is a mount", path.display()));
+    if path == Path::new(USUAL) {
+        if Path::new("/run/systemd/container").exists() || Path::new("/.dockerenv").exists() {
+            return Err("this is a container".to_owned());
+        }
+        let metadata = fs::metadata(path).map_err(cannot)?;
+        let folder = path.parent().map(fs::metadata).transpose().map_err(cannot)?;
+        if folder.is_some_and(|folder| folder.dev() != metadata.dev()) {
+            return Err(format!("{} is a mount", path.display()));
+        }
     }
     let (bytes, _) = file::read(path, 4096).map_err(cannot)?;
     let id = std::str::from_utf8(&bytes).unwrap_or_default().trim();
