@@ -17,6 +17,8 @@ mod identity;
 #[cfg(feature = "daemon")]
 mod instance;
 mod reader;
+#[cfg(all(test, feature = "daemon"))]
+mod tests;
 #[cfg(feature = "daemon")]
 mod writer;
 
