@@ -1,6 +1,6 @@
 //! Building the parts that a list names.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     config::{Config, ConfigError, StoreConfig, TokenSource},
@@ -16,6 +16,9 @@ use crate::{
         read_only::ReadOnly,
     },
 };
+
+/// A store that takes longer to open, because of a disk or an age plugin, is not available.
+const OPENING: Duration = Duration::from_secs(60);
 
 /// What all keepers of this host share.
 pub type Home = Shared<AgeStore, Deliveries, SystemClock>;
@@ -165,13 +168,17 @@ async fn open_store(config: &StoreConfig) -> Result<AgeStore, AssembleError> {
         machine_id: config.machine_id.clone(),
         passphrase: passphrase(config).await?,
     };
-    let path = config.path.clone();
-    tokio::task::spawn_blocking(move || AgeStore::open(options))
-        .await
-        .unwrap_or_else(|_| {
-            Err(StoreError { path, what: "opening it failed".into(), fix: None, source: None })
-        })
-        .map_err(Into::into)
+    let failed =
+        |what: String, fix: Option<String>| StoreError { path: config.path.clone(), what, fix, source: None };
+    let opening = tokio::task::spawn_blocking(move || AgeStore::open(options));
+    match tokio::time::timeout(OPENING, opening).await {
+        Ok(Ok(opened)) => Ok(opened?),
+        Ok(Err(_)) => Err(failed("cannot be opened".to_owned(), None).into()),
+        Err(_) => {
+            let fix = "see that its file system answers, and the age plugin, if its identity needs one";
+            Err(failed(format!("does not open within {} s", OPENING.as_secs()), Some(fix.to_owned())).into())
+        }
+    }
 }
 
 /// A keeper for one server of the list.

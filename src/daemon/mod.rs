@@ -6,8 +6,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     config::{self, Config},
+    hint::Hint as _,
     model::Name,
-    supervisor::Supervisor,
+    supervisor::{Supervisor, Watchdog},
     watch::ListWatch,
 };
 
@@ -64,11 +65,15 @@ pub async fn run(list: PathBuf, context: config::Context) -> Result<End, Assembl
                 Told::Stop => break End::Stopped,
                 Told::Reload => {
                     supervisor.reloading();
-                    reload(&list, &context, &mut accepted, &home, &board, &mut keepers).await;
+                    let reload = reload(&list, &context, &mut accepted, &home, &board, &mut keepers);
+                    alive_while(supervisor, &mut watchdog, reload).await;
                     supervisor.ready();
                 }
             },
-            () = watch.changed() => reload(&list, &context, &mut accepted, &home, &board, &mut keepers).await,
+            () = watch.changed() => {
+                let reload = reload(&list, &context, &mut accepted, &home, &board, &mut keepers);
+                alive_while(supervisor, &mut watchdog, reload).await;
+            }
             () = watchdog.tick() => supervisor.alive(),
             () = board.changed() => {}
             () = board.wants_restart() => break End::WantsRestart,
@@ -78,8 +83,19 @@ pub async fn run(list: PathBuf, context: config::Context) -> Result<End, Assembl
     tracing::info!("stopping");
     let drain = drain(&accepted.config);
     supervisor.extend_timeout(drain + DRAIN);
-    keepers.stop(drain).await;
+    alive_while(supervisor, &mut watchdog, keepers.stop(drain)).await;
     Ok(end)
+}
+
+/// Waiting for a slow server is no hang.
+async fn alive_while<T>(supervisor: Supervisor, watchdog: &mut Watchdog, work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            () = watchdog.tick() => supervisor.alive(),
+        }
+    }
 }
 
 /// Opens what the list names. A store that is not available is waited for; it is never taken for empty.
@@ -88,6 +104,7 @@ async fn start(
     context: &config::Context,
     supervisor: Supervisor,
 ) -> Result<(Accepted, Arc<Home>), AssembleError> {
+    let mut told = String::new();
     loop {
         let error = match list::first(list, context).await {
             Ok(opened) => return Ok(opened),
@@ -96,8 +113,13 @@ async fn start(
         if !error.passes() {
             return Err(error);
         }
-        tracing::error!("{error}");
-        supervisor.status(&error.to_string());
+        let text = error.to_string();
+        if text != told {
+            tracing::error!("{text}");
+            error.hint().iter().for_each(|hint| tracing::error!("hint: {hint}"));
+            supervisor.status(&text);
+            told = text;
+        }
         tokio::time::sleep(Duration::from_secs(5)).await;
     }
 }

@@ -11,7 +11,7 @@ use hyper::Method;
 use influx_sandbox::{Effect, Event, Fault};
 
 use crate::{
-    host::{Daemon, Host},
+    host::{Daemon, Host, wait_until},
     peers::{find, missing},
 };
 
@@ -55,18 +55,24 @@ fn end(mut child: Child) {
     child.wait().unwrap();
 }
 
+/// The first fsync of each thread fails: whether the second try meets another such thread is chance, and both ends
+/// are good ones.
 #[test]
-fn a_disk_that_fails_once_costs_nothing() {
+fn a_disk_that_fails_now_and_then_loses_nothing() {
     let host = Host::new();
     let daemon = at_the_mint(&host);
     let Some(strace) = inject(&daemon, "inject=fsync:error=EIO:when=1") else { return };
     daemon.wait_for("cannot seal, trying once more");
-    daemon.wait_for("minted and sealed");
+    let settled = || {
+        let log = daemon.log();
+        log.contains("minted and sealed") || log.contains("could not seal it and ended it again")
+    };
+    wait_until("the second try", settled, || daemon.log());
     end(strace);
     assert_eq!(daemon.stop().0, Some(0));
+    host.sandbox.clear_faults();
     host.apply();
     host.assert_settled("t0");
-    assert_eq!(host.sandbox.tokens().len(), 1);
 }
 
 #[test]

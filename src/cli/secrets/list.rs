@@ -1,29 +1,12 @@
-//! `influx-secrets list`: the names.
+//! `influx-secrets list`: the names. A line each for people: name, state, generation and expiry, with tabs between.
 
-use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::{Failure, Source};
 use crate::{
-    cli::ui,
+    cli::{Format, ui},
     model::{Name, Time},
 };
-
-/// How to list.
-#[derive(Debug, Args)]
-pub(super) struct List {
-    /// How to print
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    output: Format,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// A line each: name, state, generation, expiry, with tabs between
-    Text,
-    /// An array
-    Json,
-}
 
 #[derive(Debug, Serialize)]
 struct Row {
@@ -34,7 +17,7 @@ struct Row {
     error: Option<String>,
 }
 
-pub(super) fn run(source: &Source, list: &List) -> Result<(), Failure> {
+pub(super) fn run(source: &Source, format: Format) -> Result<(), Failure> {
     let rows: Vec<Row> = source
         .reader()?
         .load()?
@@ -56,7 +39,7 @@ pub(super) fn run(source: &Source, list: &List) -> Result<(), Failure> {
             },
         })
         .collect();
-    match list.output {
+    match format {
         Format::Json => ui::print_json(&rows)?,
         Format::Text => ui::print(&rows.iter().map(line).collect::<String>())?,
     }

@@ -14,6 +14,7 @@ mod source;
 
 pub use failure::Failure;
 
+use super::Output;
 use source::Source;
 
 /// Reads the InfluxDB tokens of this host: one by name, or wherever a text refers to one.
@@ -41,7 +42,7 @@ enum Command {
     /// Print a secret; without a newline, unless a person reads it
     Get(get::Get),
     /// List the names, never the secrets
-    List(list::List),
+    List(Output),
     /// Print a text with its references resolved, or check those of files
     Resolve(resolve::Resolve),
     /// Print a file with its references resolved; those to other stores stay as they are
@@ -56,7 +57,7 @@ pub fn main(arguments: Secrets) -> Result<bool, Failure> {
     let source = Source::new(arguments.store, arguments.identity);
     match arguments.command {
         Command::Get(get) => get::run(&source, &get).map(|()| true),
-        Command::List(list) => list::run(&source, &list).map(|()| true),
+        Command::List(list) => list::run(&source, list.output).map(|()| true),
         Command::Resolve(resolve) => resolve::run(&source, &arguments.id, &resolve),
         Command::Render(render) => render::run(&source, &arguments.id, &render).map(|()| true),
     }

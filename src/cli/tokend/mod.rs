@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
+
+use super::{Format, Output};
 
 mod apply;
 mod check;
@@ -65,22 +67,6 @@ enum Command {
     Forget(forget::Forget),
     /// Say that this machine takes the place of the one that the store was made on
     TakeOver,
-}
-
-/// For programs, or for people.
-#[derive(Clone, Copy, Debug, Args)]
-struct Output {
-    /// How to print
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    output: Format,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people
-    Text,
-    /// For programs
-    Json,
 }
 
 /// Runs the command that was asked for.
