@@ -1,6 +1,11 @@
 //! Where things are when nobody says otherwise.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::DirBuilder,
+    io,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+};
 
 /// The paths of one process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +51,20 @@ impl Paths {
             socket: run.join("secrets.sock"),
             files: run.join("secrets"),
         })
+    }
+
+    /// Makes the folders above an ordinary user's store and socket, 0700 as the XDG Base Directory Specification
+    /// says. The system's are made by whoever installs: one that is missing there may be a file system that is not
+    /// mounted, and nothing is made in its place.
+    ///
+    /// # Errors
+    /// One cannot be made.
+    pub fn make_parents(&self) -> io::Result<()> {
+        if *self == Self::of_the_system() {
+            return Ok(());
+        }
+        let parents = [&self.store, &self.socket].into_iter().filter_map(|path| path.parent());
+        parents.into_iter().try_for_each(|path| DirBuilder::new().recursive(true).mode(0o700).create(path))
     }
 
     /// Those of whoever runs this process: root and system services have the system's, anybody with a home in

@@ -225,3 +225,50 @@ fn output_for_programs_has_the_same_and_never_the_secret() {
         assert_eq!(ran.code, Some(0), "{arguments:?}: {ran:?}");
     }
 }
+
+#[test]
+fn an_ordinary_user_needs_no_paths() {
+    use std::os::unix::process::CommandExt as _;
+    if !rustix::process::geteuid().is_root() {
+        return crate::peers::missing("the right to be another user");
+    }
+    let host = Host::new();
+    let home = host.path("home");
+    std::fs::create_dir_all(home.join(".config/influx-tokend")).unwrap();
+    std::fs::create_dir(home.join("run")).unwrap();
+    std::fs::write(home.join("token"), host.sandbox.management_token()).unwrap();
+    let list = format!(
+        "[server]\nproduct = \"clustered\"\nurl = \"{}\"\nmanagement_token = {{ file = \"{}/token\" }}\n[deliver.files]\n\
+         [lifecycle]\nprobe = {{ interval = \"5ms\" }}\n[[token]]\nname = \"t\"\nwrite = [\"a\"]\nallow = {{}}\n",
+        host.sandbox.url(),
+        home.display()
+    );
+    std::fs::write(home.join(".config/influx-tokend/tokens.toml"), list).unwrap();
+    std::os::unix::fs::chown(&home, Some(12_345), None).unwrap();
+    for path in [".config", ".config/influx-tokend", ".config/influx-tokend/tokens.toml", "run", "token"] {
+        std::os::unix::fs::chown(home.join(path), Some(12_345), None).unwrap();
+    }
+    // The programs and the folder are root's: another user gets copies, and a way in.
+    for program in [env!("CARGO_BIN_EXE_influx-tokend"), env!("CARGO_BIN_EXE_influx-secrets")] {
+        let name = std::path::Path::new(program).file_name().unwrap();
+        std::fs::copy(program, home.join(name)).unwrap();
+    }
+    std::fs::set_permissions(host.folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711))
+        .unwrap();
+    let run = |program: &str, arguments: &[&str]| {
+        std::process::Command::new(home.join(program))
+            .args(arguments)
+            .env_clear()
+            .env("HOME", &home)
+            .env("XDG_RUNTIME_DIR", home.join("run"))
+            .uid(12_345)
+            .output()
+            .unwrap()
+    };
+    let applied = run("influx-tokend", &["apply"]);
+    assert!(applied.status.success(), "{applied:?}");
+    let secret = host.sandbox.live()[0].secret.clone();
+    assert_eq!(String::from_utf8(run("influx-secrets", &["get", "t"]).stdout).unwrap(), secret);
+    assert!(home.join(".local/state/influx-tokend/tokens/t.age").exists());
+    assert_eq!(std::fs::read_to_string(home.join("run/influx-tokend/secrets/t")).unwrap(), secret);
+}

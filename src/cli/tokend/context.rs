@@ -45,9 +45,9 @@ pub enum Failure {
         /// What would do.
         fix: String,
     },
-    /// The answer could not be printed.
-    #[error("cannot print")]
-    Print(#[from] std::io::Error),
+    /// Nothing can be printed, or no thread or signal be had.
+    #[error("the system refuses")]
+    System(#[from] std::io::Error),
 }
 
 impl Hint for Failure {
@@ -59,7 +59,7 @@ impl Hint for Failure {
             Self::Server(error) => error.hint(),
             Self::Unanswered(error) => error.hint(),
             Self::Usage { fix, .. } => Some(fix.clone()),
-            Self::Several(_) | Self::Print(_) => None,
+            Self::Several(_) | Self::System(_) => None,
         }
     }
 }
@@ -83,6 +83,11 @@ impl Context {
         let usual = if is_daemon { "info" } else { "off" };
         start_log(log.unwrap_or(usual))?;
         let paths = Paths::of_this_process();
+        if matches!(command, Command::Run | Command::Apply(_)) {
+            let failed =
+                |error| Failure::Several(format!("cannot make the folder above {:?}: {error}", paths.store));
+            paths.make_parents().map_err(failed)?;
+        }
         let context = config::Context {
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             one_shot: !is_daemon,

@@ -1,7 +1,12 @@
 //! Whether a held token is still there (rules 4 and 5).
 
+use std::time::Duration;
+
 use super::{Gone, REFUSED_APART, Scene, YOUNG, since};
 use crate::model::{Held, Listed};
+
+/// A list may give creation times less exactly than the answer to a mint.
+const A_SECOND: Duration = Duration::from_secs(1);
 
 /// What is known of a held token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +29,9 @@ pub(super) fn row_of<'a>(scene: &Scene<'a>, held: &Held) -> Option<&'a Listed> {
 /// Rule 5's test.
 pub(super) fn is_same(listed: &Listed, held: &Held) -> bool {
     listed.id == held.id
-        && listed.created_at.is_none_or(|at| at == held.created_at)
+        && listed
+            .created_at
+            .is_none_or(|at| since(at, held.created_at).max(since(held.created_at, at)) < A_SECOND)
         && held
             .marker
             .as_ref()

@@ -262,6 +262,27 @@ fn a_token_the_list_lacks_is_gone_only_after_two_refusals_a_minute_apart() {
 }
 
 #[test]
+fn a_token_is_the_same_by_id_creation_and_marker() {
+    for (change, same) in [
+        (
+            (|row: &mut Listed| {
+                row.created_at = row.created_at.map(|at| after(at, Duration::from_millis(999)))
+            }) as fn(&mut Listed),
+            true,
+        ),
+        (|row| row.created_at = None, true),
+        (|row| row.created_at = row.created_at.map(|at| after(at, Duration::from_secs(1))), false),
+        (|row| row.label = None, false),
+        (|row| row.id = TokenId("id-9".into()), false),
+    ] {
+        let mut world = World::new().settled();
+        world.evidence.probes.clear();
+        change(&mut world.listing.tokens[0]);
+        assert_eq!(world.plan().steps.iter().all(|step| !matches!(step, Step::Verify { .. })), same);
+    }
+}
+
+#[test]
 fn a_young_token_is_not_judged_by_a_list() {
     let mut world = World::new();
     let current = world.held(1, 599);
