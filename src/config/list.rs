@@ -73,6 +73,7 @@ fn store(root: &mut Section<'_, '_>, context: &Context, faults: &mut Faults<'_>)
         recipients: vec![],
         identity: None,
         passphrase: None,
+        unwrap: None,
         machine_id: PathBuf::from("/etc/machine-id"),
     };
     let Some(mut section) = root.section("store", faults) else { return config };
@@ -106,6 +107,7 @@ fn store(root: &mut Section<'_, '_>, context: &Context, faults: &mut Faults<'_>)
     }
     config.identity = source(&mut section, "identity", context, faults);
     config.passphrase = source(&mut section, "passphrase", context, faults);
+    config.unwrap = source(&mut section, "unwrap", context, faults);
     section.finish(faults);
     config
 }

@@ -153,8 +153,10 @@ pub struct StoreConfig {
     /// Where the host's identity comes from; `None`: `identity.txt` or `identity.age` in the folder, made on
     /// first use.
     pub identity: Option<TokenSource>,
-    /// The passphrase of a wrapped identity; without it a terminal is asked.
+    /// The passphrase of a wrapped identity.
     pub passphrase: Option<TokenSource>,
+    /// The identity that a wrapped one is sealed for: a plugin's, or a key that is kept elsewhere.
+    pub unwrap: Option<TokenSource>,
     /// What tells this machine from another.
     pub machine_id: PathBuf,
 }

@@ -12,7 +12,7 @@ use crate::{
     source::{SourceError, read_secret},
     store::{
         StoreError,
-        age::{AgeReader, AgeStore, IdentitySource, Machine, OpenOptions},
+        age::{AgeReader, AgeStore, IdentitySource, Keys, Machine, OpenOptions},
         read_only::ReadOnly,
     },
 };
@@ -105,20 +105,9 @@ pub async fn open_read_only(config: &StoreConfig) -> Result<ReadOnly, AssembleEr
         return Ok(ReadOnly::new(None, None));
     }
     let identity = identity_source(config).await?;
-    let passphrase = passphrase(config).await?;
-    let mut given = || passphrase.clone().ok_or_else(|| no_passphrase(config));
-    let reader = AgeReader::open(&config.path, &identity, &mut given)?;
+    let reader = AgeReader::open(&config.path, &identity, &mut keys(config).await?)?;
     let instances = reader.instances()?;
     Ok(ReadOnly::new(Some(reader), instances))
-}
-
-fn no_passphrase(config: &StoreConfig) -> StoreError {
-    StoreError {
-        path: config.path.clone(),
-        what: "its identity is wrapped by a passphrase".to_owned(),
-        fix: Some("name it in [store]: passphrase = { credential = \"…\" }".to_owned()),
-        source: None,
-    }
 }
 
 /// This machine takes the place of the one that the store was made on. Returns how many tokens it takes over.
@@ -153,11 +142,17 @@ async fn identity_source(config: &StoreConfig) -> Result<IdentitySource, SourceE
     })
 }
 
-async fn passphrase(config: &StoreConfig) -> Result<Option<Secret>, SourceError> {
-    match &config.passphrase {
-        Some(source) => read_secret(source).await.map(Some),
-        None => Ok(None),
+async fn keys(config: &StoreConfig) -> Result<Keys, SourceError> {
+    async fn read(source: Option<&TokenSource>) -> Result<Option<Secret>, SourceError> {
+        match source {
+            Some(source) => read_secret(source).await.map(Some),
+            None => Ok(None),
+        }
     }
+    Ok(Keys {
+        passphrase: read(config.passphrase.as_ref()).await?,
+        identity: read(config.unwrap.as_ref()).await?,
+    })
 }
 
 async fn open_store(config: &StoreConfig) -> Result<AgeStore, AssembleError> {
@@ -166,7 +161,7 @@ async fn open_store(config: &StoreConfig) -> Result<AgeStore, AssembleError> {
         identity: identity_source(config).await?,
         recipients: config.recipients.clone(),
         machine_id: config.machine_id.clone(),
-        passphrase: passphrase(config).await?,
+        keys: keys(config).await?,
     };
     let failed =
         |what: String, fix: Option<String>| StoreError { path: config.path.clone(), what, fix, source: None };

@@ -29,6 +29,10 @@ pub struct Secrets {
     #[arg(long, global = true, value_name = "FILE")]
     identity: Option<PathBuf>,
 
+    /// What opens a wrapped identity: an identity file, a plugin's for instance
+    #[arg(long, global = true, value_name = "FILE")]
+    unwrap: Option<PathBuf>,
+
     /// What references call this store: the part before the colon
     #[arg(long, global = true, value_name = "NAME", default_value = "influx")]
     id: String,
@@ -54,7 +58,7 @@ enum Command {
 /// # Errors
 /// What a person has to know; nothing of the result has been printed then.
 pub fn main(arguments: Secrets) -> Result<bool, Failure> {
-    let source = Source::new(arguments.store, arguments.identity);
+    let source = Source::new(arguments.store, arguments.identity, arguments.unwrap);
     match arguments.command {
         Command::Get(get) => get::run(&source, &get).map(|()| true),
         Command::List(list) => list::run(&source, list.output).map(|()| true),

@@ -13,7 +13,7 @@ use crate::{
     paths::Paths,
     store::{
         StoreError,
-        age::{AgeReader, IdentitySource},
+        age::{AgeReader, IdentitySource, Unwrap},
     },
 };
 
@@ -24,14 +24,16 @@ pub(super) const MAX_TEXT: u64 = 16 << 20;
 pub(super) struct Source {
     store: PathBuf,
     identity: IdentitySource,
+    unwrap: Option<PathBuf>,
     reader: OnceCell<AgeReader>,
 }
 
 impl Source {
-    pub(super) fn new(store: Option<PathBuf>, identity: Option<PathBuf>) -> Self {
+    pub(super) fn new(store: Option<PathBuf>, identity: Option<PathBuf>, unwrap: Option<PathBuf>) -> Self {
         Self {
             store: store.unwrap_or_else(|| Paths::of_this_process().store),
             identity: identity.map_or(IdentitySource::OfStore, IdentitySource::File),
+            unwrap,
             reader: OnceCell::new(),
         }
     }
@@ -40,7 +42,8 @@ impl Source {
         if let Some(reader) = self.reader.get() {
             return Ok(reader);
         }
-        let reader = AgeReader::open(&self.store, &self.identity, &mut ask_passphrase)?;
+        let reader =
+            AgeReader::open(&self.store, &self.identity, &mut Person { unwrap: self.unwrap.as_deref() })?;
         Ok(self.reader.get_or_init(|| reader))
     }
 
@@ -56,17 +59,34 @@ impl Source {
     }
 }
 
-/// A passphrase is typed where nobody sees it, and only by a person.
-fn ask_passphrase() -> Result<Secret, StoreError> {
-    let failed = |what: &str| StoreError {
-        path: PathBuf::from("identity.age"),
-        what: what.to_owned(),
-        fix: Some("run this at a terminal, or name a clear identity with `--identity`".to_owned()),
-        source: None,
-    };
-    rpassword::prompt_password("passphrase of the identity: ")
-        .map(Secret::new)
-        .map_err(|_| failed("is wrapped by a passphrase, and there is no terminal to ask for it"))
+/// What opens a wrapped identity comes from whoever runs this.
+struct Person<'a> {
+    unwrap: Option<&'a Path>,
+}
+
+impl Unwrap for Person<'_> {
+    /// Typed where nobody sees it.
+    fn passphrase(&mut self, wrapped: &Path) -> Result<Secret, StoreError> {
+        rpassword::prompt_password("passphrase of the identity: ").map(Secret::new).map_err(|_| StoreError {
+            path: wrapped.to_owned(),
+            what: "is wrapped by a passphrase, and there is no terminal to ask for it".to_owned(),
+            fix: Some("run this at a terminal, or name a clear identity with `--identity`".to_owned()),
+            source: None,
+        })
+    }
+
+    fn identity(&mut self, wrapped: &Path) -> Result<Secret, StoreError> {
+        let failed = |what: &str, source| StoreError {
+            path: self.unwrap.unwrap_or(wrapped).to_owned(),
+            what: what.to_owned(),
+            fix: Some("name what opens it with `--unwrap FILE`".to_owned()),
+            source,
+        };
+        let path = self.unwrap.ok_or_else(|| failed("is wrapped for another identity", None))?;
+        let read = fs::File::open(path).and_then(bounded);
+        let bytes = read.map_err(|error| failed("cannot be read", Some(error)))?.unwrap_or_default();
+        String::from_utf8(bytes).map(Secret::new).map_err(|_| failed("holds no identity", None))
+    }
 }
 
 /// The name that was probably meant.

@@ -1,6 +1,10 @@
 //! What opens the store, and whom it is sealed for.
 
-use std::{fmt, io, iter, path::PathBuf, str::FromStr as _};
+use std::{
+    fmt, io, iter,
+    path::{Path, PathBuf},
+    str::FromStr as _,
+};
 
 use age::secrecy::SecretString;
 use zeroize::Zeroizing;
@@ -24,6 +28,43 @@ pub enum IdentitySource {
     Text(Secret),
 }
 
+/// What a wrapped identity is opened with. Asked only where there is one, and once.
+pub trait Unwrap {
+    /// For one that `age -p` has wrapped.
+    ///
+    /// # Errors
+    /// There is none to be had.
+    fn passphrase(&mut self, wrapped: &Path) -> Result<Secret, StoreError>;
+
+    /// For one that is sealed for another identity: a plugin's, or a key that is kept elsewhere. The content of an
+    /// identity file.
+    ///
+    /// # Errors
+    /// There is none to be had.
+    fn identity(&mut self, wrapped: &Path) -> Result<Secret, StoreError>;
+}
+
+/// What a list names for it.
+#[derive(Clone, Debug, Default)]
+pub struct Keys {
+    /// `[store] passphrase`.
+    pub passphrase: Option<Secret>,
+    /// `[store] unwrap`.
+    pub identity: Option<Secret>,
+}
+
+impl Unwrap for Keys {
+    fn passphrase(&mut self, wrapped: &Path) -> Result<Secret, StoreError> {
+        let fix = "name it in [store]: passphrase = { credential = \"…\" }";
+        self.passphrase.clone().ok_or_else(|| store_fault(wrapped, "is wrapped by a passphrase", fix))
+    }
+
+    fn identity(&mut self, wrapped: &Path) -> Result<Secret, StoreError> {
+        let fix = "name what opens it in [store]: unwrap = { file = \"…\" }";
+        self.identity.clone().ok_or_else(|| store_fault(wrapped, "is wrapped for another identity", fix))
+    }
+}
+
 /// What opens the store: one or more identities, in memory.
 pub struct Identities {
     x25519: Vec<age::x25519::Identity>,
@@ -43,7 +84,7 @@ impl Identities {
     pub(super) fn open(
         layout: &Layout,
         source: &IdentitySource,
-        passphrase: &mut dyn FnMut() -> Result<Secret, StoreError>,
+        unwrap_with: &mut dyn Unwrap,
     ) -> Result<Option<Self>, StoreError> {
         let (path, text) = match source {
             IdentitySource::Text(text) => {
@@ -66,7 +107,7 @@ impl Identities {
             };
         };
         let bytes = if bytes.starts_with(b"age-encryption.org/") {
-            unwrap(&bytes, &path, passphrase)?
+            unwrap(&bytes, &path, unwrap_with)?
         } else {
             bytes
         };
@@ -108,7 +149,7 @@ impl Identities {
 #[cfg(feature = "daemon")]
 pub(super) fn parse_recipients(
     texts: &[String],
-    path: &std::path::Path,
+    path: &Path,
 ) -> Result<Vec<Box<dyn age::Recipient + Send + Sync>>, StoreError> {
     texts
         .iter()
@@ -131,7 +172,7 @@ pub(super) fn parse_recipients(
         .collect()
 }
 
-fn read(path: &std::path::Path) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
     match file::read(path, MAX_IDENTITY_BYTES) {
         Ok((bytes, _)) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -139,27 +180,25 @@ fn read(path: &std::path::Path) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError
     }
 }
 
-fn unwrap(
-    bytes: &[u8],
-    path: &std::path::Path,
-    passphrase: &mut dyn FnMut() -> Result<Secret, StoreError>,
-) -> Result<Zeroizing<Vec<u8>>, StoreError> {
-    let wrong =
-        |what: &str| store_fault(path, what, "check that it is this store's identity, and the passphrase");
+fn unwrap(bytes: &[u8], path: &Path, unwrap: &mut dyn Unwrap) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+    let wrong = |what: &str| {
+        store_fault(path, what, "check that it is this store's identity, and what it was wrapped by")
+    };
     let decryptor =
         age::Decryptor::new(bytes).map_err(|_| wrong("is no age file that this program reads"))?;
-    if !decryptor.is_scrypt() {
-        return Err(store_fault(
-            path,
-            "is not wrapped by a passphrase",
-            "wrap it with `age -p`, or put a plugin's AGE-PLUGIN-… line into identity.txt",
-        ));
-    }
-    let mut identity = age::scrypt::Identity::new(SecretString::from(passphrase()?.expose().to_owned()));
-    identity.set_max_work_factor(MAX_WORK);
-    let reader = decryptor
-        .decrypt(iter::once(&identity as &dyn age::Identity))
-        .map_err(|_| wrong("the passphrase does not open the identity"))?;
+    let reader = if decryptor.is_scrypt() {
+        let passphrase = SecretString::from(unwrap.passphrase(path)?.expose().to_owned());
+        let mut identity = age::scrypt::Identity::new(passphrase);
+        identity.set_max_work_factor(MAX_WORK);
+        decryptor
+            .decrypt(iter::once(&identity as &dyn age::Identity))
+            .map_err(|_| wrong("the passphrase does not open the identity"))?
+    } else {
+        let identities = parse(unwrap.identity(path)?.expose(), path)?;
+        decryptor
+            .decrypt(identities.iter())
+            .map_err(|_| wrong("what it was wrapped for does not open the identity"))?
+    };
     let mut text = Zeroizing::new(Vec::with_capacity(bytes.len()));
     io::Read::read_to_end(&mut io::Read::take(reader, MAX_IDENTITY_BYTES), &mut text)
         .map_err(|_| wrong("the identity is cut short or altered"))?;
@@ -168,7 +207,7 @@ fn unwrap(
 
 /// Lines of an identity file: comments, X25519 identities and plugins'. An error tells the line's number, never the
 /// line.
-fn parse(text: &str, path: &std::path::Path) -> Result<Identities, StoreError> {
+fn parse(text: &str, path: &Path) -> Result<Identities, StoreError> {
     let mut identities = Identities { x25519: vec![], plugins: vec![], own: vec![] };
     for (number, line) in text.lines().enumerate() {
         let line = line.trim();
@@ -193,11 +232,7 @@ fn parse(text: &str, path: &std::path::Path) -> Result<Identities, StoreError> {
 }
 
 impl Identities {
-    fn add_plugin(
-        &mut self,
-        identity: &age::plugin::Identity,
-        path: &std::path::Path,
-    ) -> Result<(), StoreError> {
+    fn add_plugin(&mut self, identity: &age::plugin::Identity, path: &Path) -> Result<(), StoreError> {
         let name = identity.plugin();
         let missing = |_| missing_plugin(path, name);
         let opens =
@@ -212,12 +247,12 @@ impl Identities {
     }
 }
 
-fn missing_plugin(path: &std::path::Path, name: &str) -> StoreError {
+fn missing_plugin(path: &Path, name: &str) -> StoreError {
     let what = format!("needs the age plugin {name:?}, which is not there");
     store_fault(path, what, format!("install age-plugin-{name} where PATH finds it"))
 }
 
-fn no_identity(path: &std::path::Path, what: &str) -> StoreError {
+fn no_identity(path: &Path, what: &str) -> StoreError {
     store_fault(
         path,
         format!("the identity {what}"),

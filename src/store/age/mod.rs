@@ -2,7 +2,7 @@
 //!
 //! | path | what |
 //! |---|---|
-//! | `identity.txt`, or `identity.age` | opens the records; `.age`: wrapped by a passphrase |
+//! | `identity.txt`, or `identity.age` | opens the records; `.age`: wrapped, by a passphrase or for another identity |
 //! | `instance` | whose tokens are ours, and which machine this is |
 //! | `list` | the last accepted list, sealed |
 //! | `tokens/NAME.age` | one record |
@@ -22,7 +22,7 @@ mod tests;
 #[cfg(feature = "daemon")]
 mod writer;
 
-pub use identity::{Identities, IdentitySource};
+pub use identity::{Identities, IdentitySource, Keys, Unwrap};
 #[cfg(feature = "daemon")]
 pub use instance::Machine;
 pub use reader::AgeReader;

@@ -11,9 +11,9 @@ use age::DecryptError;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::{Identities, IdentitySource, Layout, MAX_SEALED_BYTES, file, store_error, store_fault};
+use super::{Identities, IdentitySource, Layout, MAX_SEALED_BYTES, Unwrap, file, store_error, store_fault};
 use crate::{
-    model::{MAX_RECORD_BYTES, Name, Record, RecordVersion, Secret},
+    model::{MAX_RECORD_BYTES, Name, Record, RecordVersion},
     store::{RecordError, RecordFault, Records, StoreError, Stored},
 };
 
@@ -32,11 +32,11 @@ impl AgeReader {
     pub fn open(
         path: &Path,
         identity: &IdentitySource,
-        passphrase: &mut dyn FnMut() -> Result<Secret, StoreError>,
+        unwrap_with: &mut dyn Unwrap,
     ) -> Result<Self, StoreError> {
         let layout = Layout { root: path.to_owned() };
         fs::metadata(path).map_err(|error| store_error(path, "cannot open the store", error))?;
-        let identities = Identities::open(&layout, identity, passphrase)?.ok_or_else(|| {
+        let identities = Identities::open(&layout, identity, unwrap_with)?.ok_or_else(|| {
             store_fault(path, "has no identity", "name the store's folder, or its identity with `--identity`")
         })?;
         Ok(Self { layout, identities: Arc::new(identities) })

@@ -40,7 +40,7 @@ fn options(path: &Path) -> OpenOptions {
         identity: IdentitySource::OfStore,
         recipients: vec![],
         machine_id: path.join("machine-id"),
-        passphrase: None,
+        keys: Keys::default(),
     }
 }
 
@@ -49,8 +49,7 @@ fn open(path: &Path) -> AgeStore {
 }
 
 fn reader(path: &Path) -> AgeReader {
-    let mut nobody = || panic!("there is no passphrase to ask for");
-    AgeReader::open(&path.join("store"), &IdentitySource::OfStore, &mut nobody).expect("a reader")
+    AgeReader::open(&path.join("store"), &IdentitySource::OfStore, &mut Keys::default()).expect("a reader")
 }
 
 fn read(path: &Path, of: &str) -> Option<Stored> {
@@ -166,6 +165,30 @@ fn an_identity_from_elsewhere() {
     let missing =
         OpenOptions { identity: IdentitySource::File(folder.path().join("none")), ..options(folder.path()) };
     assert!(AgeStore::open(missing).expect_err("no file").to_string().contains("cannot read the identity"));
+}
+
+/// As a plugin's identity does, only that this one needs no plugin.
+#[test]
+fn an_identity_that_is_wrapped_for_another() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let sealed = open(folder.path()).seal_record(&record("a"), None).expect("sealed");
+    let at = |file: &str| folder.path().join("store").join(file);
+    let outer = age::x25519::Identity::generate();
+    let wrapped =
+        age::encrypt(&outer.to_public(), &fs::read(at("identity.txt")).expect("clear")).expect("wrapped");
+    fs::write(at("identity.age"), wrapped).expect("written");
+    fs::remove_file(at("identity.txt")).expect("removed");
+    let error = AgeStore::open(options(folder.path())).expect_err("wrapped");
+    assert!(error.to_string().contains("is wrapped for another identity"), "{error}");
+    assert!(error.hint().expect("a hint").contains("unwrap = {"));
+    let with = |identity: &age::x25519::Identity| {
+        let text = age::secrecy::ExposeSecret::expose_secret(&identity.to_string()).to_owned();
+        let keys = Keys { passphrase: None, identity: Some(Secret::new(text)) };
+        AgeStore::open(OpenOptions { keys, ..options(folder.path()) })
+    };
+    with(&outer).expect("opened").seal_record(&record("a"), Some(sealed)).expect("sealed");
+    let error = with(&age::x25519::Identity::generate()).expect_err("another");
+    assert!(error.to_string().contains("does not open the identity"), "{error}");
 }
 
 #[test]

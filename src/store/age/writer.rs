@@ -12,14 +12,14 @@ use age::secrecy::ExposeSecret as _;
 use zeroize::Zeroizing;
 
 use super::{
-    AgeReader, Identities, IdentitySource, Layout, MAX_SEALED_BYTES, Machine,
+    AgeReader, Identities, IdentitySource, Keys, Layout, MAX_SEALED_BYTES, Machine,
     file::{self, Replace, create},
     identity::parse_recipients,
     instance::InstanceFile,
     store_error, store_fault,
 };
 use crate::{
-    model::{Name, Record, Secret},
+    model::{Name, Record},
     store::{Instances, RecordError, Records, Revision, SealError, Store, StoreError, Stored},
 };
 
@@ -38,7 +38,7 @@ pub struct OpenOptions {
     /// What tells this machine from another.
     pub machine_id: PathBuf,
     /// Unwraps the identity, where it is wrapped.
-    pub passphrase: Option<Secret>,
+    pub keys: Keys,
 }
 
 /// A store, held by this process alone. Cheap to clone.
@@ -75,13 +75,7 @@ impl AgeStore {
         let lock = take_lock(&layout)?;
         make_folder(&layout.tokens())?;
         remove_leftovers(&layout)?;
-        let mut passphrase = || {
-            options.passphrase.clone().ok_or_else(|| {
-                let fix = "name its passphrase in [store]: passphrase = { credential = \"…\" }";
-                store_fault(&layout.wrapped_identity(), "is wrapped by a passphrase", fix)
-            })
-        };
-        let identities = Identities::open(&layout, &options.identity, &mut passphrase)?;
+        let identities = Identities::open(&layout, &options.identity, &mut options.keys.clone())?;
         let has_records = holds_records(&layout)?;
         let (identities, instance) = complete(&layout, &options, identities, has_records)?;
         let recipients = parse_recipients(&options.recipients, &layout.root)?;
