@@ -50,9 +50,12 @@ pub enum SourceError {
     /// More than a secret can be.
     #[error("{0} gives more than {MAX} bytes")]
     TooLong(String),
-    /// Not one line of visible ASCII.
-    #[error("{0} gives no secret: expected one line of visible ASCII without spaces")]
+    /// Nothing, or something that is no text.
+    #[error("{0} gives no secret: expected visible ASCII")]
     NoSecret(String),
+    /// More than a word.
+    #[error("the management token has spaces or several lines: expected the token and nothing else")]
+    NoToken,
 }
 
 impl Hint for SourceError {
@@ -67,6 +70,7 @@ impl Hint for SourceError {
             Self::File { .. } => "check the path, and that this user may read it".to_owned(),
             Self::Command { .. } => "run it by hand as this user".to_owned(),
             Self::Unset(name) => format!("set {name}, or name another source"),
+            Self::NoToken => "take off whatever stands around it, a name or a comment".to_owned(),
             Self::TooLong(_) | Self::NoSecret(_) => return None,
         })
     }
@@ -108,6 +112,15 @@ pub async fn read_secret(source: &TokenSource) -> Result<Secret, SourceError> {
             to_secret(Zeroizing::new(value.into_encoded_bytes()), || format!("environment variable {name:?}"))
         }
     }
+}
+
+/// The same for a secret that is one word: it is sent in a header.
+///
+/// # Errors
+/// It cannot be had, or is none.
+pub async fn read_token(source: &TokenSource) -> Result<Secret, SourceError> {
+    let token = read_secret(source).await?;
+    if token.expose().bytes().all(|b| b.is_ascii_graphic()) { Ok(token) } else { Err(SourceError::NoToken) }
 }
 
 async fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, SourceError> {
@@ -177,7 +190,7 @@ impl Drop for Group {
     }
 }
 
-/// One line of visible ASCII; the newline that editors and programs add is taken off.
+/// Visible ASCII; the newline that editors and programs add is taken off.
 fn to_secret(mut bytes: Zeroizing<Vec<u8>>, from: impl Fn() -> String) -> Result<Secret, SourceError> {
     while matches!(bytes.last(), Some(b'\n' | b'\r')) {
         bytes.pop();
@@ -213,6 +226,14 @@ mod tests {
         for script in ["true", "printf 'canary\\001'", "echo canary; exit 3", "yes canary"] {
             let error = read_secret(&sh(script)).await.expect_err(script);
             assert!(!format!("{error} {error:?}").contains("canary"), "{script}: {error:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_management_token_is_one_word() {
+        assert_eq!(read_token(&sh("echo word")).await.expect("a token").expose(), "word");
+        for script in ["echo two words", "printf 'two\\nlines'"] {
+            assert!(matches!(read_token(&sh(script)).await, Err(SourceError::NoToken)), "{script}");
         }
     }
 

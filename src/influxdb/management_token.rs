@@ -5,7 +5,7 @@ use tokio::sync::Mutex;
 use crate::{
     config::TokenSource,
     model::Secret,
-    source::{SourceError, read_secret},
+    source::{SourceError, read_token},
 };
 
 /// Read at the first request of a pass and kept for its others: a source may be a program, which costs something.
@@ -27,7 +27,7 @@ impl ManagementToken {
         if let Some(token) = &*read {
             return Ok(token.clone());
         }
-        let token = read_secret(&self.source).await?;
+        let token = read_token(&self.source).await?;
         *read = Some(token.clone());
         Ok(token)
     }

@@ -160,6 +160,23 @@ fn nothing_is_delivered_before_every_replica_of_every_plane_accepts_it() {
 }
 
 #[test]
+fn a_token_that_is_never_accepted_is_told_at_its_deadline_and_kept() {
+    let activation = Activation::all(Duration::from_secs(3600));
+    let host = Host::with(Options { activation, ..Options::default() });
+    host.list("[[token]]\nname = \"t\"\nwrite = [\"telemetry\"]\nprobe = { interval = \"20ms\", deadline = \"200ms\" }\n");
+    let ran = host.tokend(&["apply"]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(
+        ran.stderr.contains("is not accepted everywhere within its deadline (last answer: 401"),
+        "{ran:?}"
+    );
+    assert!(host.delivered("t").is_none());
+    assert!(host.tokend(&["status"]).stdout.contains("it is not accepted everywhere yet"));
+    assert_eq!(host.tokend(&["apply"]).code, Some(1));
+    assert_eq!(host.sandbox.tokens().len(), 1, "it is kept and probed on, none is minted in its place");
+}
+
+#[test]
 fn tokens_of_others_are_not_touched() {
     let host = Host::new();
     host.list_of(3);

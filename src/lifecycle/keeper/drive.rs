@@ -75,7 +75,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
                             state.probing.insert(id.clone())
                         };
                         if is_new {
-                            let probe = self.probe(name.clone(), id.clone());
+                            let probe = self.probe(name.clone(), id.clone(), mode);
                             let id = id.clone();
                             probes.push(async move { (id, probe.await) });
                         }

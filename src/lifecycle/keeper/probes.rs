@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use futures_util::future::join_all;
 
-use super::{Keeper, PROBES, Report};
+use super::{Keeper, Mode, PROBES, Report, steps::fail};
 use crate::{
     deliver::Deliver,
     influxdb::{Check, Server, Verdict},
@@ -19,8 +19,8 @@ use crate::{
 
 impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     /// Probes `next` until the server has accepted it, and promotes it then. Ends early where it is not `next` any
-    /// more, or nothing can be asked about it.
-    pub(super) async fn probe(&self, name: Name, id: TokenId) -> Report {
+    /// more, or nothing can be asked about it; a one-shot command waits no longer than the deadline.
+    pub(super) async fn probe(&self, name: Name, id: TokenId, mode: Mode) -> Report {
         let mut report = Report::default();
         let Some((held, settings)) = self.to_probe(&name, &id) else {
             return report;
@@ -54,6 +54,15 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
                     wait
                 }
             };
+            if mode == Mode::OneShot && now >= deadline {
+                let last = self.state().evidence.probes.get(&id).and_then(|probed| probed.last.clone());
+                let last = last.map(|last| format!(" (last answer: {last})")).unwrap_or_default();
+                fail(
+                    &mut report,
+                    format!("token {name}: {id} is not accepted everywhere within its deadline{last}"),
+                );
+                return report;
+            }
             self.shared.clock.sleep(wait).await;
             if self.to_probe(&name, &id).is_none() {
                 return report;
