@@ -119,11 +119,11 @@ impl Board {
     }
 
     /// A systemd credential does not change while a unit runs: only a restart reads a fresh one.
-    fn restart_if_lasting(&self, name: &ServerName, may_restart: bool) {
-        let lasting = self.notes().servers.get(name).is_some_and(|note| note.unauthorized >= LASTING);
+    fn restart_if_lasting(&self, name: &ServerName, from_credential: bool) {
+        let refused = self.notes().servers.get(name).map_or(0, |note| note.unauthorized);
         let uptime = SystemClock.since_boot().saturating_sub(self.started);
         let supervised = std::env::var_os("INVOCATION_ID").is_some();
-        if lasting && may_restart && supervised && uptime >= RESTART {
+        if only_a_restart_helps(refused, from_credential && supervised, uptime) {
             tracing::error!(server = %name, "the management token is refused: ending, to be started with a fresh one");
             self.restart.notify_one();
         }
@@ -167,8 +167,41 @@ impl Board {
     }
 }
 
+/// Whether the management token has been refused in so many passes that waiting is no use, it comes from where only a
+/// restart reads it anew, and the last restart is an hour ago.
+fn only_a_restart_helps(refused: u32, read_at_start_only: bool, uptime: Duration) -> bool {
+    refused >= LASTING && read_at_start_only && uptime >= RESTART
+}
+
 impl Default for Board {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_ends_for_a_fresh_management_token_at_most_hourly_and_under_systemd_only() {
+        assert!(only_a_restart_helps(LASTING, true, RESTART));
+        assert!(!only_a_restart_helps(LASTING - 1, true, RESTART), "it may be back soon");
+        assert!(!only_a_restart_helps(LASTING, false, RESTART), "a file or a program is read in each pass");
+        assert!(!only_a_restart_helps(LASTING, true, RESTART - Duration::from_secs(1)), "at most hourly");
+    }
+
+    #[test]
+    fn only_a_401_in_a_row_counts() {
+        let (board, name) = (Board::new(), ServerName("default".into()));
+        let refused = |board: &Board| board.notes().servers[&name].unauthorized;
+        for status in [Some(401), Some(401)] {
+            board.server_error(&name, "e", None, status);
+        }
+        assert_eq!(refused(&board), 2);
+        board.server_error(&name, "e", None, Some(503));
+        assert_eq!(refused(&board), 0);
+        board.report(&name, &Report::default(), true);
+        assert!(board.notes().servers[&name].error.is_none());
     }
 }
