@@ -34,6 +34,7 @@ pub mod lifecycle;
 pub mod model;
 pub mod paths;
 pub mod reference;
+mod replace;
 #[cfg(feature = "daemon")]
 pub mod source;
 pub mod store;

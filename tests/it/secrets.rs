@@ -61,6 +61,18 @@ fn render_leaves_other_stores_alone_and_writes_all_or_nothing() {
     assert_eq!(std::fs::read_to_string(&out).unwrap(), expected);
     use std::os::unix::fs::PermissionsExt as _;
     assert_eq!(std::fs::metadata(&out).unwrap().permissions().mode() & 0o777, 0o600);
+    // A name alone is a file in the working folder.
+    let mut here = std::process::Command::new(env!("CARGO_BIN_EXE_influx-secrets"));
+    here.current_dir(host.folder.path()).args([
+        "--store",
+        "store",
+        "render",
+        "in.conf",
+        "--out",
+        "here.conf",
+    ]);
+    assert!(here.status().unwrap().success());
+    assert_eq!(std::fs::read_to_string(host.path("here.conf")).unwrap(), expected);
     host.write("bad.conf", "@{influx:t0} @{influx:nope}");
     let ran =
         host.secrets(&["render", host.path("bad.conf").to_str().unwrap(), "--out", out.to_str().unwrap()]);

@@ -1,9 +1,7 @@
 //! `influx-secrets render`: a file with our references resolved and everything else as it stands.
 
 use std::{
-    fs,
-    io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -11,7 +9,7 @@ use clap::Args;
 use zeroize::Zeroizing;
 
 use super::{Failure, Source, resolve::value_of, source::read_text};
-use crate::{cli::ui, reference::substitute};
+use crate::{cli::ui, reference::substitute, replace::Replace};
 
 /// What to render.
 #[derive(Debug, Args)]
@@ -43,17 +41,9 @@ pub(super) fn run(source: &Source, id: &str, render: &Render) -> Result<(), Fail
     }
 }
 
-/// The old file or the new one, whole; 0600 before the first byte.
+/// The old file or the new one, whole.
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
-    let random = getrandom::u64().map_err(io::Error::other)?;
-    let temporary = path.with_file_name(format!(".{name}.{random:016x}"));
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-    let written =
-        file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&temporary, path));
-    if written.is_err() {
-        // Of no use, and it holds secrets.
-        let _gone = fs::remove_file(&temporary);
-    }
-    written
+    let mut file = Replace::new(path)?;
+    file.write(bytes)?;
+    file.commit().map(drop)
 }

@@ -7,13 +7,10 @@ use hmac::{Hmac, Mac as _};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-use super::{
-    Layout,
-    file::{self, Replace},
-    store_error, store_fault,
-};
+use super::{Layout, file, store_error, store_fault};
 use crate::{
     model::Instance,
+    replace::Replace,
     store::{Instances, StoreError},
 };
 

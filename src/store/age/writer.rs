@@ -12,14 +12,12 @@ use age::secrecy::ExposeSecret as _;
 use zeroize::Zeroizing;
 
 use super::{
-    AgeReader, Identities, IdentitySource, Keys, Layout, MAX_SEALED_BYTES, Machine,
-    file::{self, Replace, create},
-    identity::parse_recipients,
-    instance::InstanceFile,
-    store_error, store_fault,
+    AgeReader, Identities, IdentitySource, Keys, Layout, MAX_SEALED_BYTES, Machine, file,
+    identity::parse_recipients, instance::InstanceFile, store_error, store_fault,
 };
 use crate::{
     model::{Name, Record},
+    replace::{Replace, create, sync_folder_of},
     store::{Instances, RecordError, Records, Revision, SealError, Store, StoreError, Stored},
 };
 
@@ -124,7 +122,7 @@ impl AgeStore {
         if there != read {
             return Err(SealError::Changed(record.name.clone()));
         }
-        file.commit().map_err(failed)
+        Ok(file::revision_of(&file.commit().map_err(failed)?))
     }
 
     /// The last accepted list, if there is one.
@@ -286,7 +284,7 @@ fn complete(
                 }
             };
             fs::rename(&drawn, &path)
-                .and_then(|()| file::sync_folder(&layout.root))
+                .and_then(|()| sync_folder_of(&path))
                 .map_err(|error| store_error(&path, "cannot write the instance", error))?;
             Ok((identities, instance))
         }
