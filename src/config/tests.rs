@@ -231,6 +231,22 @@ fn a_list_without_server_or_token_is_valid() {
 }
 
 #[test]
+fn a_unit_is_matched_whole() {
+    let with = |unit: &str| {
+        with_server(&format!("[[token]]\nname = \"a\"\nread = [\"x\"]\nallow = {{ units = [\"{unit}\"] }}\n"))
+    };
+    for unit in ["telegraf.service", "telegraf@*.service", "telegraf*", "session-[0-9].scope"] {
+        assert!(with(unit).is_ok(), "{unit}");
+    }
+    let told = said(with("telegraf"));
+    assert!(
+        told.contains("expected a unit, found \"telegraf\"\n  hint: write \"telegraf.service\""),
+        "{told}"
+    );
+    assert!(said(with("telegraf[.service")).contains("is no pattern"));
+}
+
+#[test]
 fn a_thousand_tokens() {
     let tokens: String =
         (0..1000).map(|n| format!("[[token]]\nname = \"t{n}\"\nwrite = [\"x\"]\n")).collect();

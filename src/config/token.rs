@@ -315,11 +315,24 @@ fn allow(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Allow {
                 format!("expected at most {MAX_ALLOW} names, none of them empty"),
             );
         }
+        if key == "units" {
+            value.iter().for_each(|unit| check_unit(unit, &table.key(key), faults));
+        }
         value.iter().map(|at| at.value.to_owned()).collect()
     };
     let allow = Allow { users: texts("users"), groups: texts("groups"), units: texts("units") };
     table.finish(faults);
     allow
+}
+
+/// A unit is matched whole, so one without its suffix would never match.
+fn check_unit(unit: &At<&str>, key: &str, faults: &mut Faults<'_>) {
+    if glob::Pattern::new(unit.value).is_err() {
+        faults.add(unit.span.clone(), key, format!("{} is no pattern", Shown(unit.value)));
+    } else if !unit.value.contains(['.', '*', '?', '[']) {
+        let what = format!("expected a unit, found {}", Shown(unit.value));
+        faults.add_with_hint(unit.span.clone(), key, what, format!("write \"{}.service\"", unit.value));
+    }
 }
 
 fn pickup(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Pickup {

@@ -43,6 +43,9 @@ pub enum AssembleError {
     /// The folder for delivered files.
     #[error(transparent)]
     Deliver(#[from] crate::deliver::OpenError),
+    /// A socket.
+    #[error(transparent)]
+    Listen(#[from] super::ListenError),
     /// The system.
     #[error("cannot listen to signals")]
     Signals(#[source] std::io::Error),
@@ -63,6 +66,7 @@ impl Hint for AssembleError {
             Self::Store(error) => error.hint(),
             Self::Source(error) => error.hint(),
             Self::Deliver(error) => error.hint(),
+            Self::Listen(error) => error.hint(),
             Self::Disown(_) | Self::Signals(_) => None,
         }
     }
@@ -87,7 +91,8 @@ pub async fn open(config: &Config) -> Result<Arc<Home>, AssembleError> {
     for fault in ledger.faults() {
         tracing::error!("{fault}");
     }
-    let deliveries = Deliveries::open(config.files.clone(), &run_folder(config)).await?;
+    let epoch = getrandom::u64().expect("the kernel gives random bits");
+    let deliveries = Deliveries::open(config.files.clone(), &run_folder(config), epoch).await?;
     Ok(Arc::new(Shared::new(ledger, deliveries, SystemClock, random_bits)))
 }
 

@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+    task::JoinSet,
+};
 
 use crate::{
     config::{self, Config},
@@ -16,12 +20,16 @@ mod assemble;
 mod board;
 mod keepers;
 mod list;
+mod listen;
 
 pub use assemble::{AssembleError, Home, HostKeeper, connect, open, open_read_only, take_over};
 pub use board::Board;
 
+pub use listen::ListenError;
+
 use keepers::Keepers;
 use list::{Accepted, Reload};
+use listen::{Passed, Sockets};
 
 /// Beyond the servers' own time limits, this long is given to seal what was minted at the last moment.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -45,14 +53,16 @@ pub async fn run(list: PathBuf, context: config::Context) -> Result<End, Assembl
     let board = Arc::new(Board::new());
     // Before the list is read: what changes in between is then seen.
     let mut watch = ListWatch::new(&list);
-    let Some(opened) = signals.or_stop(start(&list, &context, supervisor)).await else {
+    let passed = Passed::take();
+    let Some(opened) = signals.or_stop(start(&list, &context, supervisor, &passed)).await else {
         return Ok(End::Stopped);
     };
-    let (mut accepted, home) = opened?;
+    let (mut accepted, home, sockets) = opened?;
     board.list(accepted.fault.clone());
     home.set_specs(accepted.config.specs.clone());
     home.deliver_all().await;
     home.deliver.report_strangers(names(&home)).await;
+    let answering = Answering::start(sockets, &home);
     supervisor.ready();
     tracing::info!(list = %list.display(), tokens = accepted.config.specs.len(), "ready");
 
@@ -84,7 +94,34 @@ pub async fn run(list: PathBuf, context: config::Context) -> Result<End, Assembl
     let drain = drain(&accepted.config);
     supervisor.extend_timeout(drain + DRAIN);
     alive_while(supervisor, &mut watchdog, keepers.stop(drain)).await;
+    // Last: consumers are answered as long as there is somebody to answer.
+    answering.stop().await;
     Ok(end)
+}
+
+/// What answers on the sockets.
+struct Answering {
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+impl Answering {
+    fn start(sockets: Sockets, home: &Arc<Home>) -> Self {
+        let stop = watch::Sender::new(false);
+        let mut tasks = JoinSet::new();
+        let secrets = home.deliver.secrets();
+        let stopping = stop.subscribe();
+        tasks.spawn(async move {
+            let (listener, _file) = sockets.secrets.into_parts();
+            secrets.serve(listener, stopping).await;
+        });
+        Self { stop, tasks }
+    }
+
+    async fn stop(mut self) {
+        self.stop.send_replace(true);
+        while self.tasks.join_next().await.is_some() {}
+    }
 }
 
 /// Waiting for a slow server is no hang.
@@ -103,10 +140,17 @@ async fn start(
     list: &std::path::Path,
     context: &config::Context,
     supervisor: Supervisor,
-) -> Result<(Accepted, Arc<Home>), AssembleError> {
+    passed: &Passed,
+) -> Result<(Accepted, Arc<Home>, Sockets), AssembleError> {
     let mut told = String::new();
     loop {
-        let error = match list::first(list, context).await {
+        let opened = match list::first(list, context).await {
+            Ok((accepted, home)) => Sockets::open(&accepted.config.socket, passed)
+                .map(|sockets| (accepted, home, sockets))
+                .map_err(AssembleError::from),
+            Err(error) => Err(error),
+        };
+        let error = match opened {
             Ok(opened) => return Ok(opened),
             Err(error) => error,
         };

@@ -1,4 +1,4 @@
-//! Who may read: users and groups of an `allow`, resolved to numbers.
+//! Who may read: users and groups of an `allow`, resolved to numbers, and units, which are patterns.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,13 +7,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+use glob::{MatchOptions, Pattern};
+
+use super::socket::Peer;
 use crate::model::Allow;
 
 /// What systemd gives to services with `DynamicUser=` (systemd.exec(5), systemd 257): somebody else's tomorrow, while
 /// a file keeps the number.
 const DYNAMIC: RangeInclusive<u32> = 61_184..=65_519;
 /// The overflow uid and gid (`/proc/sys/kernel/overflowuid`): whoever has no number here.
-const NOBODY: u32 = 65_534;
+pub(super) const NOBODY: u32 = 65_534;
 /// "No id", in 32 and in 16 bits.
 const NO_ID: [u32; 2] = [u32::MAX, 65_535];
 /// A name that was looked up is not looked up again for so long.
@@ -26,14 +29,32 @@ pub struct Readers {
     pub uids: BTreeSet<u32>,
     /// Group ids.
     pub gids: BTreeSet<u32>,
+    /// Units.
+    pub units: Vec<Pattern>,
     /// What grants nothing.
     pub warnings: Vec<Unresolved>,
+}
+
+impl Readers {
+    /// Whether a peer is one of them. Any match suffices.
+    #[must_use]
+    pub fn admit(&self, peer: &Peer) -> bool {
+        let in_group = |gid: &u32| *gid != NOBODY && self.gids.contains(gid);
+        let exactly = MatchOptions::new();
+        peer.is_master()
+            || (peer.uid != NOBODY && self.uids.contains(&peer.uid))
+            || std::iter::once(&peer.gid).chain(&peer.groups).any(in_group)
+            || peer
+                .unit
+                .as_ref()
+                .is_some_and(|unit| self.units.iter().any(|wanted| wanted.matches_with(unit, exactly)))
+    }
 }
 
 /// A part of an `allow` that grants nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unresolved {
-    /// User or group.
+    /// User, group or unit.
     pub kind: Kind,
     /// As the list says it.
     pub text: String,
@@ -47,6 +68,7 @@ impl fmt::Display for Unresolved {
         write!(f, "allow: {kind} {text:?} ")?;
         match why {
             Why::Missing => write!(f, "does not exist on this host"),
+            Why::NoPattern => write!(f, "is no pattern"),
             Why::Nobody => write!(f, "stands for whoever is unknown here, and is never let in"),
             Why::NoId => write!(f, "is no {kind}"),
             Why::Dynamic(id) => {
@@ -66,6 +88,8 @@ pub enum Kind {
     User,
     /// A gid.
     Group,
+    /// A systemd unit.
+    Unit,
 }
 
 impl fmt::Display for Kind {
@@ -73,6 +97,7 @@ impl fmt::Display for Kind {
         f.write_str(match self {
             Self::User => "user",
             Self::Group => "group",
+            Self::Unit => "unit",
         })
     }
 }
@@ -88,6 +113,8 @@ pub enum Why {
     NoId,
     /// From the range of `DynamicUser=`.
     Dynamic(u32),
+    /// A unit that cannot be matched.
+    NoPattern,
 }
 
 /// Where names become numbers.
@@ -104,8 +131,19 @@ impl Directory for Nss {
         match kind {
             Kind::User => uzers::get_user_by_name(name).map(|user| user.uid()),
             Kind::Group => uzers::get_group_by_name(name).map(|group| group.gid()),
+            Kind::Unit => None,
         }
     }
+}
+
+/// The name of a user; may take long.
+pub(super) fn user_name(uid: u32) -> Option<String> {
+    uzers::get_user_by_uid(uid).map(|user| user.name().to_string_lossy().into_owned())
+}
+
+/// Whether an id is one that an `allow` may name.
+pub(super) fn is_lasting(id: u32) -> bool {
+    lasting(id).is_ok()
 }
 
 /// Resolves, and remembers for ten seconds.
@@ -151,6 +189,15 @@ fn collect(allow: &Allow, mut look_up: impl FnMut(Kind, &str) -> Option<Option<u
         match id.ok_or(Why::Missing).and_then(lasting) {
             Ok(id) => _ = if kind == Kind::User { &mut readers.uids } else { &mut readers.gids }.insert(id),
             Err(why) => readers.warnings.push(Unresolved { kind, text: text.clone(), why }),
+        }
+    }
+    for text in &allow.units {
+        match Pattern::new(text) {
+            Ok(pattern) => readers.units.push(pattern),
+            Err(_) => {
+                let (kind, text) = (Kind::Unit, text.clone());
+                readers.warnings.push(Unresolved { kind, text, why: Why::NoPattern });
+            }
         }
     }
     Some(readers)

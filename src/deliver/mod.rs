@@ -5,12 +5,11 @@ use std::{
     future::Future,
     io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
 use rustix::io::Errno;
-use tokio::sync::Mutex;
 
 use crate::{
     hint::Hint,
@@ -22,6 +21,7 @@ mod acl;
 mod files;
 mod generations;
 mod medium;
+pub mod socket;
 mod staged;
 #[cfg(test)]
 mod tests;
@@ -31,6 +31,7 @@ pub use files::Files;
 
 use access::{Nss, Resolver};
 use generations::Generations;
+use socket::{Secrets, Served};
 
 /// One value on its way to its consumers.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +62,13 @@ pub trait Deliver: Send + Sync {
     /// Makes this the value that consumers get. Does nothing where it is already.
     fn deliver(&self, delivery: Delivery<'_>)
     -> impl Future<Output = Result<Delivered, DeliverError>> + Send;
+
+    /// These are all the names there are, and who may read each: what has not been delivered yet is answered as not
+    /// ready, where there is somebody to answer.
+    fn expect(&self, names: &BTreeMap<&Name, &Allow>) -> impl Future<Output = ()> + Send {
+        let _nobody_asks = names;
+        std::future::ready(())
+    }
 }
 
 /// A value that could not be delivered.
@@ -120,37 +128,56 @@ fn fix_for(error: &io::Error) -> Option<String> {
 pub struct Deliveries {
     /// Held across the blocking work, and handed out in the order of asking: of two values the later one stays, even
     /// if nobody waits for the earlier one any more.
-    ways: Arc<Mutex<Ways>>,
+    ways: Arc<tokio::sync::Mutex<Ways>>,
+    resolver: Arc<Mutex<Resolver<Nss>>>,
+    served: Arc<Served>,
+    secrets: Arc<Secrets>,
 }
 
 #[derive(Debug)]
 struct Ways {
     files: Option<Files>,
     generations: Generations,
-    resolver: Resolver<Nss>,
+    served: Arc<Served>,
+    /// Locked while names are looked up, which may take long: never waited for where nothing may wait.
+    resolver: Arc<Mutex<Resolver<Nss>>>,
     /// What of each name's `allow` grants nothing.
     warnings: BTreeMap<Name, Vec<Unresolved>>,
 }
 
 impl Deliveries {
-    /// Opens each way that the list asks for. `run` is the folder for the daemon's other run-time files.
+    /// Opens each way that the list asks for. `run` is the folder for the daemon's other run-time files, `epoch` tells
+    /// this process from others.
     ///
     /// # Errors
     /// A folder cannot be made or used.
-    pub async fn open(files: Option<PathBuf>, run: &Path) -> Result<Self, OpenError> {
+    pub async fn open(files: Option<PathBuf>, run: &Path, epoch: u64) -> Result<Self, OpenError> {
         let daemon = run.join("daemon");
         let open = move || {
+            let (served, resolver) = (Arc::new(Served::new(epoch)), Arc::new(Mutex::new(Resolver::new(Nss))));
             let ways = Ways {
                 generations: Generations::open(&daemon)?,
                 files: files.as_deref().map(Files::open).transpose()?,
-                resolver: Resolver::new(Nss),
+                served: served.clone(),
+                resolver: resolver.clone(),
                 warnings: BTreeMap::new(),
             };
-            Ok(Self { ways: Arc::new(Mutex::new(ways)) })
+            Ok(Self {
+                ways: Arc::new(tokio::sync::Mutex::new(ways)),
+                secrets: Arc::new(Secrets::new(served.clone(), resolver.clone())),
+                resolver,
+                served,
+            })
         };
         tokio::task::spawn_blocking(open)
             .await
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    }
+
+    /// What answers on the secrets socket.
+    #[must_use]
+    pub fn secrets(&self) -> Arc<Secrets> {
+        self.secrets.clone()
     }
 
     /// Which generation of each name has been delivered, by former processes too.
@@ -202,6 +229,21 @@ impl Deliver for Deliveries {
             }),
         })
     }
+
+    async fn expect(&self, names: &BTreeMap<&Name, &Allow>) {
+        let Some(without_value) = self.served.without_value(names) else { return };
+        let names: BTreeSet<Name> = names.keys().map(|name| (*name).clone()).collect();
+        let (served, resolver) = (self.served.clone(), self.resolver.clone());
+        let look = move || {
+            let resolve = |(name, allow): (Name, Allow)| {
+                let readers = lock(&resolver).resolve(&allow, Instant::now());
+                (name, allow, readers)
+            };
+            served.expect(&names, without_value.into_iter().map(resolve).collect());
+        };
+        // It ends early only with the program.
+        let _ended = tokio::task::spawn_blocking(look).await;
+    }
 }
 
 impl Ways {
@@ -212,13 +254,18 @@ impl Ways {
         if self.generations.of(name) != secret.map(|_| generation) || !self.generations.are_written() {
             return false;
         }
-        let Some(files) = &self.files else { return true };
-        if !files.are_in_memory() {
+        if self.files.as_ref().is_some_and(|files| !files.are_in_memory()) {
             return false;
         }
-        let Some(secret) = secret else { return !files.has(name) };
-        let Some(readers) = self.resolver.remembered(allow, now) else { return false };
-        let holds = files.holds(name, secret.secret(), &readers);
+        let remembered = self.resolver.try_lock().ok().and_then(|resolver| resolver.remembered(allow, now));
+        let Some(readers) = remembered else { return false };
+        let value = secret.map(|credential| (generation, credential.secret()));
+        let holds = self.served.holds(name, value, allow, &readers)
+            && match (&self.files, secret) {
+                (None, _) => true,
+                (Some(files), None) => !files.has(name),
+                (Some(files), Some(credential)) => files.holds(name, credential.secret(), &readers),
+            };
         self.warn(name, readers.warnings);
         holds
     }
@@ -231,24 +278,25 @@ impl Ways {
         allow: &Allow,
         keep_newer: bool,
     ) -> Result<Delivered, DeliverError> {
+        let readers = lock(&self.resolver).resolve(allow, Instant::now());
+        self.warn(name, readers.warnings.clone());
+        if let Some(newer) = self.generations.of(name).filter(|delivered| *delivered > generation)
+            && keep_newer
+            && self.files.as_ref().is_none_or(|files| files.has(name))
+        {
+            tracing::warn!(
+                %name,
+                "generation {newer} stays delivered until a list was read: the sealed one is {generation}"
+            );
+            // The newer value is in its file alone. Who asks over the socket waits rather than get one that may have
+            // been revoked.
+            self.served.put(name, None, allow, &readers);
+            return Ok(Delivered::NewerStays);
+        }
+        self.served.put(name, secret.map(|secret| (generation, secret)), allow, &readers);
         if let Some(files) = &self.files {
-            if let Some(newer) = self.generations.of(name).filter(|delivered| *delivered > generation)
-                && keep_newer
-                && files.has(name)
-            {
-                tracing::warn!(
-                    %name,
-                    "generation {newer} stays delivered until a list was read: the sealed one is {generation}"
-                );
-                return Ok(Delivered::NewerStays);
-            }
             match secret {
-                Some(secret) => {
-                    let readers = self.resolver.resolve(allow, Instant::now());
-                    let put = files.put(name, secret, &readers);
-                    self.warn(name, readers.warnings);
-                    put?;
-                }
+                Some(secret) => files.put(name, secret, &readers)?,
                 None => files.withdraw(name)?,
             }
         }
@@ -271,6 +319,10 @@ impl Ways {
         }
         self.warnings.insert(name.clone(), warnings);
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Delivers nothing, for commands that only look.

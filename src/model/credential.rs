@@ -25,6 +25,12 @@ impl Secret {
     pub fn expose(&self) -> &str {
         &self.0
     }
+
+    /// Whether these bytes are the secret, in constant time.
+    #[must_use]
+    pub fn is(&self, bytes: &[u8]) -> bool {
+        self.0.as_bytes().ct_eq(bytes).into()
+    }
 }
 
 impl PartialEq for Secret {
@@ -77,6 +83,33 @@ pub(super) mod sealed {
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
         String::deserialize(deserializer).map(Secret::new)
+    }
+}
+
+/// JSON that holds secrets, in memory that is wiped.
+///
+/// # Panics
+/// Where the value cannot be written as JSON, which is so for none of ours.
+#[must_use]
+pub fn wiped_json(value: &impl Serialize) -> Zeroizing<Vec<u8>> {
+    // Measured first: a buffer that grows leaves copies behind that nothing wipes.
+    let mut length = Length(0);
+    serde_json::to_writer(&mut length, value).expect("it can be written as JSON");
+    let mut json = Zeroizing::new(Vec::with_capacity(length.0));
+    serde_json::to_writer(&mut *json, value).expect("it can be written as JSON");
+    json
+}
+
+struct Length(usize);
+
+impl std::io::Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

@@ -12,7 +12,7 @@ mod server;
 mod spec;
 
 pub use allow::Allow;
-pub use credential::{Credential, Secret};
+pub use credential::{Credential, Secret, wiped_json};
 pub use evidence::{Evidence, Known, Probed};
 pub use grant::{Action, Database, Grant, Grants, InvalidDatabase};
 pub use label::{Instance, Label, Marker};

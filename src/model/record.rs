@@ -5,7 +5,10 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use zeroize::Zeroizing;
 
-use super::{Allow, Credential, Grants, Marker, Name, ServerKey, Time, TokenId, credential::sealed};
+use super::{
+    Allow, Credential, Grants, Marker, Name, ServerKey, Time, TokenId,
+    credential::{sealed, wiped_json},
+};
 
 /// The largest record, as JSON, in bytes: thousands of times what one holds in practice.
 pub const MAX_RECORD_BYTES: usize = 1 << 20;
@@ -134,30 +137,9 @@ impl Record {
     }
 
     /// The JSON that is sealed, in memory that is wiped.
-    ///
-    /// # Panics
-    /// Never: every part of a record can be written as JSON.
     #[must_use]
     pub fn to_json(&self) -> Zeroizing<Vec<u8>> {
-        // Measured first: a buffer that grows leaves copies behind that nothing wipes.
-        let mut length = Length(0);
-        serde_json::to_writer(&mut length, self).expect("a record can be written as JSON");
-        let mut json = Zeroizing::new(Vec::with_capacity(length.0));
-        serde_json::to_writer(&mut *json, self).expect("a record can be written as JSON");
-        json
-    }
-}
-
-struct Length(usize);
-
-impl std::io::Write for Length {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0 += bytes.len();
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
+        wiped_json(self)
     }
 }
 

@@ -19,7 +19,8 @@ use crate::{
     influxdb::{Server, ServerError},
     lifecycle::now::{NoTime, judging_time, latest_sealed},
     model::{
-        Databases, Evidence, Known, Label, Listed, Listing, Name, ServerKey, ServerName, Spec, Time, TokenId,
+        Allow, Databases, Evidence, Known, Label, Listed, Listing, Name, ServerKey, ServerName, Spec, Time,
+        TokenId,
     },
     store::Store,
 };
@@ -103,13 +104,31 @@ impl<T: Store, D: Deliver, C: Clock> Shared<T, D, C> {
     /// The same for all names; those that fail are told and do not keep the others back.
     pub async fn deliver_all(&self) -> Vec<crate::deliver::DeliverError> {
         let mut failed = Vec::new();
-        for name in self.ledger.known().keys() {
+        let known = self.ledger.known();
+        self.expect(&known).await;
+        for name in known.keys() {
             if let Err(error) = self.deliver(name).await {
                 tracing::error!("{error}");
                 failed.push(error);
             }
         }
         failed
+    }
+
+    /// Who asks for a name before there is a value hears that it is not ready, not that it is unknown.
+    async fn expect(&self, known: &BTreeMap<Name, Known>) {
+        let specs = self.specs();
+        // Where neither says who may read it, nobody may.
+        let nobody = Allow { users: vec![], groups: vec![], units: vec![] };
+        let of_record = |known: &'_ Known| known.record().map(|record| record.allow.clone());
+        let sealed: BTreeMap<&Name, Allow> = known
+            .iter()
+            .filter(|(name, _)| !specs.contains_key(*name))
+            .map(|(name, known)| (name, of_record(known).unwrap_or_else(|| nobody.clone())))
+            .collect();
+        let wanted = specs.iter().map(|(name, spec)| (name, &spec.allow));
+        let names = wanted.chain(sealed.iter().map(|(name, allow)| (*name, allow))).collect();
+        self.deliver.expect(&names).await;
     }
 
     fn delivered(&self) -> MutexGuard<'_, BTreeMap<Name, u64>> {

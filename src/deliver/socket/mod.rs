@@ -1,0 +1,297 @@
+//! The secrets socket: HTTP/1.1 over a Unix socket, answered from memory. What each caller may read is decided by who
+//! the kernel says it is, never by what it says itself.
+
+use std::{
+    fmt, io,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::{Duration, Instant},
+};
+
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{UnixListener, UnixStream},
+    sync::{OnceCell, watch},
+    task::JoinSet,
+};
+use tokio_io_timeout::TimeoutStream;
+
+use super::access::{Nss, Resolver, user_name};
+use crate::model::{Allow, Name};
+
+mod answer;
+mod peer;
+mod reads;
+mod served;
+mod slots;
+#[cfg(test)]
+mod tests;
+mod view;
+
+pub use peer::Peer;
+pub use reads::LastRead;
+pub use served::Served;
+
+use reads::{Consumer, Reads};
+use slots::{Slot, Slots};
+use view::View;
+
+/// The largest head of a request, in bytes.
+const MAX_HEAD: usize = 16 << 10;
+/// The most headers of a request.
+const MAX_HEADERS: usize = 64;
+/// A reader's connection may be idle for so long, and the head of a request take so long to come.
+const READER_IDLE: Duration = Duration::from_secs(90);
+/// The same for a stranger, who gets one answer per connection.
+const STRANGER_IDLE: Duration = Duration::from_secs(5);
+/// A caller that takes no byte of its answer for so long is given up.
+const STALLED: Duration = Duration::from_secs(10);
+/// What is being answered when the daemon stops may take so long.
+const DRAIN: Duration = Duration::from_secs(2);
+/// When the process has no file descriptors left, it waits so long before it accepts again.
+const EXHAUSTED: Duration = Duration::from_millis(100);
+/// Users and groups are looked up at a denial at most so often.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+/// And an answer waits for them no longer than this: it comes from memory.
+const LOOK_TIME: Duration = Duration::from_millis(100);
+
+/// Tells why a name has no value, for people.
+pub type WhyNot = Box<dyn Fn(&Name) -> Option<String> + Send + Sync>;
+
+/// What answers on the secrets socket.
+pub struct Secrets {
+    served: Arc<Served>,
+    resolver: Arc<Mutex<Resolver<Nss>>>,
+    reads: Reads,
+    slots: Arc<Slots>,
+    why_not: OnceLock<WhyNot>,
+    looked: Arc<Mutex<Looked>>,
+}
+
+/// The last time that users and groups were looked up for a denial.
+#[derive(Debug, Default)]
+struct Looked {
+    at: Option<Instant>,
+    under_way: bool,
+}
+
+/// The other end of one connection.
+pub(super) struct Caller {
+    peer: Peer,
+    consumer: Arc<Consumer>,
+    view: Mutex<Option<Arc<View>>>,
+    described: OnceCell<Described>,
+}
+
+impl Secrets {
+    pub(super) fn new(served: Arc<Served>, resolver: Arc<Mutex<Resolver<Nss>>>) -> Self {
+        Self {
+            served,
+            resolver,
+            reads: Reads::default(),
+            slots: Arc::default(),
+            why_not: OnceLock::new(),
+            looked: Arc::default(),
+        }
+    }
+
+    /// Who knows why a name has no value. Only the first that is given counts.
+    pub fn explain(&self, why_not: WhyNot) {
+        let _first = self.why_not.set(why_not);
+    }
+
+    /// When each name was read last, and by whom.
+    #[must_use]
+    pub fn last_reads(&self) -> std::collections::BTreeMap<Name, LastRead> {
+        self.reads.last()
+    }
+
+    /// Answers until told to stop, and then what is under way.
+    pub async fn serve(self: Arc<Self>, listener: UnixListener, mut stopping: watch::Receiver<bool>) {
+        let mut connections = JoinSet::new();
+        let mut is_exhausted = false;
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => {
+                        is_exhausted = false;
+                        if let Some(connection) = self.clone().admit(stream, stopping.clone()) {
+                            connections.spawn(connection);
+                        }
+                    }
+                    Err(error) => {
+                        if !std::mem::replace(&mut is_exhausted, true) {
+                            tracing::error!("cannot accept connections on the secrets socket: {error}");
+                        }
+                        tokio::time::sleep(EXHAUSTED).await;
+                    }
+                },
+                Some(_) = connections.join_next() => {}
+                () = told_to_stop(&mut stopping) => break,
+            }
+        }
+        let all = async { while connections.join_next().await.is_some() {} };
+        if tokio::time::timeout(DRAIN, all).await.is_err() {
+            connections.shutdown().await;
+        }
+    }
+
+    /// The connection, if there is room for it. Who may read something is not kept out by those who may not.
+    fn admit(
+        self: Arc<Self>,
+        stream: UnixStream,
+        stopping: watch::Receiver<bool>,
+    ) -> Option<impl Future<Output = ()>> {
+        let peer = match Peer::of(&stream) {
+            Ok(peer) => peer,
+            Err(error) => {
+                tracing::debug!("a connection is closed, its peer is not known: {error}");
+                return None;
+            }
+        };
+        let is_reader = self.served.view(&peer).may_read_something();
+        let slot = self.slots.take(is_reader.then_some(peer.uid));
+        let Some(slot) = slot else {
+            tracing::debug!(uid = peer.uid, "a connection is closed, there are too many of its kind");
+            return None;
+        };
+        let caller = Caller {
+            consumer: self.reads.consumer(&peer),
+            peer,
+            view: Mutex::default(),
+            described: OnceCell::new(),
+        };
+        Some(self.converse(stream, caller, is_reader, slot, stopping))
+    }
+
+    async fn converse(
+        self: Arc<Self>,
+        stream: UnixStream,
+        caller: Caller,
+        is_reader: bool,
+        _slot: Slot,
+        mut stopping: watch::Receiver<bool>,
+    ) {
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(STALLED));
+        let caller = Arc::new(caller);
+        let told = stopping.clone();
+        let service = service_fn(|request| {
+            let (secrets, caller, mut told) = (self.clone(), caller.clone(), told.clone());
+            async move {
+                // Its connection may have been handed on: what comes now nobody vouches for.
+                if !caller.peer.is_alive() {
+                    return Err(io::Error::from(io::ErrorKind::ConnectionAborted));
+                }
+                Ok(secrets.answer(&caller, &request, &mut told).await)
+            }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(if is_reader { READER_IDLE } else { STRANGER_IDLE })
+            .keep_alive(is_reader)
+            .max_buf_size(MAX_HEAD)
+            .max_headers(MAX_HEADERS)
+            .serve_connection(TokioIo::new(Box::pin(stream)), service);
+        let mut connection = std::pin::pin!(connection);
+        let ended = tokio::select! {
+            ended = &mut connection => ended,
+            () = told_to_stop(&mut stopping) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!("{}: connection ended: {error}", caller.consumer.who());
+        }
+    }
+
+    fn view(&self, caller: &Caller) -> Arc<View> {
+        let mut known = caller.view.lock().unwrap_or_else(PoisonError::into_inner);
+        answer::fresh(&mut known, self.served.version(), || self.served.view(&caller.peer))
+    }
+
+    fn why_not(&self, name: &Name) -> String {
+        let told = self.why_not.get().and_then(|why_not| why_not(name));
+        told.unwrap_or_else(|| "none has been accepted by the server yet".to_owned())
+    }
+
+    /// Looks up users and groups once more, where that was not done just now: a package may have brought the user
+    /// since. Tells whether it has been done.
+    async fn look_again(&self) -> bool {
+        {
+            let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_recent = looked.at.is_some_and(|at| at.elapsed() < LOOK_AGAIN);
+            if is_recent || std::mem::replace(&mut looked.under_way, true) {
+                return false;
+            }
+        }
+        let (served, resolver, looked) = (self.served.clone(), self.resolver.clone(), self.looked.clone());
+        let look = tokio::task::spawn_blocking(move || {
+            let mut resolver = resolver.lock().unwrap_or_else(PoisonError::into_inner);
+            served.resolve_again(|allow| resolver.resolve(allow, Instant::now()));
+            drop(resolver);
+            *looked.lock().unwrap_or_else(PoisonError::into_inner) =
+                Looked { at: Some(Instant::now()), under_way: false };
+        });
+        tokio::time::timeout(LOOK_TIME, look).await.is_ok()
+    }
+
+    /// Who a caller is, in words; its user's name as far as that can be had quickly.
+    async fn describe<'c>(&self, caller: &'c Caller) -> &'c Described {
+        caller
+            .described
+            .get_or_init(|| async {
+                let uid = caller.peer.uid;
+                let look = tokio::task::spawn_blocking(move || user_name(uid));
+                let user = tokio::time::timeout(LOOK_TIME, look).await.ok().and_then(Result::ok).flatten();
+                Described { uid, user, unit: caller.peer.unit.clone() }
+            })
+            .await
+    }
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Secrets").field("served", &self.served).finish_non_exhaustive()
+    }
+}
+
+async fn told_to_stop(stopping: &mut watch::Receiver<bool>) {
+    // A sender that is gone will not ask for anything else.
+    let _gone = stopping.wait_for(|stopping| *stopping).await;
+}
+
+/// A caller in words.
+#[derive(Debug)]
+struct Described {
+    uid: u32,
+    user: Option<String>,
+    unit: Option<String>,
+}
+
+impl Described {
+    /// The `allow` that would let it read, besides those who may already.
+    fn line_to_add(&self, allow: Option<&Allow>) -> String {
+        let mut allow = allow.cloned().unwrap_or(Allow { users: vec![], groups: vec![], units: vec![] });
+        match (&self.unit, super::access::is_lasting(self.uid)) {
+            (Some(unit), false) => allow.units.push(unit.clone()),
+            _ => allow.users.push(self.user.clone().unwrap_or_else(|| self.uid.to_string())),
+        }
+        let lists = [("users", &allow.users), ("groups", &allow.groups), ("units", &allow.units)];
+        let lists: Vec<String> = lists
+            .into_iter()
+            .filter(|(_, texts)| !texts.is_empty())
+            .map(|(key, texts)| format!("{key} = {texts:?}"))
+            .collect();
+        format!("allow = {{ {} }}", lists.join(", "))
+    }
+}
+
+impl fmt::Display for Described {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "uid {}", self.uid)?;
+        self.user.iter().try_for_each(|user| write!(f, " ({user})"))?;
+        self.unit.iter().try_for_each(|unit| write!(f, " in {unit}"))
+    }
+}

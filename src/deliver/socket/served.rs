@@ -1,0 +1,279 @@
+//! What the secrets socket answers from: every name with its value, in memory alone.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+use zeroize::Zeroizing;
+
+use super::{Peer, view::View};
+use crate::{
+    deliver::Readers,
+    model::{Allow, Name, Secret, Time},
+};
+
+/// So many sets of readable names are kept rendered; a host has a handful.
+const MAX_VIEWS: usize = 64;
+
+/// The table of names and values, shared by whoever delivers and whoever answers.
+#[derive(Debug)]
+pub struct Served {
+    /// Of this process: what a cursor of another one says means nothing here.
+    epoch: u64,
+    table: RwLock<Table>,
+    version: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    entries: BTreeMap<Name, Entry>,
+    changed_at: Time,
+    /// By set of readable names, as bits in the order of `entries`; all of the current version.
+    views: HashMap<Vec<u64>, Arc<View>>,
+}
+
+/// One name.
+#[derive(Debug)]
+struct Entry {
+    value: Option<Value>,
+    allow: Allow,
+    readers: Readers,
+    /// The version of the table that it changed at last.
+    version: u64,
+}
+
+/// A value that may be handed out.
+#[derive(Clone, Debug)]
+pub(super) struct Value {
+    pub(super) generation: u64,
+    /// Wiped with the last answer that holds it.
+    pub(super) secret: Bytes,
+}
+
+/// What a caller gets of one name.
+#[derive(Debug)]
+pub(super) enum One {
+    /// The value.
+    Ready(Value),
+    /// There is none yet, or not at the moment.
+    NotReady,
+    /// It is there for others, named here.
+    NotYours(Allow),
+    /// Neither list nor store has the name.
+    Unknown,
+}
+
+impl Served {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new(epoch: u64) -> Self {
+        Self { epoch, table: RwLock::default(), version: watch::Sender::new(1) }
+    }
+
+    /// Makes this the name's value, or says that it has none for now, and who may read it. Tells whether that is new.
+    pub fn put(&self, name: &Name, value: Option<(u64, &Secret)>, allow: &Allow, readers: &Readers) -> bool {
+        if self.holds(name, value, allow, readers) {
+            return false;
+        }
+        let value = value.map(|(generation, secret)| Value {
+            generation,
+            secret: Bytes::from_owner(Zeroizing::new(secret.expose().as_bytes().to_vec())),
+        });
+        let (allow, readers) = (allow.clone(), readers.clone());
+        self.change(|table, version| {
+            table.entries.insert(name.clone(), Entry { value, allow, readers, version });
+        });
+        true
+    }
+
+    /// Whether [`Self::put`] would change nothing.
+    #[must_use]
+    pub fn holds(
+        &self,
+        name: &Name,
+        value: Option<(u64, &Secret)>,
+        allow: &Allow,
+        readers: &Readers,
+    ) -> bool {
+        self.table().entries.get(name).is_some_and(|entry| {
+            let same_value = match (&entry.value, value) {
+                (Some(there), Some((generation, secret))) => {
+                    // The generation would do, but for a record that was restored from a backup.
+                    there.generation == generation && secret.is(&there.secret)
+                }
+                (None, None) => true,
+                _ => false,
+            };
+            same_value && entry.allow == *allow && entry.readers == *readers
+        })
+    }
+
+    /// Of all the names there are, those without a value, known here or not; `None` where there are none, and nothing
+    /// else is known here either.
+    pub(in crate::deliver) fn without_value(
+        &self,
+        names: &BTreeMap<&Name, &Allow>,
+    ) -> Option<Vec<(Name, Allow)>> {
+        let table = self.table();
+        let has_value = |name: &Name| table.entries.get(name).is_some_and(|entry| entry.value.is_some());
+        let without: Vec<(Name, Allow)> = names
+            .iter()
+            .filter(|(name, _)| !has_value(name))
+            .map(|(name, allow)| ((*name).clone(), (*allow).clone()))
+            .collect();
+        (!without.is_empty() || table.entries.len() != names.len()).then_some(without)
+    }
+
+    /// These are all the names there are from now on, those of `without_value` with their readers; any other is
+    /// forgotten.
+    pub(in crate::deliver) fn expect(
+        &self,
+        names: &BTreeSet<Name>,
+        without_value: Vec<(Name, Allow, Readers)>,
+    ) {
+        let is_known = |table: &Table, name: &Name, allow: &Allow, readers: &Readers| {
+            table.entries.get(name).is_some_and(|entry| {
+                entry.value.is_some() || (entry.allow == *allow && entry.readers == *readers)
+            })
+        };
+        let settled = {
+            let table = self.table();
+            table.entries.len() == names.len()
+                && without_value.iter().all(|(name, allow, readers)| is_known(&table, name, allow, readers))
+        };
+        if settled {
+            return;
+        }
+        self.change(|table, version| {
+            table.entries.retain(|name, _| names.contains(name));
+            for (name, allow, readers) in without_value {
+                if !is_known(table, &name, &allow, &readers) {
+                    table.entries.insert(name, Entry { value: None, allow, readers, version });
+                }
+            }
+        });
+    }
+
+    /// Who may read each name, resolved anew by `resolve`, which may take long: nothing is locked meanwhile.
+    pub fn resolve_again(&self, mut resolve: impl FnMut(&Allow) -> Readers) {
+        let allows: Vec<(Name, Allow)> =
+            self.table().entries.iter().map(|(name, entry)| (name.clone(), entry.allow.clone())).collect();
+        let mut changed = BTreeMap::new();
+        for (name, allow) in allows {
+            let readers = resolve(&allow);
+            let differs = |entry: &Entry| entry.allow == allow && entry.readers != readers;
+            if self.table().entries.get(&name).is_some_and(differs) {
+                changed.insert(name, readers);
+            }
+        }
+        if !changed.is_empty() {
+            self.change(|table, version| {
+                for (name, readers) in changed {
+                    if let Some(entry) = table.entries.get_mut(&name) {
+                        (entry.readers, entry.version) = (readers, version);
+                    }
+                }
+            });
+        }
+    }
+
+    /// Grows with every change.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        *self.version.borrow()
+    }
+
+    /// Tells of changes.
+    pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
+    }
+
+    /// What a caller may read now, rendered once for all who may read the same.
+    pub(super) fn view(&self, peer: &Peer) -> Arc<View> {
+        let (version, permitted) = {
+            let table = self.table();
+            let permitted = permitted(&table.entries, peer);
+            if let Some(view) = table.views.get(&permitted) {
+                return view.clone();
+            }
+            (self.version(), permitted)
+        };
+        let mut table = self.table_mut();
+        // It may have changed in between: then the bits stand for other names.
+        let permitted =
+            if self.version() == version { permitted } else { self::permitted(&table.entries, peer) };
+        let of = |(index, (name, entry)): (usize, (&Name, &Entry))| {
+            let may_read = permitted[index / 64] & (1 << (index % 64)) != 0;
+            (name.clone(), may_read.then(|| entry.value.clone()))
+        };
+        let names = table.entries.iter().enumerate().map(of).collect();
+        let view = Arc::new(View::new(self.version(), table.changed_at, names, peer.is_master()));
+        if table.views.len() >= MAX_VIEWS {
+            table.views.clear();
+        }
+        table.views.insert(permitted, view.clone());
+        view
+    }
+
+    /// One name, for one caller.
+    pub(super) fn one(&self, name: &Name, peer: &Peer) -> One {
+        match self.table().entries.get(name) {
+            None => One::Unknown,
+            Some(entry) if !entry.readers.admit(peer) => One::NotYours(entry.allow.clone()),
+            Some(Entry { value: None, .. }) => One::NotReady,
+            Some(Entry { value: Some(value), .. }) => One::Ready(value.clone()),
+        }
+    }
+
+    /// The readable names that have changed since a cursor, with their generations, zero where there is no value;
+    /// and the cursor from here on. A cursor of another process, or none, means all.
+    pub(super) fn changes(&self, peer: &Peer, cursor: Option<&str>) -> (BTreeMap<Name, u64>, String) {
+        let table = self.table();
+        let version = self.version();
+        let since = cursor.and_then(|cursor| self.parse_cursor(cursor)).filter(|since| *since <= version);
+        let changed = table
+            .entries
+            .iter()
+            .filter(|(_, entry)| since.is_none_or(|since| entry.version > since) && entry.readers.admit(peer))
+            .map(|(name, entry)| (name.clone(), entry.value.as_ref().map_or(0, |value| value.generation)))
+            .collect();
+        (changed, format!("{:016x}.{version}", self.epoch))
+    }
+
+    fn parse_cursor(&self, cursor: &str) -> Option<u64> {
+        let (epoch, version) = cursor.split_once('.')?;
+        (u64::from_str_radix(epoch, 16) == Ok(self.epoch)).then(|| version.parse().ok())?
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Table, u64)) {
+        let mut table = self.table_mut();
+        let version = self.version() + 1;
+        change(&mut table, version);
+        table.views.clear();
+        table.changed_at = Time::now();
+        // While the table is still locked: whoever sees the version finds the table as it says.
+        self.version.send_replace(version);
+    }
+
+    fn table(&self) -> RwLockReadGuard<'_, Table> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn table_mut(&self) -> RwLockWriteGuard<'_, Table> {
+        self.table.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Which entries a peer may read, a bit for each.
+fn permitted(entries: &BTreeMap<Name, Entry>, peer: &Peer) -> Vec<u64> {
+    let mut bits = vec![0; entries.len().div_ceil(64)];
+    for (index, entry) in entries.values().enumerate() {
+        if entry.readers.admit(peer) {
+            bits[index / 64] |= 1 << (index % 64);
+        }
+    }
+    bits
+}
