@@ -8,13 +8,14 @@
 use std::{
     fs,
     io::Write as _,
-    os::unix::net::UnixDatagram,
     path::Path,
-    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
+use common::{cpu, millis, resident, stop, tokend, until_ready};
 use influx_sandbox::{Options, Sandbox};
+
+mod common;
 
 /// So many tokens.
 const TOKENS: usize = 1000;
@@ -100,13 +101,6 @@ fn write_list(path: &Path, sandbox: &Sandbox, reconcile: &str) {
     fs::write(path.join("tokens.toml"), list).unwrap();
 }
 
-fn tokend(path: &Path, command: &str) -> Command {
-    let mut tokend = Command::new(env!("CARGO_BIN_EXE_influx-tokend"));
-    tokend.arg("--config").arg(path.join("tokens.toml")).args(["--log", "error", command]);
-    tokend.stdin(Stdio::null()).stdout(Stdio::null());
-    tokend
-}
-
 fn apply(path: &Path) {
     assert!(tokend(path, "apply").status().unwrap().success());
 }
@@ -137,50 +131,10 @@ fn disk_floor(path: &Path) -> Duration {
     })
 }
 
-#[expect(clippy::zombie_processes, reason = "`stop` waits for it")]
-fn until_ready(path: &Path) -> (Duration, Child) {
-    let name = path.join("notify.sock");
-    let _stale = fs::remove_file(&name);
-    let socket = UnixDatagram::bind(&name).unwrap();
-    let begun = Instant::now();
-    let daemon = tokend(path, "run").env("NOTIFY_SOCKET", &name).spawn().unwrap();
-    let mut buffer = [0; 4096];
-    loop {
-        let length = socket.recv(&mut buffer).unwrap();
-        if String::from_utf8_lossy(&buffer[..length]).contains("READY=1") {
-            return (begun.elapsed(), daemon);
-        }
-    }
-}
-
-fn stop(mut daemon: Child) {
-    let pid = rustix::process::Pid::from_raw(daemon.id().cast_signed()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    assert!(daemon.wait().unwrap().success());
-}
-
-/// User and system time of a process, to the kernel's tick.
-fn cpu(pid: u32) -> Duration {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
-    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-    Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second())
-}
-
-fn resident(pid: u32) -> String {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
-    line.split_whitespace().nth(1).unwrap().to_owned()
-}
-
 fn timed(work: impl FnOnce()) -> Duration {
     let begun = Instant::now();
     work();
     begun.elapsed()
-}
-
-fn millis(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1000.0
 }
 
 fn row(what: &str, took: Duration, floor: &str, limit: Duration) {

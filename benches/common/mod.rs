@@ -1,0 +1,59 @@
+//! A daemon to measure, and what the system says of it.
+
+#![expect(clippy::unwrap_used, reason = "a benchmark that cannot set itself up fails")]
+#![allow(dead_code, reason = "each benchmark uses a part")]
+
+use std::{
+    fs,
+    os::unix::net::UnixDatagram,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+pub(crate) fn tokend(path: &Path, command: &str) -> Command {
+    let mut tokend = Command::new(env!("CARGO_BIN_EXE_influx-tokend"));
+    tokend.arg("--config").arg(path.join("tokens.toml")).args(["--log", "error", command]);
+    tokend.stdin(Stdio::null()).stdout(Stdio::null());
+    tokend
+}
+
+#[expect(clippy::zombie_processes, reason = "`stop` waits for it")]
+pub(crate) fn until_ready(path: &Path) -> (Duration, Child) {
+    let name = path.join("notify.sock");
+    let _stale = fs::remove_file(&name);
+    let socket = UnixDatagram::bind(&name).unwrap();
+    let begun = Instant::now();
+    let daemon = tokend(path, "run").env("NOTIFY_SOCKET", &name).spawn().unwrap();
+    let mut buffer = [0; 4096];
+    loop {
+        let length = socket.recv(&mut buffer).unwrap();
+        if String::from_utf8_lossy(&buffer[..length]).contains("READY=1") {
+            return (begun.elapsed(), daemon);
+        }
+    }
+}
+
+pub(crate) fn stop(mut daemon: Child) {
+    let pid = rustix::process::Pid::from_raw(daemon.id().cast_signed()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert!(daemon.wait().unwrap().success());
+}
+
+/// User and system time of a process, to the kernel's tick.
+pub(crate) fn cpu(pid: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second())
+}
+
+pub(crate) fn resident(pid: u32) -> String {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+    line.split_whitespace().nth(1).unwrap().to_owned()
+}
+
+pub(crate) fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
