@@ -47,6 +47,10 @@ pub struct Evidence {
     pub waiting: BTreeMap<Name, Duration>,
     /// A person has confirmed that these names move to another server.
     pub confirmed: BTreeSet<Name>,
+    /// A person wants these names to have a new value now. Forgotten once a token that was minted after the asking is
+    /// sealed, or the `next` that was there already is promoted; not sealed itself: whoever asked is told if this
+    /// process ends before.
+    pub asked: BTreeSet<Name>,
 }
 
 /// What the data plane said of one token.

@@ -86,6 +86,7 @@ pub(super) fn in_words(step: &Step) -> String {
                 Why::Gone => "what there was is gone",
                 Why::Refused => "the new one is refused",
                 Why::Inherited => "the one there is belongs elsewhere",
+                Why::Asked => "a person wants a new value",
             };
             format!("mint {name}: {why}")
         }

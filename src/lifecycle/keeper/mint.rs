@@ -13,7 +13,7 @@ use crate::{
         plan::{Why, after, since},
         schedule::backoff,
     },
-    model::{Held, Intent, Label, Marker, Name, Origin, Record, RetiringState, Spec, Time},
+    model::{Held, Intent, Label, Marker, Name, Origin, Record, RetiringState, Spec, Time, TokenId},
     store::Store,
 };
 
@@ -115,18 +115,17 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
                     record.replaced.push(now);
                     record.remints.push(now);
                 }
+                Why::Asked => record.replaced.clear(),
                 Why::Missing | Why::Inherited => {}
             }
         };
         let Err(first) = self.take_in(spec, &take_in).await else {
-            self.state().failures.remove(name);
-            tracing::info!(%name, %id, server = %self.name, "minted and sealed");
+            self.note_sealed(name, &id);
             return Ok(());
         };
         tracing::warn!(%name, %id, "cannot seal, trying once more: {first}");
         let Err(second) = self.take_in(spec, &take_in).await else {
-            self.state().failures.remove(name);
-            tracing::info!(%name, %id, server = %self.name, "minted and sealed");
+            self.note_sealed(name, &id);
             return Ok(());
         };
         self.note_failure(name, None);
@@ -138,6 +137,15 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         };
         tracing::error!("{told}");
         Err(told)
+    }
+
+    fn note_sealed(&self, name: &Name, id: &TokenId) {
+        let mut state = self.state();
+        state.failures.remove(name);
+        // Whatever it was minted for: it is a value that nobody has had.
+        state.evidence.asked.remove(name);
+        drop(state);
+        tracing::info!(%name, %id, server = %self.name, "minted and sealed");
     }
 
     async fn take_in(&self, spec: &Spec, take_in: &impl Fn(&mut Record)) -> Result<(), ChangeError> {

@@ -25,11 +25,13 @@ use crate::{
     store::Store,
 };
 
+mod asked;
 mod drive;
 mod mint;
 mod probes;
 mod steps;
 
+pub use asked::{RotateError, rotate};
 pub use drive::{Mode, Signals};
 
 /// So many mints are under way at once.
@@ -401,6 +403,8 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             })
             .collect();
         state.evidence.waiting = waiting;
+        // What has left the list, or this server, since it was asked for is nothing to wait for.
+        state.evidence.asked.retain(|name| specs.get(name).is_some_and(|spec| spec.server == self.name));
         state.evidence.delivered.clone_from(&self.shared.delivered());
         look(&View {
             now,

@@ -142,6 +142,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         match promoted {
             Ok(()) => {
                 report.progress = true;
+                self.state().evidence.asked.remove(name);
                 tracing::info!(%name, %id, server = %self.name, "promoted");
             }
             Err(error) => return fail(report, error.to_string()),

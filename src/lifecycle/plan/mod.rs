@@ -127,6 +127,8 @@ pub enum Why {
     Refused,
     /// The current one belongs to another machine, or another server.
     Inherited,
+    /// A person wants a new value; no replacement that counts, and what was counted before is forgotten (rule 11).
+    Asked,
 }
 
 /// A change to a record alone.

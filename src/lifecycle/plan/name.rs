@@ -47,9 +47,9 @@ pub(super) fn plan(scene: &Scene<'_>, record: &Record, plan: &mut Plan) {
                 mint(scene, spec, Some(record), next_why.unwrap_or(why.unwrap_or(Why::Missing)), plan)
             }
             Place::ToReplace => mint(scene, spec, Some(record), Why::Inherited, plan),
-            // A remint of `next` is wanted although the current one works.
-            Place::Taken if next_why.is_some() => {
-                mint(scene, spec, Some(record), next_why.unwrap_or(Why::Missing), plan);
+            // A remint of `next`, or a new value, is wanted although the current one works.
+            Place::Taken if next_why.is_some() || scene.evidence.asked.contains(&record.name) => {
+                mint(scene, spec, Some(record), next_why.unwrap_or(Why::Asked), plan);
             }
             Place::Taken => {}
         }
@@ -236,6 +236,7 @@ pub fn promotion(record: &Record, spec: &Spec, evidence: &Evidence, now: Time) -
 
 fn mint(scene: &Scene<'_>, spec: &Spec, record: Option<&Record>, why: Why, plan: &mut Plan) {
     let name = &spec.name;
+    let why = if scene.evidence.asked.contains(name) { Why::Asked } else { why };
     if !databases_exist(scene, name, &spec.grants, plan) {
         return;
     }

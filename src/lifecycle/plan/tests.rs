@@ -6,6 +6,8 @@ use crate::model::{
     RetiringState, Secret,
 };
 
+mod rotation;
+
 const START: i64 = 1_800_000_000;
 
 fn at(second: i64) -> Time {

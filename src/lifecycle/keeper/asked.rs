@@ -1,0 +1,120 @@
+//! What a person asks for: names that are to have a new value now.
+
+use std::collections::BTreeSet;
+
+use super::Keeper;
+use crate::{
+    deliver::Deliver,
+    hint::Hint,
+    influxdb::Server,
+    lifecycle::Clock,
+    model::{Known, Name, ServerKey},
+    store::Store,
+};
+
+/// Why a name gets no new value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RotateError {
+    /// The list does not ask for it.
+    #[error("token {0}: is not in the list")]
+    NotListed(Name),
+    /// Its server is none that is looked after here.
+    #[error("token {0}: its server is not looked after here")]
+    NoServer(Name),
+    /// Its record cannot be read.
+    #[error("token {0}: its record cannot be read")]
+    Unreadable(Name),
+    /// Its record is a later program's.
+    #[error("token {0}: its record was written by a later influx-tokend")]
+    Later(Name),
+    /// What it has lives on another server than the list says.
+    #[error("token {name}: lives on {server}, the list names another server")]
+    LivesElsewhere {
+        /// Which.
+        name: Name,
+        /// Where it lives.
+        server: ServerKey,
+    },
+}
+
+impl Hint for RotateError {
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::NotListed(_) => "`influx-tokend status` shows the names; put it into the list first",
+            Self::NoServer(_) => "see that its server's certificates can be read",
+            Self::Unreadable(_) => {
+                "put the record back from a backup, or move its file away to have a new token minted"
+            }
+            Self::Later(_) => "run the influx-tokend that wrote it, or a later one",
+            Self::LivesElsewhere { .. } => "run `influx-tokend confirm` if it really is another server",
+        };
+        Some(hint.to_owned())
+    }
+}
+
+/// A person wants these names to have a new value now: each is asked of the keeper of its server. All of them, or, if
+/// one cannot be had, none.
+///
+/// # Errors
+/// What keeps each of the names that cannot have one from it.
+pub fn rotate<'a, S: Server + 'a, T: Store + 'a, D: Deliver + 'a, C: Clock + 'a>(
+    keepers: impl IntoIterator<Item = &'a Keeper<S, T, D, C>>,
+    names: &BTreeSet<Name>,
+) -> Result<(), Vec<RotateError>> {
+    let keepers: Vec<&Keeper<S, T, D, C>> = keepers.into_iter().collect();
+    let specs = keepers.first().map(|keeper| keeper.shared.specs()).unwrap_or_default();
+    let (mut found, mut refused) = (vec![], vec![]);
+    for name in names {
+        let keeper = specs.get(name).map(|spec| keepers.iter().find(|keeper| keeper.name == spec.server));
+        match keeper {
+            None => refused.push(RotateError::NotListed(name.clone())),
+            Some(None) => refused.push(RotateError::NoServer(name.clone())),
+            Some(Some(keeper)) => match keeper.may_rotate(name) {
+                Ok(()) => found.push((keeper, name)),
+                Err(error) => refused.push(error),
+            },
+        }
+    }
+    if !refused.is_empty() {
+        return Err(refused);
+    }
+    found.into_iter().for_each(|(keeper, name)| keeper.ask_for(name));
+    Ok(())
+}
+
+impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
+    /// A person wants these names of this server to have a new value now (rule 11: that neither waits nor counts as a
+    /// replacement). All of them, or, if one cannot be had, none. One that has a `next` already gets that.
+    ///
+    /// # Errors
+    /// What keeps each of the names that cannot have one from it.
+    pub fn rotate(&self, names: &BTreeSet<Name>) -> Result<(), Vec<RotateError>> {
+        rotate([self], names)
+    }
+
+    fn may_rotate(&self, name: &Name) -> Result<(), RotateError> {
+        let known = self.shared.ledger.known();
+        let record = match known.get(name) {
+            None => return Ok(()),
+            Some(Known::Unreadable) => return Err(RotateError::Unreadable(name.clone())),
+            Some(Known::Later(_)) => return Err(RotateError::Later(name.clone())),
+            Some(Known::Ours(record)) => record,
+        };
+        let elsewhere = record.current.iter().chain(&record.next).find(|held| held.server != self.key);
+        match elsewhere {
+            Some(held) if !self.state().evidence.confirmed.contains(name) => {
+                Err(RotateError::LivesElsewhere { name: name.clone(), server: held.server.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn ask_for(&self, name: &Name) {
+        let mut state = self.state();
+        // Whatever the last mint failed of: a person knows better now.
+        state.failures.remove(name);
+        state.evidence.asked.insert(name.clone());
+        drop(state);
+        self.wake();
+    }
+}
