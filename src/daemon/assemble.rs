@@ -190,7 +190,7 @@ pub fn connect(config: &Config, name: &ServerName, home: &Arc<Home>) -> Result<H
     let settings = Settings {
         reconcile: config.reconcile,
         timeout: server.timeout,
-        trust_local_clock: config.lifecycle.trust_local_clock,
+        lifecycle: config.lifecycle.clone(),
     };
     let any = AnyServer::connect(name, server)?;
     Ok(Keeper::new(name.clone(), server.key(), any, home.clone(), settings))

@@ -142,7 +142,9 @@ impl Board {
     /// One line: how many tokens are ready, what waits, since when a server is away.
     #[must_use]
     pub fn summary(&self, home: &Home) -> String {
-        let statuses = statuses(&home.specs(), &home.ledger.known(), Time::now());
+        // Only counted: when former tokens end does not matter here.
+        let statuses =
+            statuses(&home.specs(), &home.ledger.known(), &crate::model::Lifecycle::default(), Time::now());
         let ready =
             statuses.iter().filter(|status| matches!(status.state, State::Ready | State::Removed)).count();
         let mut parts = vec![format!("{ready} of {} tokens ready", statuses.len())];

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::plan::since;
-use crate::model::{Held, Known, Name, Origin, Record, Spec, Time};
+use super::plan::{overlap_ends, since};
+use crate::model::{Held, Known, Lifecycle, Name, Origin, Record, RetiringState, Spec, Time, TokenId};
 
 /// One name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -30,6 +30,28 @@ pub struct Status {
     pub expires_at: Option<Time>,
     /// Why there is something to wait for.
     pub waits: Option<String>,
+    /// Former tokens that still work.
+    pub retiring: Vec<Former>,
+}
+
+/// A former token of a name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Former {
+    /// The server's id for it.
+    pub id: TokenId,
+    /// Since when it is not current.
+    pub since: Time,
+    /// When it ends; `None` where that is up to a person.
+    pub until: Option<Time>,
+}
+
+impl Former {
+    fn in_words(&self) -> String {
+        match self.until {
+            Some(until) => format!("the old {} to end at {until:.0}", self.id),
+            None => format!("a person to end the old {}", self.id),
+        }
+    }
 }
 
 /// What consumers get.
@@ -64,14 +86,25 @@ impl State {
 
 /// Every name of the list and the store, sorted.
 #[must_use]
-pub fn statuses(specs: &BTreeMap<Name, Spec>, records: &BTreeMap<Name, Known>, now: Time) -> Vec<Status> {
+pub fn statuses(
+    specs: &BTreeMap<Name, Spec>,
+    records: &BTreeMap<Name, Known>,
+    lifecycle: &Lifecycle,
+    now: Time,
+) -> Vec<Status> {
     let mut names: Vec<&Name> = specs.keys().chain(records.keys()).collect();
     names.sort_unstable();
     names.dedup();
-    names.into_iter().map(|name| status(name, specs.get(name), records.get(name), now)).collect()
+    names.into_iter().map(|name| status(name, specs.get(name), records.get(name), lifecycle, now)).collect()
 }
 
-fn status(name: &Name, spec: Option<&Spec>, known: Option<&Known>, now: Time) -> Status {
+fn status(
+    name: &Name,
+    spec: Option<&Spec>,
+    known: Option<&Known>,
+    lifecycle: &Lifecycle,
+    now: Time,
+) -> Status {
     let record = known.and_then(Known::record);
     let held = record.and_then(|record| record.current.as_ref().or(record.next.as_ref()));
     let grants = spec.map(|spec| &spec.grants).or(held.map(|held| &held.grants));
@@ -80,6 +113,7 @@ fn status(name: &Name, spec: Option<&Spec>, known: Option<&Known>, now: Time) ->
         (None, Some(held)) => Some(held.server.to_string()),
         (None, None) => None,
     };
+    let retiring = record.map(|record| formers(record, spec, lifecycle)).unwrap_or_default();
     Status {
         name: name.clone(),
         state: state(spec, known),
@@ -90,8 +124,25 @@ fn status(name: &Name, spec: Option<&Spec>, known: Option<&Known>, now: Time) ->
         created_at: held.map(|held| held.created_at),
         age: held.map(|held| since(held.created_at, now).as_secs()),
         expires_at: held.and_then(|held| held.expires_at),
-        waits: waits(spec, known, now),
+        waits: waits(spec, known, now).or_else(|| retiring.first().map(Former::in_words)),
+        retiring,
     }
+}
+
+/// Each ends when its overlap does, where the list still asks for the name, or else expires.
+fn formers(record: &Record, spec: Option<&Spec>, lifecycle: &Lifecycle) -> Vec<Former> {
+    let works = record.retiring.iter().filter(|retiring| retiring.state == RetiringState::Overlap);
+    works
+        .map(|retiring| {
+            let here = spec.is_some_and(|spec| spec.key == retiring.held.server);
+            let ends = here.then(|| overlap_ends(retiring, lifecycle)).flatten();
+            Former {
+                id: retiring.held.id.clone(),
+                since: retiring.since,
+                until: ends.into_iter().chain(retiring.held.expires_at).min(),
+            }
+        })
+        .collect()
 }
 
 fn state(spec: Option<&Spec>, known: Option<&Known>) -> State {

@@ -51,6 +51,9 @@ pub struct Evidence {
     /// sealed, or the `next` that was there already is promoted; not sealed itself: whoever asked is told if this
     /// process ends before.
     pub asked: BTreeSet<Name>,
+    /// For how long the tokens that retired while this process ran are retiring, on a clock that nobody sets: a Date
+    /// that jumps ahead ends none of them.
+    pub retired: BTreeMap<TokenId, Duration>,
 }
 
 /// What the data plane said of one token.
@@ -58,6 +61,8 @@ pub struct Evidence {
 pub struct Probed {
     /// When it had last been accepted for everything, as often as the probe asks.
     pub accepted_at: Option<Time>,
+    /// That was for some of what it may do only.
+    pub partly: bool,
     /// The first and the last refusal since it was last accepted for anything.
     pub refused: Option<(Time, Time)>,
     /// Since when there was no answer that says anything about it, without one that does in between.
@@ -72,6 +77,12 @@ impl Probed {
     /// Notes an acceptance of everything.
     pub fn accept(&mut self, now: Time) {
         *self = Self { accepted_at: Some(now), ..Self::default() };
+    }
+
+    /// Notes an acceptance of some of what was asked: it works, though not as it should.
+    pub fn accept_partly(&mut self, now: Time) {
+        self.accept(now);
+        self.partly = true;
     }
 
     /// Notes a refusal.

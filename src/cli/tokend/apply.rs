@@ -75,7 +75,7 @@ fn apply(context: &Context, config: &Config, confirmed: &[Name], format: Format)
         }
         drive(&keepers, &told).await?;
         let told = told.into_inner().unwrap_or_default();
-        let tokens = statuses(&home.specs(), &home.ledger.known(), Time::now());
+        let tokens = statuses(&home.specs(), &home.ledger.known(), &config.lifecycle, Time::now());
         let ready = tokens.iter().any(|status| status.state == State::Ready);
         let failed = told.errors.len();
         let findings = told.events.into_iter().chain(told.states.into_values().flatten()).collect();

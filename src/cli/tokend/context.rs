@@ -151,7 +151,7 @@ pub(super) async fn onlookers(config: &Config) -> Result<Vec<(ServerName, Onlook
             let settings = crate::lifecycle::Settings {
                 reconcile: config.reconcile,
                 timeout: server.timeout,
-                trust_local_clock: config.lifecycle.trust_local_clock,
+                lifecycle: config.lifecycle.clone(),
             };
             let any = crate::influxdb::AnyServer::connect(name, server)?;
             Ok((name.clone(), Onlooker::new(name.clone(), server.key(), any, shared.clone(), settings)))

@@ -94,6 +94,7 @@ pub(super) fn in_words(step: &Step) -> String {
         Step::Verify { name, id } => format!("ask for {name} whether {id} still works"),
         Step::Promote { name, id } => format!("promote {name}: {id} becomes current"),
         Step::Revoke { name, id, .. } => format!("end {id}: minted for {name} and lost"),
+        Step::End { name, id } => format!("end {id} of {name}: its overlap is over"),
         Step::Separate => "take a new instance: a copy of this store is in use elsewhere".to_owned(),
         Step::Note { name, change } => match change {
             Change::Allow(_) => format!("note for {name}: who may read it has changed"),

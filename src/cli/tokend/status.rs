@@ -14,7 +14,7 @@ use crate::{
 pub(super) fn run(context: &Context, format: Format) -> Result<Outcome, Failure> {
     let config = context.load()?;
     let records = context.read_records(&config)?;
-    let statuses = statuses(&config.specs, &records.known, Timestamp::now());
+    let statuses = statuses(&config.specs, &records.known, &config.lifecycle, Timestamp::now());
     match format {
         Format::Json => ui::print_json(&statuses)?,
         Format::Text => ui::print(&table(&statuses))?,

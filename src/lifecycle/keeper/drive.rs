@@ -130,11 +130,12 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
 
     /// A one-shot command goes on where the pass has made something possible that it did not do itself.
     fn is_due_now(&self, report: &Report) -> bool {
-        report.progress
-            && report
-                .findings
-                .iter()
-                .any(|finding| matches!(finding.matter, Matter::StrayWaits(_) | Matter::Gone { .. }))
+        report.again
+            || report.progress
+                && report
+                    .findings
+                    .iter()
+                    .any(|finding| matches!(finding.matter, Matter::StrayWaits(_) | Matter::Gone { .. }))
     }
 
     /// The time to the next pass.

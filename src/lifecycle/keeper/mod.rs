@@ -19,8 +19,8 @@ use crate::{
     influxdb::{Server, ServerError},
     lifecycle::now::{NoTime, judging_time, latest_sealed},
     model::{
-        Allow, Databases, Evidence, Known, Label, Listed, Listing, Name, ServerKey, ServerName, Spec, Time,
-        TokenId,
+        Allow, Databases, Evidence, Known, Label, Lifecycle, Listed, Listing, Name, ServerKey, ServerName,
+        Spec, Time, TokenId,
     },
     store::Store,
 };
@@ -54,6 +54,8 @@ pub struct Shared<T, D, C> {
     delivered: Mutex<BTreeMap<Name, u64>>,
     /// Servers whose list has been read.
     listed: Mutex<BTreeSet<ServerKey>>,
+    /// Since when, on the boot-time clock, tokens are retiring; `None`: since before this process began.
+    retiring: Mutex<BTreeMap<TokenId, Option<Duration>>>,
     /// 128 random bits; tests draw their own.
     pub chance: fn() -> [u8; 16],
 }
@@ -61,6 +63,7 @@ pub struct Shared<T, D, C> {
 impl<T: Store, D: Deliver, C: Clock> Shared<T, D, C> {
     /// Over an open store.
     pub fn new(ledger: Ledger<T>, deliver: D, clock: C, chance: fn() -> [u8; 16]) -> Self {
+        let retiring = retiring(&ledger.known()).map(|id| (id.clone(), None)).collect();
         Self {
             ledger,
             deliver,
@@ -68,6 +71,7 @@ impl<T: Store, D: Deliver, C: Clock> Shared<T, D, C> {
             specs: RwLock::default(),
             delivered: Mutex::default(),
             listed: Mutex::default(),
+            retiring: Mutex::new(retiring),
             chance,
         }
     }
@@ -141,6 +145,15 @@ impl<T: Store, D: Deliver, C: Clock> Shared<T, D, C> {
         self.listed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// For how long the tokens that retired while this process ran are retiring.
+    fn retired(&self, known: &BTreeMap<Name, Known>) -> BTreeMap<TokenId, Duration> {
+        let now = self.clock.since_boot();
+        let mut since = self.retiring.lock().unwrap_or_else(PoisonError::into_inner);
+        *since =
+            retiring(known).map(|id| (id.clone(), since.get(id).copied().unwrap_or(Some(now)))).collect();
+        since.iter().filter_map(|(id, at)| Some((id.clone(), now.saturating_sub((*at)?)))).collect()
+    }
+
     /// A number from 0 to 1, to spread work over time.
     pub(crate) fn share(&self) -> f64 {
         let bits = (self.chance)();
@@ -171,8 +184,8 @@ pub struct Settings {
     pub reconcile: Duration,
     /// No request is answered after this.
     pub timeout: Duration,
-    /// `local_clock = "trusted"`.
-    pub trust_local_clock: bool,
+    /// `[lifecycle]`.
+    pub lifecycle: Lifecycle,
 }
 
 /// What a keeper has seen.
@@ -212,6 +225,8 @@ pub struct Report {
     pub progress: bool,
     /// When the plan is due again by itself.
     pub next_due: Option<Time>,
+    /// What waited for an answer alone has got it: another pass can act on it at once.
+    again: bool,
     /// Length of the list.
     list_bytes: usize,
     /// Probes to open.
@@ -308,7 +323,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         report.list_bytes = listing.bytes;
         report.next_due = plan.next_due;
         report.findings = plan.findings;
-        self.carry_out(plan.steps, signals, &mut report).await;
+        self.carry_out(plan.steps, &plan.to_end, signals, &mut report).await;
         report
     }
 
@@ -349,7 +364,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             listing.date,
             clock.now(),
             clock.is_synchronised(),
-            self.settings.trust_local_clock,
+            self.settings.lifecycle.trust_local_clock,
             sealed,
         )
     }
@@ -403,6 +418,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             })
             .collect();
         state.evidence.waiting = waiting;
+        state.evidence.retired = self.shared.retired(&records);
         // What has left the list, or this server, since it was asked for is nothing to wait for.
         state.evidence.asked.retain(|name| specs.get(name).is_some_and(|spec| spec.server == self.name));
         state.evidence.delivered.clone_from(&self.shared.delivered());
@@ -418,6 +434,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             databases,
             capabilities: self.server.capabilities(),
             evidence: &state.evidence,
+            lifecycle: &self.settings.lifecycle,
         })
     }
 
@@ -454,6 +471,13 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     }
 }
 
+fn retiring(known: &BTreeMap<Name, Known>) -> impl Iterator<Item = &TokenId> {
+    known
+        .values()
+        .filter_map(Known::record)
+        .flat_map(|record| record.retiring.iter().map(|retiring| &retiring.held.id))
+}
+
 /// Steps in the order in which they are carried out: what concerns records first, what ends tokens last.
 fn rank(step: &Step) -> u8 {
     match step {
@@ -463,6 +487,6 @@ fn rank(step: &Step) -> u8 {
         Step::Mint { .. } => 3,
         Step::Probe { .. } => 4,
         Step::Verify { .. } => 5,
-        Step::Revoke { .. } => 6,
+        Step::Revoke { .. } | Step::End { .. } => 6,
     }
 }

@@ -78,11 +78,10 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     }
 
     /// One question about a token, all its grants at once: does it work at all?
-    /// Tells whether it does.
-    pub(super) async fn verify(&self, name: &Name, id: &TokenId) -> bool {
+    pub(super) async fn verify(&self, name: &Name, id: &TokenId) -> Works {
         let record = self.shared.ledger.record(name);
         let Some(held) = record.iter().flat_map(|record| record.held()).find(|held| held.id == *id) else {
-            return false;
+            return Works::Not;
         };
         let settings = self.shared.specs().get(name).and_then(|spec| spec.probe.clone());
         let checks: Vec<Check> = self.checks(held, settings.as_ref()).into_iter().collect();
@@ -91,15 +90,21 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         let mut state = self.state();
         let probed = state.evidence.probes.entry(id.clone()).or_default();
         let refusal = |verdict: &Verdict| matches!(verdict, Verdict::Refused { .. });
-        let accepted = answers.iter().any(|(_, verdict)| *verdict == Verdict::Accepted);
-        if accepted {
+        let accepted = answers.iter().filter(|(_, verdict)| *verdict == Verdict::Accepted).count();
+        if accepted > 0 && accepted == answers.len() {
             probed.accept(now);
-        } else if !answers.is_empty() && answers.iter().all(|(_, verdict)| refusal(verdict)) {
+            return Works::Wholly;
+        }
+        if accepted > 0 {
+            probed.accept_partly(now);
+            return Works::Partly;
+        }
+        if !answers.is_empty() && answers.iter().all(|(_, verdict)| refusal(verdict)) {
             probed.refuse(now, "refused".to_owned());
         } else {
             probed.miss(now, "no answer".to_owned());
         }
-        accepted
+        Works::Not
     }
 
     fn to_probe(&self, name: &Name, id: &TokenId) -> Option<(Held, Probe)> {
@@ -161,6 +166,17 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             self.wake();
         }
     }
+}
+
+/// What one question about a token has told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Works {
+    /// It was accepted for all it may do.
+    Wholly,
+    /// For some of it.
+    Partly,
+    /// For nothing, or there was no answer.
+    Not,
 }
 
 /// Probes that have ended make another pass worth while at the earliest after this.

@@ -1,8 +1,10 @@
 //! Carrying out the steps of a plan.
 
+use std::collections::BTreeSet;
+
 use futures_util::{StreamExt, stream};
 
-use super::{Keeper, MINTS, Report, Signals, rank};
+use super::{Keeper, MINTS, Report, Signals, probes::Works, rank};
 use crate::{
     deliver::Deliver,
     influxdb::Server,
@@ -17,7 +19,14 @@ use crate::{
 
 impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     /// Carries out a plan. A step that fails does not keep the others back; what it leaves is planned again.
-    pub(super) async fn carry_out(&self, mut steps: Vec<Step>, signals: &Signals, report: &mut Report) {
+    /// `to_end` has the names for which an acceptance makes another pass worth while.
+    pub(super) async fn carry_out(
+        &self,
+        mut steps: Vec<Step>,
+        to_end: &BTreeSet<Name>,
+        signals: &Signals,
+        report: &mut Report,
+    ) {
         steps.sort_by_key(rank);
         let mut delivered = false;
         let mut mints = Vec::new();
@@ -39,18 +48,26 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
                     self.mint_all(std::mem::take(&mut mints), signals, report).await;
                     self.revoke_stray(&name, &id, &marker, report).await;
                 }
+                Step::End { name, id } => {
+                    self.mint_all(std::mem::take(&mut mints), signals, report).await;
+                    self.end(&name, &id, report).await;
+                }
             }
         }
         if !delivered {
             self.deliver_all(report).await;
         }
         self.mint_all(mints, signals, report).await;
-        let verified: Vec<bool> = stream::iter(verifies)
-            .map(|(name, id)| async move { self.verify(&name, &id).await })
+        let verified: Vec<(Name, Works)> = stream::iter(verifies)
+            .map(|(name, id)| async move {
+                let works = self.verify(&name, &id).await;
+                (name, works)
+            })
             .buffer_unordered(MINTS)
             .collect()
             .await;
-        report.progress |= verified.contains(&true);
+        report.progress |= verified.iter().any(|(_, works)| *works != Works::Not);
+        report.again |= verified.iter().any(|(name, works)| *works == Works::Wholly && to_end.contains(name));
     }
 
     async fn mint_all(
@@ -167,6 +184,31 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             .await;
         match sealed {
             Ok(()) => report.progress = true,
+            Err(error) => fail(report, error.to_string()),
+        }
+    }
+
+    /// Rule 9. Looks once more before: a token may have been promoted since the plan was made.
+    async fn end(&self, name: &Name, id: &TokenId, report: &mut Report) {
+        let stands = self.shared.ledger.record(name).is_some_and(|record| {
+            record.current.is_some()
+                && self.shared.delivered().get(name) == Some(&record.generation)
+                && record
+                    .retiring
+                    .iter()
+                    .any(|retiring| retiring.held.id == *id && retiring.state == RetiringState::Overlap)
+        });
+        if !stands {
+            return;
+        }
+        if let Err(error) = self.server.revoke(id).await {
+            return fail(report, format!("token {name}: {error}"));
+        }
+        tracing::info!(%name, %id, server = %self.name, "overlap is over, ended the former token");
+        let now = self.now();
+        match self.change(name, |record| set_aside(record, id, Gone::Ended, now)).await {
+            Ok(()) => report.progress = true,
+            // The list will show that it has ended.
             Err(error) => fail(report, error.to_string()),
         }
     }

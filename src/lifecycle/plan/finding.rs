@@ -90,6 +90,8 @@ pub enum Matter {
     },
     /// A stray that is not ended before its name has a current token that works.
     StrayWaits(TokenId),
+    /// A retiring token whose time is over and that is not ended, because the current one is not accepted.
+    EndWaits(TokenId),
     /// A live token with our instance that no record knows.
     Unknown {
         /// Which.
@@ -221,6 +223,9 @@ impl fmt::Display for Matter {
             }
             Self::StrayWaits(id) => {
                 write!(f, "{id} was minted and lost, it is ended once there is one that works")
+            }
+            Self::EndWaits(id) => {
+                write!(f, "{id} was to be ended, that waits until its successor is accepted again")
             }
             Self::Unknown { id, created_at, .. } => {
                 write!(f, "{id} bears this store's label but is in no record")?;

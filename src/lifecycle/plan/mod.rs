@@ -8,20 +8,22 @@ use std::{
 };
 
 use crate::model::{
-    Allow, Capabilities, Databases, Evidence, Instance, Known, Label, Listed, Listing, Marker, Name, Record,
-    ServerKey, ServerName, Spec, Time, TokenId,
+    Allow, Capabilities, Databases, Evidence, Instance, Known, Label, Lifecycle, Listed, Listing, Marker,
+    Name, Record, ServerKey, ServerName, Spec, Time, TokenId,
 };
 
 mod finding;
 mod intents;
 mod judge;
 mod name;
+mod overlap;
 mod strays;
 #[cfg(test)]
 mod tests;
 
 pub use finding::{Finding, Matter};
 pub use name::{Promotion, promotion};
+pub use overlap::overlap_ends;
 
 /// Everything the plan looks at.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +50,8 @@ pub struct View<'a> {
     pub capabilities: Capabilities,
     /// What has been seen.
     pub evidence: &'a Evidence,
+    /// What the list says of all tokens.
+    pub lifecycle: &'a Lifecycle,
 }
 
 /// What to do, in this order, and what to tell people.
@@ -61,6 +65,8 @@ pub struct Plan {
     pub next_due: Option<Time>,
     /// Live tokens of our instance that no record knows.
     pub unknown: BTreeSet<TokenId>,
+    /// Names with a token to end that waits for an answer about the current one and for nothing else.
+    pub to_end: BTreeSet<Name>,
 }
 
 /// One thing to do.
@@ -111,6 +117,13 @@ pub enum Step {
         id: TokenId,
         /// The marker in its label.
         marker: Marker,
+    },
+    /// End a retiring token: its overlap is over (rule 9).
+    End {
+        /// Whose.
+        name: Name,
+        /// Which.
+        id: TokenId,
     },
     /// Somebody else works with a copy of this store: take a new instance and mint afresh (rule 3).
     Separate,

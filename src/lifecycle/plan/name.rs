@@ -6,7 +6,7 @@ use super::{
     Change, DAY, Gone, MAX_INTENTS, MAX_REPLACED, MEMORY, Matter, Plan, REFUSED_APART, Scene, Step, Why,
     YOUNG, after, intents,
     judge::{Judgement, is_same, judge, row_of},
-    since,
+    overlap, since,
 };
 use crate::model::{
     Database, Databases, Evidence, Grants, Held, Name, Origin, Record, Retiring, RetiringState, Spec, Time,
@@ -41,6 +41,9 @@ pub(super) fn plan(scene: &Scene<'_>, record: &Record, plan: &mut Plan) {
     }
     let current = plan_current(scene, spec, record, plan);
     let next = plan_next(scene, spec, record, plan);
+    if let (Some(spec), Place::Taken, Place::Taken | Place::Free(None)) = (spec, current, next) {
+        overlap::plan(scene, spec, record, plan);
+    }
     if let (Some(spec), Place::Free(next_why)) = (spec, next) {
         match current {
             Place::Free(why) => {
@@ -355,11 +358,14 @@ fn reinstate(scene: &Scene<'_>, record: &Record, plan: &mut Plan) {
 }
 
 /// Asks once more, no sooner than a second refusal would count.
-fn verify(scene: &Scene<'_>, record: &Record, held: &Held, plan: &mut Plan) {
+pub(super) fn verify(scene: &Scene<'_>, record: &Record, held: &Held, plan: &mut Plan) {
     let last = scene.evidence.probes.get(&held.id).and_then(|probed| probed.refused).map(|(_, last)| last);
     let next_try = last.map_or(scene.now, |last| after(last, REFUSED_APART));
     if next_try <= scene.now {
-        plan.steps.push(Step::Verify { name: record.name.clone(), id: held.id.clone() });
+        let step = Step::Verify { name: record.name.clone(), id: held.id.clone() };
+        if !plan.steps.contains(&step) {
+            plan.steps.push(step);
+        }
         plan.due(after(scene.now, REFUSED_APART));
     } else {
         plan.due(next_try);

@@ -46,6 +46,7 @@ struct World {
     listing: Listing,
     databases: Databases,
     evidence: Evidence,
+    lifecycle: Lifecycle,
 }
 
 impl World {
@@ -71,6 +72,7 @@ impl World {
             listing: Listing { tokens: vec![], rows: 0, bytes: 0, date: None },
             databases: Databases::Known(BTreeSet::from(["telemetry".to_owned()])),
             evidence: Evidence::default(),
+            lifecycle: Lifecycle::default(),
         }
     }
 
@@ -88,6 +90,7 @@ impl World {
             databases: &self.databases,
             capabilities: Capabilities { patch: true, expiry: true, lists_revoked: true },
             evidence: &self.evidence,
+            lifecycle: &self.lifecycle,
         })
     }
 

@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
 use super::{Keeper, Ledger, Mode, Settings, Shared, Signals};
-use crate::model::{Allow, Database, Grants, Name, Pickup, Probe, Spec};
+use crate::model::{Allow, Database, Grants, Lifecycle, Name, Pickup, Probe, Spec};
 
 mod parts;
 mod world;
@@ -57,7 +57,7 @@ async fn live(world: &Arc<World>, specs: &BTreeMap<Name, Spec>, limit: Duration)
     let settings = Settings {
         reconcile: Duration::from_secs(900),
         timeout: Duration::from_secs(30),
-        trust_local_clock: false,
+        lifecycle: Lifecycle::default(),
     };
     let keeper = Keeper::new(server_name(), key(), ModelServer(world.clone()), shared, settings);
     let (stop, stopping) = watch::channel(false);

@@ -39,3 +39,197 @@ fn a_database_that_is_missing_keeps_a_person_waiting_too() {
     assert_eq!(mints(&plan), 0);
     assert!(found(&plan, |matter| matches!(matter, Matter::NoDatabase(_))));
 }
+
+fn ends(plan: &Plan) -> Vec<&str> {
+    plan.steps
+        .iter()
+        .filter_map(|step| match step {
+            Step::End { id, .. } => Some(id.0.as_str()),
+            _ => None,
+        })
+        .collect()
+}
+
+impl World {
+    /// `a` has a current token as in [`World::settled`], and `id-9`, which retired so many seconds ago.
+    fn rotated(self, age: i64) -> Self {
+        let mut world = self.settled();
+        let held = world.held(9, hours(500));
+        let since = at(world.now - age);
+        world.record(|record| {
+            record.retiring.push(Retiring { held, since, state: RetiringState::Overlap });
+            record.generation = 2;
+        });
+        world.list(9, hours(500), |_| {});
+        world.evidence.delivered.insert(name("a"), 2);
+        world
+    }
+
+    fn former(&mut self, change: impl FnOnce(&mut Held)) {
+        self.record(|record| change(&mut record.retiring[0].held));
+    }
+}
+
+const WEEK: i64 = 7 * 24 * 3600;
+
+#[test]
+fn a_former_token_is_ended_after_a_week_and_lives_to_its_expiry_if_it_has_one() {
+    let mut world = World::new().rotated(WEEK - 1);
+    let plan = world.plan();
+    assert_eq!(plan.steps, []);
+    assert_eq!(plan.next_due, Some(at(world.now + 1)), "and the plan is due when its time is over");
+    let mut world = World::new().rotated(WEEK);
+    assert_eq!(ends(&world.plan()), ["id-9"]);
+    let expires = at(world.now + 1);
+    world.former(|held| held.expires_at = Some(expires));
+    assert_eq!(world.plan().steps, [], "it ends by itself");
+}
+
+#[test]
+fn the_cap_of_the_list_counts_and_never_less_than_the_floor() {
+    let cap = Duration::from_secs(7200);
+    for (age, overlap, ended) in [(7199, 3600, 0), (7200, 3600, 1), (7200, 7201, 0), (7201, 7201, 1)] {
+        let mut world = World::new().rotated(age);
+        world.lifecycle.overlap_cap = Some(cap);
+        world.lifecycle.overlap = Duration::from_secs(overlap);
+        assert_eq!(ends(&world.plan()).len(), ended, "{age} s, at least {overlap} s");
+        let expires = at(world.now + hours(1));
+        world.former(|held| held.expires_at = Some(expires));
+        assert_eq!(ends(&world.plan()).len(), ended, "an expiry does not keep it from its cap");
+    }
+}
+
+#[test]
+fn a_date_that_jumps_ahead_ends_nothing_that_retired_while_we_ran() {
+    let mut world = World::new().rotated(WEEK + hours(24 * 365));
+    let id = TokenId("id-9".into());
+    let week = Duration::from_secs(WEEK.unsigned_abs());
+    world.evidence.retired.insert(id.clone(), week - Duration::from_secs(60));
+    let plan = world.plan();
+    assert_eq!(plan.steps, []);
+    assert_eq!(plan.next_due, Some(at(world.now + 60)));
+    world.evidence.retired.insert(id, week);
+    assert_eq!(ends(&world.plan()), ["id-9"]);
+}
+
+#[test]
+fn the_current_token_is_asked_once_more_before_a_former_one_is_ended() {
+    let mut world = World::new().rotated(WEEK + 30);
+    let verify = [Step::Verify { name: name("a"), id: TokenId("id-1".into()) }];
+    let before = at(world.now - 31);
+    world.probed(1, |probed| probed.accept(before));
+    let plan = world.plan();
+    assert_eq!(plan.steps, verify, "it was accepted before the time was over");
+    assert_eq!(plan.to_end, BTreeSet::from([name("a")]));
+    let after = at(world.now - 30);
+    world.probed(1, |probed| probed.accept(after));
+    assert_eq!(ends(&world.plan()), ["id-9"]);
+    for spoil in [
+        (|probed: &mut Probed| probed.refuse(at(hours(1000) - 90), "401".into())) as fn(&mut Probed),
+        |probed| probed.accept_partly(at(hours(1000))),
+        |probed| probed.miss(at(hours(1000)), "no answer".into()),
+    ] {
+        world.probed(1, |probed| probed.accept(after));
+        world.probed(1, spoil);
+        let plan = world.plan();
+        assert_eq!(plan.steps, verify);
+        assert!(plan.to_end.is_empty(), "an answer alone does not do");
+        assert!(found(&plan, |matter| matches!(matter, Matter::EndWaits(_))), "and a person is told");
+    }
+    world.specs.get_mut(&name("a")).expect("the spec").probe = None;
+    assert_eq!(ends(&world.plan()), ["id-9"], "where no probe is wanted none is made");
+}
+
+/// Each would end a former token that somebody may still need.
+#[test]
+fn nothing_is_ended_unless_all_is_well() {
+    type Spoil = fn(&mut World);
+    let cases: [(&str, Spoil); 12] = [
+        ("the name left the list", |world| world.specs.clear()),
+        ("not delivered", |world| _ = world.evidence.delivered.insert(name("a"), 1)),
+        ("there is no current one", |world| world.record(|record| record.current = None)),
+        ("current is revoked", |world| world.listing.tokens[0].revoked_at = Some(at(hours(999)))),
+        ("current is young and revoked", |world| {
+            world.record(|record| record.current.as_mut().expect("one").created_at = at(hours(1000) - 9));
+            world.listing.tokens[0].created_at = Some(at(hours(1000) - 9));
+            world.listing.tokens[0].revoked_at = Some(at(hours(1000)));
+        }),
+        ("current is not listed", |world| _ = world.listing.tokens.remove(0)),
+        ("current is another machine's", |world| {
+            world.record(|record| record.current.as_mut().expect("one").origin = Origin::Inherited);
+        }),
+        ("others may use it", |world| {
+            world.former(|held| held.origin = Origin::Imported { exclusive: false })
+        }),
+        ("another machine's", |world| world.former(|held| held.origin = Origin::Inherited)),
+        ("gone by absence", |world| {
+            world.record(|record| record.retiring[0].state = RetiringState::Absent);
+        }),
+        ("another token has its id", |world| world.listing.tokens[1].created_at = Some(at(0))),
+        ("a new one is promoted in this pass", |world| {
+            let next = world.held(2, 60);
+            world.record(|record| record.next = Some(next));
+            world.probed(2, |probed| probed.accept(at(hours(1000))));
+        }),
+    ];
+    for (case, spoil) in cases {
+        let mut world = World::new().rotated(WEEK);
+        spoil(&mut world);
+        assert_eq!(ends(&world.plan()), [""; 0], "{case}");
+    }
+}
+
+#[test]
+fn an_imported_token_is_ended_only_if_nobody_else_uses_it() {
+    let mut world = World::new().rotated(WEEK);
+    world.former(|held| (held.origin, held.marker) = (Origin::Imported { exclusive: true }, None));
+    world.listing.tokens[1].label = None;
+    assert_eq!(ends(&world.plan()), ["id-9"]);
+    world.former(|held| held.origin = Origin::Imported { exclusive: false });
+    let plan = world.plan();
+    assert_eq!(plan.steps, []);
+    assert!(found(&plan, |matter| matches!(matter, Matter::ImportedReplaced(_))));
+}
+
+#[test]
+fn a_former_token_that_was_ended_unheard_is_settled() {
+    let mut world = World::new().rotated(WEEK);
+    world.listing.tokens[1].revoked_at = Some(at(world.now));
+    let aside =
+        |gone| Step::Note { name: name("a"), change: Change::SetAside { id: TokenId("id-9".into()), gone } };
+    assert_eq!(world.plan().steps, [aside(Gone::Ended)], "the list shows it");
+    world.listing.tokens.remove(1);
+    assert_eq!(world.plan().steps, [Step::Verify { name: name("a"), id: TokenId("id-9".into()) }]);
+    world.probed(9, |probed| probed.refuse(at(hours(1000) - 60), "401".into()));
+    world.probed(9, |probed| probed.refuse(at(hours(1000)), "401".into()));
+    assert_eq!(world.plan().steps, [aside(Gone::Absent)], "the list lacks it, and it is refused");
+}
+
+proptest::proptest! {
+    /// Whatever the settings and the clocks: nothing is ended before floor and cap have passed on both.
+    #[test]
+    fn nothing_is_ended_before_its_time(
+        age in 0_u32..2_000_000, overlap in 0_u32..1_000_000, cap in proptest::option::of(0_u32..1_000_000),
+        ran in proptest::option::of(0_u32..2_000_000), expires: bool,
+    ) {
+        let mut world = World::new().rotated(i64::from(age));
+        let seconds = |n: u32| Duration::from_secs(n.into());
+        (world.lifecycle.overlap, world.lifecycle.overlap_cap) = (seconds(overlap), cap.map(seconds));
+        let id = TokenId("id-9".into());
+        world.evidence.retired.extend(ran.map(|ran| (id, seconds(ran))));
+        if expires {
+            let expires = at(world.now + 1);
+            world.former(|held| held.expires_at = Some(expires));
+        }
+        let passed = ran.map_or(age, |ran| ran.min(age));
+        let is_due = match cap {
+            Some(cap) => passed >= cap.max(overlap),
+            None => !expires && seconds(passed) >= seconds(overlap).max(Duration::from_secs(7 * 86_400)),
+        };
+        let plan = world.plan();
+        proptest::prop_assert_eq!(ends(&plan).len(), usize::from(is_due));
+        if !is_due && (cap.is_some() || !expires) {
+            proptest::prop_assert!(plan.next_due.is_some_and(|due| due > at(world.now)));
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The end of an overlap (rule 9): a former token is ended once it has had its time and its successor is known to
+//! work and to have arrived.
+
+use std::time::Duration;
+
+use super::{
+    Change, Gone, Matter, Plan, Scene, Step, YOUNG, after,
+    judge::{Judgement, judge, row_of},
+    name::verify,
+    since,
+};
+use crate::model::{Held, Lifecycle, Origin, Record, Retiring, RetiringState, Spec, Time};
+
+/// How long a former token lives that does not expire by itself, where the list does not say.
+const CAP_WITHOUT_EXPIRY: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// When a retiring token is to be ended. `None`: it is left to its own expiry, or is not ours to end.
+#[must_use]
+pub fn overlap_ends(retiring: &Retiring, lifecycle: &Lifecycle) -> Option<Time> {
+    is_ours_to_end(retiring)
+        .then(|| longest(&retiring.held, lifecycle))
+        .flatten()
+        .map(|longest| after(retiring.since, longest))
+}
+
+/// Rule 8. What others may use is not, nor what is gone already.
+fn is_ours_to_end(retiring: &Retiring) -> bool {
+    retiring.state == RetiringState::Overlap
+        && matches!(retiring.held.origin, Origin::Minted | Origin::Imported { exclusive: true })
+}
+
+fn longest(held: &Held, lifecycle: &Lifecycle) -> Option<Duration> {
+    let usual = || held.expires_at.is_none().then_some(CAP_WITHOUT_EXPIRY);
+    lifecycle.overlap_cap.or_else(usual).map(|cap| cap.max(lifecycle.overlap))
+}
+
+/// For a name whose spec stands and whose current token is in its place.
+pub(super) fn plan(scene: &Scene<'_>, spec: &Spec, record: &Record, plan: &mut Plan) {
+    let promotes = |step: &Step| matches!(step, Step::Promote { name, .. } if *name == record.name);
+    let Some(current) = record.current.as_ref().filter(|current| stands(scene, current)) else { return };
+    if plan.steps.iter().any(promotes) {
+        return;
+    }
+    for retiring in &record.retiring {
+        let held = &retiring.held;
+        let Some(wait) = longest(held, scene.lifecycle) else { continue };
+        if !is_ours_to_end(retiring) || held.server != *scene.key {
+            continue;
+        }
+        let due = after(retiring.since, wait);
+        // The other clock: what of the time has not passed on it, for a token that it saw retire.
+        let rest = scene.evidence.retired.get(&held.id).map(|passed| wait.saturating_sub(*passed));
+        let at = due.max(after(scene.now, rest.unwrap_or_default()));
+        if at > scene.now {
+            plan.due(at);
+            continue;
+        }
+        match row_of(scene, held) {
+            Some(row) if row.is_live(scene.now) => end(scene, spec, record, current, retiring, due, plan),
+            // What has ended is set aside elsewhere.
+            Some(_) => {}
+            None => settle_absent(scene, record, held, plan),
+        }
+    }
+}
+
+/// Whether the list does not speak against the current token.
+fn stands(scene: &Scene<'_>, current: &Held) -> bool {
+    match judge(scene, current) {
+        Judgement::Live(row) => row.is_none_or(|row| row.is_live(scene.now)),
+        Judgement::Unlisted | Judgement::Doubtful | Judgement::Gone(_) => false,
+    }
+}
+
+/// Ends a token whose time is over, if the current one has arrived and was accepted once more since then.
+fn end(
+    scene: &Scene<'_>,
+    spec: &Spec,
+    record: &Record,
+    current: &Held,
+    retiring: &Retiring,
+    due: Time,
+    plan: &mut Plan,
+) {
+    if scene.evidence.delivered.get(&record.name) != Some(&record.generation) {
+        return;
+    }
+    let id = retiring.held.id.clone();
+    let probed = scene.evidence.probes.get(&current.id);
+    let is_fresh = |at: Time| at >= due && since(at, scene.now) < YOUNG;
+    let fails = probed.is_some_and(|probed| {
+        probed.refused.is_some() || probed.partly || probed.unreachable_since.is_some()
+    });
+    if spec.probe.is_none() || !fails && probed.and_then(|probed| probed.accepted_at).is_some_and(is_fresh) {
+        plan.steps.push(Step::End { name: record.name.clone(), id });
+        return;
+    }
+    verify(scene, record, current, plan);
+    if fails {
+        plan.find(&record.name, Matter::EndWaits(id));
+    } else {
+        plan.to_end.insert(record.name.clone());
+    }
+}
+
+/// The list does not show it: perhaps it was ended and nobody heard. Two refusals tell (rule 4).
+fn settle_absent(scene: &Scene<'_>, record: &Record, held: &Held, plan: &mut Plan) {
+    match judge(scene, held) {
+        Judgement::Gone(Gone::Absent) => {
+            plan.note(record, Change::SetAside { id: held.id.clone(), gone: Gone::Absent });
+        }
+        Judgement::Doubtful => verify(scene, record, held, plan),
+        _ => {}
+    }
+}
