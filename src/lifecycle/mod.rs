@@ -12,7 +12,10 @@ mod simulation;
 mod state;
 
 pub use clock::{Clock, SystemClock};
-pub use keeper::{Keeper, Mode, Report, RotateError, Settings, Shared, Signals, Unanswered, rotate};
+pub use keeper::{
+    Import, ImportError, Imported, Keeper, Mode, Report, RotateError, Settings, Shared, Signals, Unanswered,
+    rotate,
+};
 pub use ledger::{ChangeError, DisownError, Ledger};
 pub use now::{NoTime, judging_time};
 pub use state::{State, Status, statuses};

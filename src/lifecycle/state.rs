@@ -64,6 +64,8 @@ pub enum State {
     Probing,
     /// None yet: none is minted.
     Missing,
+    /// None yet: one was imported, and the list does not ask for it.
+    Imported,
     /// A token, although the list does not ask for it any more.
     Removed,
     /// What they have had so far: the record cannot be read.
@@ -77,6 +79,7 @@ impl State {
         match self {
             Self::Ready => "ready",
             Self::Probing => "probing",
+            Self::Imported => "imported",
             Self::Missing => "missing",
             Self::Removed => "removed",
             Self::Unreadable => "unreadable",
@@ -155,6 +158,7 @@ fn state(spec: Option<&Spec>, known: Option<&Known>) -> State {
     match (&record.current, &record.next) {
         (Some(_), _) if spec.is_none() => State::Removed,
         (Some(_), _) => State::Ready,
+        (None, Some(_)) if spec.is_none() => State::Imported,
         (None, Some(_)) => State::Probing,
         (None, None) => State::Missing,
     }
@@ -168,7 +172,11 @@ fn waits(spec: Option<&Spec>, known: Option<&Known>, now: Time) -> Option<String
         Some(Known::Ours(record)) => record,
     };
     let Some(spec) = spec else {
-        return record.current.is_some().then(|| "left the list, stays delivered".to_owned());
+        return match (&record.current, &record.next) {
+            (Some(_), _) => Some("left the list, stays delivered".to_owned()),
+            (None, Some(_)) => Some("the list to ask for it".to_owned()),
+            (None, None) => None,
+        };
     };
     waits_by_record(spec, record, now)
 }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Marker, Name, Record, Time, TokenId};
+use super::{Held, Marker, Name, Record, Time, TokenId};
 
 /// A record of the store, as far as it can be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +54,16 @@ pub struct Evidence {
     /// For how long the tokens that retired while this process ran are retiring, on a clock that nobody sets: a Date
     /// that jumps ahead ends none of them.
     pub retired: BTreeMap<TokenId, Duration>,
+    /// When this process first saw an imported token as `next`.
+    pub imported: BTreeMap<TokenId, Time>,
+}
+
+impl Evidence {
+    /// Since when a `next` waits to be accepted: since it was minted, or was first seen where it was made elsewhere.
+    #[must_use]
+    pub fn next_since(&self, next: &Held) -> Time {
+        self.imported.get(&next.id).copied().unwrap_or(next.created_at)
+    }
 }
 
 /// What the data plane said of one token.

@@ -13,7 +13,7 @@ use crate::{
         plan::{Why, after, since},
         schedule::backoff,
     },
-    model::{Held, Intent, Label, Marker, Name, Origin, Record, RetiringState, Spec, Time, TokenId},
+    model::{Allow, Held, Intent, Label, Marker, Name, Origin, Record, RetiringState, Spec, Time, TokenId},
     store::Store,
 };
 
@@ -86,13 +86,16 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             deadline: after(self.now(), self.settings.timeout),
             secret: None,
         };
-        let new = || {
-            // Up to a tenth, drawn once: drawn anew at each start it would move the due moment each time.
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 1000")]
-            let jitter = (self.shared.share() * 1000.0) as u16;
-            Record::new(spec.name.clone(), spec.allow.clone(), jitter)
-        };
+        let new = || self.new_record(&spec.name, spec.allow.clone());
         self.shared.ledger.change(&spec.name, new, |record| record.intents.push(intent)).await.map(drop)
+    }
+
+    /// A name of which nothing is known yet.
+    pub(super) fn new_record(&self, name: &Name, allow: Allow) -> Record {
+        // Up to a tenth, drawn once: drawn anew at each start it would move the due moment each time.
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 1000")]
+        let jitter = (self.shared.share() * 1000.0) as u16;
+        Record::new(name.clone(), allow, jitter)
     }
 
     /// Rule 1. Nothing else happens to the secret before it is sealed; if it cannot be, it is ended.

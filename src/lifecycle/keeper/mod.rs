@@ -19,20 +19,22 @@ use crate::{
     influxdb::{Server, ServerError},
     lifecycle::now::{NoTime, judging_time, latest_sealed},
     model::{
-        Allow, Databases, Evidence, Known, Label, Lifecycle, Listed, Listing, Name, ServerKey, ServerName,
-        Spec, Time, TokenId,
+        Allow, Databases, Evidence, Known, Label, Lifecycle, Listed, Listing, Name, Origin, ServerKey,
+        ServerName, Spec, Time, TokenId,
     },
     store::Store,
 };
 
 mod asked;
 mod drive;
+mod import;
 mod mint;
 mod probes;
 mod steps;
 
 pub use asked::{RotateError, rotate};
 pub use drive::{Mode, Signals};
+pub use import::{Import, ImportError, Imported};
 
 /// So many mints are under way at once.
 const MINTS: usize = 8;
@@ -346,6 +348,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         let since_boot = self.shared.clock.since_boot();
         let mut state = self.state();
         state.evidence.probes.retain(|id, _| known.contains(id));
+        state.evidence.imported.retain(|id, _| known.contains(id));
         state.server_failures = 0;
         state.date = None;
         drop(state);
@@ -418,6 +421,12 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             })
             .collect();
         state.evidence.waiting = waiting;
+        // As much as can be told of how long an imported one has been probed: it may be older than this store.
+        for next in records.values().filter_map(|known| known.record()?.next.as_ref()) {
+            if matches!(next.origin, Origin::Imported { .. }) {
+                state.evidence.imported.entry(next.id.clone()).or_insert(now);
+            }
+        }
         state.evidence.retired = self.shared.retired(&records);
         // What has left the list, or this server, since it was asked for is nothing to wait for.
         state.evidence.asked.retain(|name| specs.get(name).is_some_and(|spec| spec.server == self.name));

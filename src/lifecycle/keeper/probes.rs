@@ -25,7 +25,8 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         let Some((held, settings)) = self.to_probe(&name, &id) else {
             return report;
         };
-        let deadline = after(held.created_at, settings.deadline);
+        let begun = self.state().evidence.next_since(&held);
+        let deadline = after(begun, settings.deadline);
         let Some(mut probing) = Probing::new(self.checks(&held, Some(&settings)), settings) else {
             return report;
         };
@@ -121,14 +122,14 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         promotion(&record, specs.get(name)?, &self.state().evidence, now).map(|promotion| promotion.probed)
     }
 
-    fn checks(&self, held: &Held, settings: Option<&Probe>) -> BTreeSet<Check> {
+    pub(super) fn checks(&self, held: &Held, settings: Option<&Probe>) -> BTreeSet<Check> {
         let state = self.state();
         let named = settings.and_then(|probe| probe.database.as_ref()).map(ToString::to_string);
         let stand_in = named.or_else(|| state.databases.first().cloned());
         checks(&held.grants, stand_in.as_deref())
     }
 
-    async fn ask(&self, held: &Held, checks: Vec<Check>) -> Vec<(Check, Verdict)> {
+    pub(super) async fn ask(&self, held: &Held, checks: Vec<Check>) -> Vec<(Check, Verdict)> {
         join_all(checks.into_iter().map(|check| async move {
             let permit = self.probing.acquire().await;
             let verdict = self.server.check(&held.secret, &check).await;

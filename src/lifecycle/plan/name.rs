@@ -182,19 +182,17 @@ fn plan_next(scene: &Scene<'_>, spec: Option<&Spec>, record: &Record, plan: &mut
         return Place::Taken;
     }
     let probed = scene.evidence.probes.get(&next.id);
-    let deadline = after(next.created_at, spec.probe.as_ref().map_or(Duration::ZERO, |probe| probe.deadline));
+    let begun = scene.evidence.next_since(next);
+    let deadline = after(begun, spec.probe.as_ref().map_or(Duration::ZERO, |probe| probe.deadline));
     let overdue = deadline <= scene.now;
     if !overdue {
         plan.due(deadline);
     }
-    let matter = Matter::Probing {
-        since: next.created_at,
-        overdue,
-        last: probed.and_then(|probed| probed.last.clone()),
-    };
+    let matter =
+        Matter::Probing { since: begun, overdue, last: probed.and_then(|probed| probed.last.clone()) };
     plan.find(&record.name, matter);
     let refused_for_long = probed.is_some_and(|probed| probed.refused.is_some())
-        && since(next.created_at, scene.now) >= REMINT_AFTER
+        && since(begun, scene.now) >= REMINT_AFTER
         && record.remints.iter().all(|at| since(*at, scene.now) >= DAY);
     let control_works =
         probed.and_then(|probed| probed.control_accepted_at).is_some_and(|at| since(at, scene.now) < YOUNG);
@@ -231,7 +229,7 @@ pub fn promotion(record: &Record, spec: &Spec, evidence: &Evidence, now: Time) -
         return None;
     }
     let urgent = match &record.current {
-        None => since(next.created_at, now) >= probe.deadline,
+        None => since(evidence.next_since(next), now) >= probe.deadline,
         Some(current) => current.expires_at.is_some_and(|at| since(now, at) < LAST_HOUR),
     };
     urgent.then_some(Promotion { probed: false })
@@ -330,11 +328,17 @@ fn set_aside(record: &Record, held: &Held, gone: Gone, plan: &mut Plan) {
     plan.find(&record.name, Matter::Gone { id: held.id.clone(), absent: gone == Gone::Absent });
 }
 
-/// Rule 4: without a current token, a retiring one that works is better than none.
+/// Rule 4: without a current token, a retiring one that works is better than none. One answer says enough only of a
+/// token that every part of the server has had time to learn of: some of them have never been current (rule 6).
 fn reinstate(scene: &Scene<'_>, record: &Record, plan: &mut Plan) {
+    let is_young = |held: &Held| since(held.created_at, scene.now) < YOUNG;
+    for retiring in record.retiring.iter().filter(|retiring| is_young(&retiring.held)) {
+        plan.due(after(retiring.held.created_at, YOUNG));
+    }
     let candidates = || {
         record.retiring.iter().rev().map(|retiring| &retiring.held).filter(|held| {
             held.server == *scene.key
+                && !is_young(held)
                 && matches!(
                     judge(scene, held),
                     Judgement::Live(_) | Judgement::Unlisted | Judgement::Doubtful

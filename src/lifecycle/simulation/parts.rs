@@ -39,7 +39,7 @@ impl Clock for ModelClock {
     }
 
     fn is_synchronised(&self) -> bool {
-        true
+        !self.0.is_ahead()
     }
 
     async fn sleep(&self, duration: Duration) {
@@ -73,8 +73,9 @@ impl Server for ModelServer {
         outcome
     }
 
-    async fn get(&self, _: &TokenId) -> Result<Option<Listed>, ServerError> {
-        unreachable!("nothing asks for one token yet")
+    async fn get(&self, id: &TokenId) -> Result<Option<Listed>, ServerError> {
+        moment().await;
+        self.0.get(id)
     }
 
     async fn patch(&self, _: &TokenId, _: &Grants) -> Result<Listed, ServerError> {
@@ -112,6 +113,7 @@ impl Store for ModelStore {
         moment().await;
         let outcome = self.0.seal(record, read);
         moment().await;
+        self.0.seal_is_heard(&record.name);
         outcome
     }
 

@@ -14,11 +14,15 @@ use crate::{
     deliver::{DeliverError, Delivered, Delivery},
     influxdb::{Check, ErrorKind, MintError, Minted, Order, Plane, ServerError, Verdict},
     model::{
-        Action, Credential, Database, Grant, Grants, Instance, Label, Listed, Listing, Marker, Name, Origin,
-        Record, Secret, Spec, Time, TokenId,
+        Action, Credential, Database, Grant, Grants, Instance, Label, Lifecycle, Listed, Listing, Marker,
+        Name, Origin, Record, Secret, Spec, Time, TokenId,
     },
     store::{Instances, Records, Revision, SealError, StoreError, Stored},
 };
+use former::note_retired;
+
+mod former;
+mod person;
 
 /// Each must strike in a usual run.
 pub(super) const FAULTS: [&str; 16] = [
@@ -52,6 +56,14 @@ pub(super) enum Break {
     AcceptsTooSoon,
     /// Others' tokens are listed under labels that this store sealed.
     ListsOthersAsOurs,
+    /// The keeper believes that no overlap is wanted.
+    EndsTooSoon,
+    /// Tokens that others use are imported as if they did not.
+    TakesOthersForItsOwn,
+    /// Consumers never get a second value.
+    DeliversOnce,
+    /// What a stranger ends looks alive to those who ask.
+    HidesEnds,
     /// A mint is carried out twice, and the second token is hidden from lists.
     RepeatsMints,
 }
@@ -60,6 +72,8 @@ pub(super) struct World {
     seed: u64,
     broken: Break,
     start: Instant,
+    /// What the list says of all tokens.
+    lifecycle: Lifecycle,
     state: Mutex<State>,
 }
 
@@ -75,6 +89,16 @@ struct State {
     instances: Vec<Instance>,
     revision: u64,
     delivered: BTreeMap<Name, (u64, String)>,
+    /// What was sealed before, by name, for as long as nobody has heard that something else is.
+    unheard: BTreeMap<Name, Record>,
+    /// What a person wants to have a new value.
+    wishes: BTreeSet<Name>,
+    /// What the list asks for.
+    listed: BTreeSet<Name>,
+    /// When each token was seen to retire.
+    retired: BTreeMap<TokenId, Instant>,
+    /// So far ahead is the server's Date, which this host has no synchronised clock to hold against.
+    ahead: Duration,
     activation: Option<Duration>,
     refuses_mints: bool,
     healed: bool,
@@ -93,6 +117,10 @@ struct Token {
     row: Listed,
     grants: Grants,
     foreign: bool,
+    /// Made by hand, and whether nobody else uses it.
+    by_hand: Option<bool>,
+    /// When the data plane last accepted it.
+    accepted: Option<Instant>,
     hidden: bool,
     active: [[Instant; 3]; 2],
     turns: [usize; 2],
@@ -103,7 +131,11 @@ const BASE: i64 = 1_800_000_000;
 
 impl World {
     pub(super) fn new(seed: u64, broken: Break) -> Arc<Self> {
-        let world = Self { seed, broken, start: Instant::now(), state: Mutex::default() };
+        Self::with(seed, broken, former::lifecycle(broken))
+    }
+
+    pub(super) fn with(seed: u64, broken: Break, lifecycle: Lifecycle) -> Arc<Self> {
+        let world = Self { seed, broken, start: Instant::now(), lifecycle, state: Mutex::default() };
         {
             let mut state = world.state();
             state.databases = ["a", "b"].map(str::to_owned).into();
@@ -196,6 +228,7 @@ impl World {
     pub(super) fn process_ended(&self) {
         let mut state = self.state();
         (state.minting, state.checking, state.stopping, state.has_accepted) = (0, 0, false, false);
+        state.unheard.clear();
     }
 
     /// Strangers, backups and reboots.
@@ -218,6 +251,7 @@ impl World {
             let revision = state.revision + 1;
             state.revision = revision;
             state.records.values_mut().for_each(|(_, known)| *known = revision);
+            self.forget_retirements(&mut state);
         } else if fastrand::bool() {
             let mut state = self.state();
             state.backup = Some(state.records.clone());
@@ -254,7 +288,10 @@ impl World {
             return Err(Self::error("list tokens", Self::cut()));
         }
         let lag = if self.strikes("list lags", 10) { 30 } else { 0 };
-        let date = self.now();
+        let date = self
+            .now()
+            .saturating_add(jiff::SignedDuration::try_from(self.state().ahead).expect("short"))
+            .expect("a time");
         let as_of = date.saturating_sub(jiff::SignedDuration::from_secs(lag)).expect("a time");
         let state = self.state();
         let mut tokens: Vec<Listed> = state
@@ -263,7 +300,7 @@ impl World {
             .filter(|token| !token.hidden && token.row.created_at.is_some_and(|at| at <= as_of))
             .map(|token| {
                 let mut row = token.row.clone();
-                row.revoked_at = row.revoked_at.filter(|at| *at <= as_of);
+                row.revoked_at = row.revoked_at.filter(|at| *at <= as_of && self.broken != Break::HidesEnds);
                 row
             })
             .collect();
@@ -377,9 +414,20 @@ impl World {
         };
         let active = [[active(), active(), active()], [active(), active(), active()]];
         let secret = format!("secret of {id}");
-        state
-            .tokens
-            .insert(id.clone(), Token { secret, row, grants, foreign, hidden: false, active, turns: [0; 2] });
+        state.tokens.insert(
+            id.clone(),
+            Token {
+                secret,
+                row,
+                grants,
+                foreign,
+                by_hand: None,
+                accepted: None,
+                hidden: false,
+                active,
+                turns: [0; 2],
+            },
+        );
         id
     }
 
@@ -389,10 +437,11 @@ impl World {
             let state = self.state();
             let foreign = state.tokens.get(id).is_none_or(|token| {
                 token.foreign
-                    || token.row.label.as_ref().is_none_or(|label| !state.posted.contains(&label.marker))
+                    || token.by_hand.is_none()
+                        && token.row.label.as_ref().is_none_or(|label| !state.posted.contains(&label.marker))
             });
             let current = state.records.values().any(|(record, _)| {
-                record.current.as_ref().is_some_and(|held| held.id == *id && held.origin == Origin::Minted)
+                record.current.as_ref().is_some_and(|held| held.id == *id && held.origin != Origin::Inherited)
             });
             (foreign, current)
         };
@@ -402,6 +451,7 @@ impl World {
         if current {
             self.broken("rule 7", "the current token is ended");
         }
+        self.check_end(id);
         if self.strikes("revoke lost", 5) {
             return Err(Self::error("end token", Self::cut()));
         }
@@ -433,7 +483,12 @@ impl World {
 
     pub(super) fn check(&self, secret: &Secret, check: &Check) -> Verdict {
         // A probe under way may ask once more about a token that was set aside a moment ago.
-        let is_sealed = self.state().ever_sealed.contains(secret.expose());
+        // One that was made by hand is asked about before it is taken.
+        let is_sealed = {
+            let state = self.state();
+            let by_hand = |token: &Token| token.by_hand.is_some() && token.secret == secret.expose();
+            state.ever_sealed.contains(secret.expose()) || state.tokens.values().any(by_hand)
+        };
         if !is_sealed {
             self.broken("rule 1", "a secret is used before it is sealed");
         }
@@ -454,7 +509,9 @@ impl World {
         let may = [Database::All, Database::Named(check.database.clone())].into_iter().any(|database| {
             token.grants.iter().any(|grant| *grant == Grant { database: database.clone(), action })
         });
-        if token.row.revoked_at.is_none() && is_active && may {
+        let is_live = token.row.revoked_at.is_none() || self.broken == Break::HidesEnds;
+        if is_live && is_active && may {
+            token.accepted = Some(now);
             Verdict::Accepted
         } else {
             Verdict::Refused { status: 401 }
@@ -509,7 +566,9 @@ impl World {
             if !forgets {
                 let secrets = record.held().map(|held| held.secret.secret().expose().to_owned());
                 state.ever_sealed.extend(secrets);
-                state.records.insert(record.name.clone(), (record.clone(), revision));
+                note_retired(&mut state, record);
+                let before = state.records.insert(record.name.clone(), (record.clone(), revision));
+                state.unheard.extend(before.map(|(before, _)| (record.name.clone(), before)));
             }
         }
         self.tell(format!(
@@ -522,6 +581,10 @@ impl World {
             return Err(failed());
         }
         Ok(Revision([self.state().revision; 4]))
+    }
+
+    pub(super) fn seal_is_heard(&self, name: &Name) {
+        self.state().unheard.remove(name);
     }
 
     pub(super) fn instances(&self) -> Instances {
@@ -547,15 +610,16 @@ impl World {
             self.state().delivered.remove(delivery.name);
             return Ok(Delivered::Done);
         };
+        if self.broken == Break::DeliversOnce && delivery.generation > 1 {
+            return Ok(Delivered::Done);
+        }
         let secret = credential.secret().expose().to_owned();
         let (is_sealed, is_new, works) = {
             let state = self.state();
-            let sealed = state
-                .records
-                .get(delivery.name)
-                .and_then(|(record, _)| Some((record.generation, record.current.as_ref()?)));
-            let is_sealed = sealed.is_some_and(|(generation, held)| {
-                generation == delivery.generation && held.secret == *credential
+            let sealed = state.records.get(delivery.name).map(|(record, _)| record);
+            let is_sealed = sealed.into_iter().chain(state.unheard.get(delivery.name)).any(|record| {
+                record.generation == delivery.generation
+                    && record.current.as_ref().is_some_and(|held| held.secret == *credential)
             });
             let is_new = state.delivered.get(delivery.name).is_none_or(|(_, known)| *known != secret);
             let now = Instant::now();
@@ -606,6 +670,7 @@ impl World {
                 other => wrong.push(format!("{name} has no current token that works: {other:?}")),
             }
             wanted.extend(record.held().map(|held| &held.id));
+            wrong.extend(self.overdue(&state, record));
             if !record.intents.is_empty() {
                 wrong.push(format!("{name} has open intents"));
             }
@@ -616,7 +681,7 @@ impl World {
                 wrong.push(format!("{id} is somebody else's and was ended"));
             }
             // After a restored backup there are tokens that no record knows: they are reported, not ended.
-            if !token.foreign && live && !wanted.contains(id) && !state.restored {
+            if !token.foreign && token.by_hand.is_none() && live && !wanted.contains(id) && !state.restored {
                 wrong.push(format!("{id} is a stray"));
             }
         }

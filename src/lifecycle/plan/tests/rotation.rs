@@ -233,3 +233,23 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn a_young_token_that_was_never_probed_does_not_become_current_by_one_answer() {
+    let mut world = World::new();
+    let former = world.held(9, 599);
+    let since = at(world.now - 60);
+    world.record(|record| {
+        record.retiring.push(Retiring { held: former, since, state: RetiringState::Overlap });
+    });
+    world.list(9, 599, |_| {});
+    world.probed(9, |probed| probed.accept(at(hours(1000))));
+    let reinstates = |plan: &Plan| {
+        plan.steps.iter().any(|step| matches!(step, Step::Note { change: Change::Reinstate(_), .. }))
+    };
+    let plan = world.plan();
+    assert!(!reinstates(&plan));
+    assert_eq!(plan.next_due, Some(at(world.now + 1)));
+    world.now += 1;
+    assert!(reinstates(&world.plan()));
+}
