@@ -19,7 +19,8 @@ use crate::{
 
 impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     /// Probes `next` until the server has accepted it, and promotes it then. Ends early where it is not `next` any
-    /// more, or nothing can be asked about it; a one-shot command waits no longer than the deadline.
+    /// more, or nothing can be asked about it; a one-shot command waits no longer than the deadline,
+    /// unless all that is lacking is one more acceptance.
     pub(super) async fn probe(&self, name: Name, id: TokenId, mode: Mode) -> Report {
         let mut report = Report::default();
         let Some((held, settings)) = self.to_probe(&name, &id) else {
@@ -34,6 +35,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             let answers = self.ask(&held, probing.round()).await;
             let now = self.now();
             let round = probing.hear(&answers, now >= deadline);
+            let accepts = matches!(round, Round::Accepting(_));
             let wait = match round {
                 Round::Accepted => {
                     self.note_accepted(&id);
@@ -55,7 +57,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
                     wait
                 }
             };
-            if mode == Mode::OneShot && now >= deadline {
+            if mode == Mode::OneShot && now >= deadline && !accepts {
                 let last = self.state().evidence.probes.get(&id).and_then(|probed| probed.last.clone());
                 let last = last.map(|last| format!(" (last answer: {last})")).unwrap_or_default();
                 fail(

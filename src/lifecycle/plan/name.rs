@@ -115,7 +115,8 @@ fn plan_retiring(scene: &Scene<'_>, record: &Record, retiring: &Retiring, plan: 
 fn plan_current(scene: &Scene<'_>, spec: Option<&Spec>, record: &Record, plan: &mut Plan) -> Place {
     let Some(current) = &record.current else {
         reinstate(scene, record, plan);
-        return Place::Free(None);
+        // Set aside in a pass before this one, which may not have come to mint another: that still replaces a value.
+        return Place::Free((record.generation > 0).then_some(Why::Gone));
     };
     if current.server != *scene.key {
         // Left behind by a confirmed change of server: it is delivered until its successor is promoted.

@@ -333,6 +333,8 @@ fn three_replacements_a_day_pause_the_fourth() {
         "{:?}",
         plan.findings
     );
+    world.record(|record| (record.current, record.generation) = (None, 1));
+    assert_eq!(mints(&world.plan()), 0, "nor once it has been set aside");
 }
 
 #[test]
