@@ -6,8 +6,10 @@
 mod apply;
 mod daemon;
 mod host;
+mod import;
 mod kills;
 mod peers;
+mod rotate;
 mod seals;
 mod secrets;
 mod servers;

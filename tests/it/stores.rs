@@ -351,3 +351,51 @@ fn an_extra_recipient_opens_what_is_sealed() {
     let clear = String::from_utf8_lossy(&sealed).into_owned();
     assert!(!clear.contains(&host.live("t0")[0].secret), "on disk it is ciphertext");
 }
+
+/// Everything in these folders, and themselves, that does not belong to a user.
+fn not_of(uid: u32, folders: &[std::path::PathBuf]) -> Vec<std::path::PathBuf> {
+    use std::os::unix::fs::MetadataExt as _;
+    let mut all = Vec::new();
+    let mut left = folders.to_vec();
+    while let Some(path) = left.pop() {
+        let metadata = fs::symlink_metadata(&path).unwrap();
+        if metadata.is_dir() {
+            left.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+        if metadata.uid() != uid {
+            all.push(path);
+        }
+    }
+    all
+}
+
+#[test]
+fn root_leaves_nothing_of_its_own_in_the_store_of_another() {
+    use std::os::unix::fs::chown;
+    const OWNER: u32 = 12_345;
+    if !rustix::process::geteuid().is_root() {
+        return crate::peers::missing("the right to be another user");
+    }
+    let host = Host::new();
+    host.list_of(2);
+    fs::set_permissions(host.folder.path(), fs::Permissions::from_mode(0o711)).unwrap();
+    fs::create_dir(host.path("store")).unwrap();
+    fs::set_permissions(host.path("store"), fs::Permissions::from_mode(0o700)).unwrap();
+    for path in ["store", "run", "management-token"] {
+        chown(host.path(path), Some(OWNER), Some(OWNER)).unwrap();
+    }
+    let folders = [host.path("store"), host.path("run")];
+    host.apply();
+    assert_eq!(not_of(OWNER, &folders), Vec::<std::path::PathBuf>::new(), "after apply");
+    for arguments in [&["rotate", "t0"][..], &["status"], &["plan"], &["check"], &["take-over"], &["confirm"]]
+    {
+        let ran = host.tokend(arguments);
+        assert_eq!(ran.code, Some(0), "{arguments:?}: {ran:?}");
+        assert_eq!(not_of(OWNER, &folders), Vec::<std::path::PathBuf>::new(), "after {arguments:?}");
+    }
+    // What only root may read shows that it is the other user who reads.
+    chown(host.path("management-token"), Some(0), Some(0)).unwrap();
+    let ran = host.tokend(&["plan"]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.stderr.contains("management-token"), "{ran:?}");
+}

@@ -4,13 +4,13 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use tracing_subscriber::EnvFilter;
 
-use super::Command;
+use super::{Command, owner::become_owner_of};
 use crate::{
     config::{self, Config, ConfigError},
     daemon::{AssembleError, Home, HostKeeper, connect, open},
     hint::Hint,
     influxdb::ServerError,
-    lifecycle::{Ledger, Shared, SystemClock, Unanswered},
+    lifecycle::{ImportError, Ledger, RotateError, Shared, SystemClock, Unanswered},
     model::{Known, Name, ServerName},
     paths::Paths,
     store::{RecordError, StoreError, read_only::ReadOnly},
@@ -34,6 +34,22 @@ pub enum Failure {
     /// A server, or its clock.
     #[error(transparent)]
     Unanswered(#[from] Unanswered),
+    /// A name that gets no new value.
+    #[error(transparent)]
+    Rotate(#[from] RotateError),
+    /// A token that is not taken over.
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    /// Root cannot become the user whose store it is.
+    #[error("store {store:?}: cannot become its owner, user {uid}: {source}")]
+    Owner {
+        /// The store's folder.
+        store: PathBuf,
+        /// Whose it is.
+        uid: u32,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// Several things, each told already.
     #[error("{0}")]
     Several(String),
@@ -58,6 +74,9 @@ impl Hint for Failure {
             Self::Store(error) => error.hint(),
             Self::Server(error) => error.hint(),
             Self::Unanswered(error) => error.hint(),
+            Self::Rotate(error) => error.hint(),
+            Self::Import(error) => error.hint(),
+            Self::Owner { .. } => Some("run this as that user".to_owned()),
             Self::Usage { fix, .. } => Some(fix.clone()),
             Self::Several(_) | Self::System(_) => None,
         }
@@ -83,7 +102,7 @@ impl Context {
         let usual = if is_daemon { "info" } else { "off" };
         start_log(log.unwrap_or(usual))?;
         let paths = Paths::of_this_process();
-        if matches!(command, Command::Run | Command::Apply(_)) {
+        if matches!(command, Command::Run | Command::Apply(_) | Command::Import(_)) {
             let failed =
                 |error| Failure::Several(format!("cannot make the folder above {:?}: {error}", paths.store));
             paths.make_parents().map_err(failed)?;
@@ -101,9 +120,12 @@ impl Context {
         "influx-tokend"
     }
 
-    /// The list as it is in the file now.
+    /// The list as it is in the file now. From here on this process is the store's owner, where root runs it: to be
+    /// called before anything is opened or any thread begun.
     pub(super) fn load(&self) -> Result<Config, Failure> {
-        Ok(Config::load(&self.list, &self.config)?)
+        let config = Config::load(&self.list, &self.config)?;
+        become_owner_of(&config.store.path)?;
+        Ok(config)
     }
 
     /// The store's records, without disturbing a daemon that has them too.

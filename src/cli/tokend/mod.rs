@@ -11,7 +11,11 @@ mod check;
 mod confirm;
 mod context;
 mod forget;
+mod import;
+mod once;
+mod owner;
 mod plan;
+mod rotate;
 mod run;
 mod status;
 mod strays;
@@ -59,6 +63,10 @@ enum Command {
     Check(check::Check),
     /// Show each token of the list and the store: its state, age, expiry, and why it waits
     Status(Output),
+    /// Give tokens a new value now; the old one works on until its overlap is over
+    Rotate(rotate::Rotate),
+    /// Take over a token that was made by hand: its id and its string are read from standard input
+    Import(import::Import),
     /// Confirm that tokens move to another server
     Confirm(confirm::Confirm),
     /// List live tokens that bear this store's label but are in no record, and end those that are named
@@ -81,6 +89,8 @@ pub fn main(arguments: Tokend) -> Result<Outcome, Failure> {
         Command::Plan(output) => plan::run(&context, output.output),
         Command::Check(check) => check::run(&context, check),
         Command::Status(output) => status::run(&context, output.output),
+        Command::Rotate(rotate) => rotate::run(&context, &rotate),
+        Command::Import(import) => import::run(&context, &import),
         Command::Confirm(confirm) => confirm::run(&context, &confirm),
         Command::Strays(strays) => strays::run(&context, &strays),
         Command::Forget(forget) => forget::run(&context, &forget),

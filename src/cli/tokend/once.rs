@@ -1,7 +1,8 @@
-//! `influx-tokend apply`: one run of what the daemon does, for hosts without it.
+//! One run of what the daemon does, on the servers at hand, until nothing is due and no probe is open.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::Path,
     sync::Mutex,
 };
 
@@ -11,14 +12,11 @@ use tokio::{
     sync::watch,
 };
 
-use super::{
-    Format, Outcome,
-    context::{Context, Failure},
-};
+use super::{Format, Outcome, context::Failure};
 use crate::{
     cli::ui,
     config::Config,
-    daemon::HostKeeper,
+    daemon::{Home, HostKeeper},
     hint::Hint as _,
     lifecycle::{Mode, Report, Signals, State, Status, statuses},
     model::{Name, ServerName, Time},
@@ -26,10 +24,12 @@ use crate::{
 
 /// What came of it.
 #[derive(Debug, Serialize)]
-struct Applied {
+pub(super) struct Applied {
     tokens: Vec<Status>,
     errors: Vec<String>,
     findings: Vec<String>,
+    /// Something waits for a person.
+    waits: bool,
 }
 
 #[derive(Debug, Default)]
@@ -40,57 +40,50 @@ struct Told {
     waits: bool,
 }
 
-pub(super) fn run(context: &Context, format: Format) -> Result<Outcome, Failure> {
-    let config = context.load()?;
-    apply(context, &config, &[], format)
-}
-
-/// The same, with a person's word that these names move to another server.
-pub(super) fn run_confirmed(
-    context: &Context,
-    config: &Config,
-    confirmed: &[Name],
-) -> Result<Outcome, Failure> {
-    apply(context, config, confirmed, Format::Text)
-}
-
-fn apply(context: &Context, config: &Config, confirmed: &[Name], format: Format) -> Result<Outcome, Failure> {
-    context.block_on(async {
-        let home = context.open(config).await?;
-        if config.specs.is_empty() && !home.ledger.known().is_empty() {
-            return Err(Failure::Usage {
-                what: "the list asks for no token, and the store has some: that is taken for a slip"
-                    .to_owned(),
-                fix: format!("put the tokens back into {:?}", context.list),
-            });
-        }
-        // What a daemon falls back on when the list in the file has faults.
-        let text = crate::config::read(&context.list)?;
-        home.ledger.store().seal_list(&text)?;
-        let keepers = context.keepers(config, &home)?;
-        keepers.iter().for_each(|keeper| keeper.confirm(confirmed.iter().cloned()));
-        let told = Mutex::new(Told::default());
-        for error in home.deliver_all().await {
-            note(&told, |told| told.errors.push(error.to_string()));
-        }
-        drive(&keepers, &told).await?;
-        let told = told.into_inner().unwrap_or_default();
-        let tokens = statuses(&home.specs(), &home.ledger.known(), &config.lifecycle, Time::now());
-        let ready = tokens.iter().any(|status| status.state == State::Ready);
-        let failed = told.errors.len();
-        let findings = told.events.into_iter().chain(told.states.into_values().flatten()).collect();
-        print(format, &Applied { tokens, errors: told.errors, findings })?;
-        match (failed, told.waits) {
+impl Applied {
+    /// How the command ends.
+    pub(super) fn outcome(&self) -> Result<Outcome, Failure> {
+        let is_ready = |status: &Status| status.state == State::Ready;
+        match (self.errors.len(), self.waits) {
             (0, false) => Ok(Outcome::Done),
             (0, true) => Ok(Outcome::Waits),
-            _ if ready => Ok(Outcome::Partly),
+            _ if self.tokens.iter().any(is_ready) => Ok(Outcome::Partly),
             _ => Err(Failure::Several("nothing could be done".to_owned())),
         }
-    })
+    }
+}
+
+/// Delivers what is sealed and does what is due. Those in `renewed` are to have a new value in the end.
+pub(super) async fn run(
+    list: &Path,
+    config: &Config,
+    home: &Home,
+    keepers: &[&HostKeeper],
+    renewed: &BTreeSet<Name>,
+) -> Result<Applied, Failure> {
+    // What a daemon falls back on when the list in the file has faults.
+    let text = crate::config::read(list)?;
+    home.ledger.store().seal_list(&text)?;
+    let generation = |name: &Name| home.ledger.record(name).map_or(0, |record| record.generation);
+    let before: BTreeMap<&Name, u64> = renewed.iter().map(|name| (name, generation(name))).collect();
+    let told = Mutex::new(Told::default());
+    for error in home.deliver_all().await {
+        note(&told, |told| told.errors.push(error.to_string()));
+    }
+    drive(keepers, &told).await?;
+    let mut told = told.into_inner().unwrap_or_default();
+    let tokens = statuses(&home.specs(), &home.ledger.known(), &config.lifecycle, Time::now());
+    let lacking = before.iter().filter(|(name, before)| generation(name) <= **before);
+    // What waits for a person says why.
+    if !told.waits {
+        told.errors.extend(lacking.map(|(name, _)| format!("token {name}: has no new value yet")));
+    }
+    let findings = told.events.into_iter().chain(told.states.into_values().flatten()).collect();
+    Ok(Applied { tokens, errors: told.errors, findings, waits: told.waits })
 }
 
 /// Each server in its own time: one that is away does not hold up the others. A signal lets what is under way end.
-async fn drive(keepers: &[HostKeeper], told: &Mutex<Told>) -> Result<(), Failure> {
+async fn drive(keepers: &[&HostKeeper], told: &Mutex<Told>) -> Result<(), Failure> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let (stop, stopping) = watch::channel(false);
     let all = keepers.iter().map(|keeper| {
@@ -136,7 +129,7 @@ fn note(told: &Mutex<Told>, change: impl FnOnce(&mut Told)) {
     change(&mut told.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
 }
 
-fn print(format: Format, applied: &Applied) -> Result<(), Failure> {
+pub(super) fn print(format: Format, applied: &Applied) -> Result<(), Failure> {
     match format {
         Format::Json => ui::print_json(applied)?,
         Format::Text => {

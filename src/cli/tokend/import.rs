@@ -1,0 +1,211 @@
+//! `influx-tokend import`: a token that was made by hand.
+
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _},
+    os::fd::AsFd as _,
+};
+
+use clap::Args;
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use super::{
+    Format, Outcome, Output,
+    context::{Context, Failure},
+    once,
+};
+use crate::{
+    cli::ui,
+    config::Config,
+    daemon::HostKeeper,
+    lifecycle::{self, ImportError, Imported},
+    model::{Name, Secret, ServerName, TokenId},
+};
+
+/// More than any id and string have.
+const MAX: usize = 64 << 10;
+
+/// What to take over.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Import {
+    /// What this host calls it from now on
+    name: Name,
+    /// Nobody else uses it: it is ended once it is replaced
+    #[arg(long)]
+    exclusive: bool,
+    /// The server it lives on, where the list does not have the name and knows several servers
+    #[arg(long, value_name = "SERVER")]
+    server: Option<String>,
+    /// Take it although the list asks for other grants
+    #[arg(long)]
+    despite_grants: bool,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// What came of it.
+#[derive(Debug, Serialize)]
+struct Done {
+    imported: Imported,
+    #[serde(flatten)]
+    applied: Option<once::Applied>,
+}
+
+pub(super) fn run(context: &Context, arguments: &Import) -> Result<Outcome, Failure> {
+    let config = context.load()?;
+    let server = server_of(&config, arguments)?;
+    let (id, secret) = if io::stdin().is_terminal() { ask()? } else { parse(&read()?)? };
+    let import = lifecycle::Import {
+        name: arguments.name.clone(),
+        id,
+        secret,
+        exclusive: arguments.exclusive,
+        despite_grants: arguments.despite_grants,
+    };
+    let done = context.block_on(async {
+        let home = context.open(&config).await?;
+        let keepers = context.keepers(&config, &home)?;
+        let Some(keeper) = keepers.iter().find(|keeper| *keeper.server_name() == server) else {
+            return Err(unknown_server(&server, &config));
+        };
+        let keeper: &HostKeeper = keeper;
+        let imported = keeper.import(&import).await?;
+        let renewed = BTreeSet::from([import.name.clone()]);
+        let applied = if imported.listed {
+            Some(once::run(&context.list, &config, &home, &[keeper], &renewed).await?)
+        } else {
+            None
+        };
+        Ok(Done { imported, applied })
+    });
+    match done {
+        Ok(done) => {
+            print(arguments.output.output, &done)?;
+            done.applied.map_or(Ok(Outcome::Done), |applied| applied.outcome())
+        }
+        // A person has to say which of the two is right.
+        Err(Failure::Import(error @ ImportError::GrantsDiffer { .. })) => {
+            ui::error(context.program(), &error);
+            Ok(Outcome::Waits)
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+/// The one that is named, or the list has the name on, or is the only one.
+fn server_of(config: &Config, import: &Import) -> Result<ServerName, Failure> {
+    let named = import.server.clone().map(ServerName);
+    let listed = || config.specs.get(&import.name).map(|spec| spec.server.clone());
+    let mut all = config.servers.keys();
+    let only = all.next().filter(|_| all.next().is_none()).cloned();
+    match named.or_else(listed).or(only) {
+        Some(server) if config.servers.contains_key(&server) => Ok(server),
+        Some(server) => Err(unknown_server(&server, config)),
+        None if config.servers.is_empty() => Err(Failure::Usage {
+            what: "the list names no server".to_owned(),
+            fix: "add [server]".to_owned(),
+        }),
+        None => Err(Failure::Usage {
+            what: format!("the list does not have {} and knows several servers", import.name),
+            fix: format!("--server with one of {}", names(config)),
+        }),
+    }
+}
+
+fn unknown_server(server: &ServerName, config: &Config) -> Failure {
+    Failure::Usage {
+        what: format!("unknown server {:?}", server.0),
+        fix: format!("--server with one of {}", names(config)),
+    }
+}
+
+fn names(config: &Config) -> String {
+    config.servers.keys().map(|name| format!("{:?}", name.0)).collect::<Vec<_>>().join(", ")
+}
+
+/// All of standard input, past its buffer in the standard library, which nobody wipes.
+fn read() -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let stdin = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    // At once: a buffer that grows leaves copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX + 64));
+    stdin.take(MAX as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > MAX {
+        return Err(expected(format!("more than {MAX} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// `ID STRING`, apart by spaces or lines.
+fn parse(bytes: &[u8]) -> Result<(TokenId, Secret), Failure> {
+    let words: Vec<&[u8]> = bytes.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).collect();
+    let [id, secret] = words[..] else {
+        return Err(expected(ui::count(words.len(), "word")));
+    };
+    token(id, secret)
+}
+
+fn token(id: &[u8], secret: &[u8]) -> Result<(TokenId, Secret), Failure> {
+    let text = |bytes: &[u8]| {
+        let visible = !bytes.is_empty() && bytes.iter().all(u8::is_ascii_graphic);
+        visible.then(|| std::str::from_utf8(bytes).ok().map(str::to_owned)).flatten()
+    };
+    match (text(id), text(secret)) {
+        (Some(id), Some(secret)) => Ok((TokenId(id), Secret::new(secret))),
+        _ => Err(expected("something else than visible ASCII".to_owned())),
+    }
+}
+
+fn expected(found: String) -> Failure {
+    Failure::Usage {
+        what: format!("expected the token's id and its string on standard input, found {found}"),
+        fix: "`influxctl token list` shows the id; the string was shown when the token was made".to_owned(),
+    }
+}
+
+fn ask() -> Result<(TokenId, Secret), Failure> {
+    let mut stderr = io::stderr().lock();
+    stderr.write_all(b"id of the token: ").and_then(|()| stderr.flush())?;
+    let mut id = String::new();
+    io::stdin().lock().take(MAX as u64).read_line(&mut id)?;
+    let secret = Zeroizing::new(rpassword::prompt_password("its string (not shown): ")?);
+    token(id.trim().as_bytes(), secret.trim().as_bytes())
+}
+
+fn print(format: Format, done: &Done) -> Result<(), Failure> {
+    if format == Format::Json {
+        return Ok(ui::print_json(done)?);
+    }
+    let Imported { name, id, server, grants, .. } = &done.imported;
+    let mut text = format!("imported {id} on {server} as {name}: {grants}\n");
+    if !done.imported.listed {
+        text += &format!("it waits until the list asks for {name}\n");
+    }
+    ui::print(&text)?;
+    match &done.applied {
+        Some(applied) => once::print(format, applied),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_and_a_string_however_they_are_apart() {
+        for text in ["id secret", "id\nsecret\n", "  id\t\r\n secret  "] {
+            let (id, secret) = parse(text.as_bytes()).expect(text);
+            assert_eq!((id.0.as_str(), secret.expose()), ("id", "secret"));
+        }
+    }
+
+    #[test]
+    fn what_is_no_token_is_refused_and_not_shown() {
+        for text in ["", "canary", "canary canary canary", "id can\u{e4}ry", "id canary\u{7}"] {
+            let error = parse(text.as_bytes()).expect_err(text);
+            assert!(!format!("{error} {error:?}").contains("can"), "{text}: {error:?}");
+        }
+    }
+}

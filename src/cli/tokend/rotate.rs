@@ -1,0 +1,55 @@
+//! `influx-tokend rotate`: a person wants new values now.
+
+use std::collections::BTreeSet;
+
+use clap::Args;
+
+use super::{
+    Outcome, Output,
+    context::{Context, Failure},
+    once,
+};
+use crate::{
+    cli::ui,
+    config::Config,
+    daemon::HostKeeper,
+    lifecycle::{self, RotateError},
+    model::{Name, ServerName},
+};
+
+/// What to rotate.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Rotate {
+    /// Names that are to have a new value
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<Name>,
+    #[command(flatten)]
+    output: Output,
+}
+
+pub(super) fn run(context: &Context, rotate: &Rotate) -> Result<Outcome, Failure> {
+    let config = context.load()?;
+    let names: BTreeSet<Name> = rotate.names.iter().cloned().collect();
+    context.block_on(async {
+        let home = context.open(&config).await?;
+        let keepers = context.keepers(&config, &home)?;
+        lifecycle::rotate(&keepers, &names).map_err(|errors| all_but_one(context, errors))?;
+        let concerned = servers_of(&config, &names);
+        let keepers: Vec<&HostKeeper> =
+            keepers.iter().filter(|keeper| concerned.contains(keeper.server_name())).collect();
+        let applied = once::run(&context.list, &config, &home, &keepers, &names).await?;
+        once::print(rotate.output.output, &applied)?;
+        applied.outcome()
+    })
+}
+
+fn servers_of<'a>(config: &'a Config, names: &BTreeSet<Name>) -> BTreeSet<&'a ServerName> {
+    names.iter().filter_map(|name| config.specs.get(name)).map(|spec| &spec.server).collect()
+}
+
+/// Tells all errors but the last, which is the command's own.
+fn all_but_one(context: &Context, mut errors: Vec<RotateError>) -> Failure {
+    let last = errors.pop();
+    errors.iter().for_each(|error| ui::error(context.program(), error));
+    last.map_or_else(|| Failure::Several("nothing was done".to_owned()), Failure::Rotate)
+}

@@ -1,0 +1,216 @@
+//! New values: what a person asks for, and what becomes of the old ones.
+
+use std::{fs, time::Duration};
+
+use hyper::Method;
+use influx_sandbox::{Activation, Effect, Fault};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use crate::host::{Host, can_write, wait_until};
+
+const TOKENS: &str =
+    "[[token]]\nname = \"t0\"\nwrite = [\"telemetry\"]\n[[token]]\nname = \"t1\"\nwrite = [\"telemetry\"]\n";
+
+/// A host with two settled tokens and these words in [lifecycle].
+fn settled(lifecycle: &str) -> Host {
+    let host = Host::new();
+    host.list(&format!("{lifecycle}{TOKENS}"));
+    host.apply();
+    host
+}
+
+fn mints(host: &Host) -> usize {
+    let is_mint = |method: &str, path: &str| method == "POST" && path == "/api/v0/tokens";
+    host.sandbox.requests().iter().filter(|request| is_mint(&request.method, &request.path)).count()
+}
+
+fn status(host: &Host, name: &str) -> Value {
+    let all: Value = serde_json::from_str(&host.tokend(&["status", "--output", "json"]).stdout).unwrap();
+    all.as_array().unwrap().iter().find(|status| status["name"] == name).unwrap().clone()
+}
+
+fn is_live(host: &Host, id: &str) -> bool {
+    host.sandbox.live().iter().any(|token| token.id == id)
+}
+
+#[test]
+fn a_rotation_mints_one_delivers_it_and_leaves_the_old_one_alone() {
+    let host = settled("overlap = \"0s\"\noverlap_cap = \"1h\"\n");
+    let (old, other) = (host.live("t0")[0].clone(), host.live("t1")[0].clone());
+    host.sandbox.clear_requests();
+    let ran = host.tokend(&["rotate", "t0"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert_eq!(mints(&host), 1);
+    let live = host.live("t0");
+    let new = live.iter().find(|token| token.id != old.id).unwrap();
+    assert_eq!(live.len(), 2);
+    assert_eq!(host.delivered("t0").as_deref(), Some(new.secret.as_str()));
+    assert!(can_write(&host, &old.secret, "telemetry"), "who has not picked up the new one goes on");
+    assert_eq!(host.delivered("t1").as_deref(), Some(other.secret.as_str()));
+    let status = status(&host, "t0");
+    assert_eq!((&status["generation"], &status["id"]), (&2.into(), &new.id.clone().into()));
+    assert_eq!(status["retiring"][0]["id"], old.id);
+    let until: Timestamp = status["retiring"][0]["until"].as_str().unwrap().parse().unwrap();
+    let since: Timestamp = status["retiring"][0]["since"].as_str().unwrap().parse().unwrap();
+    assert_eq!(until.duration_since(since), SignedDuration::from_hours(1));
+    assert!(ran.stdout.contains("the old"), "{ran:?}");
+    host.sandbox.clear_requests();
+    host.apply();
+    assert_eq!(mints(&host), 0, "what was asked for is done");
+    assert!(is_live(&host, &old.id));
+}
+
+#[test]
+fn the_old_one_is_ended_when_its_time_is_over_and_the_new_one_was_asked_once_more() {
+    let host = settled("overlap = \"0s\"\noverlap_cap = \"1s\"\n");
+    let old = host.live("t0")[0].id.clone();
+    assert_eq!(host.tokend(&["rotate", "t0"]).code, Some(0));
+    let new = host.live("t0").into_iter().find(|token| token.id != old).unwrap();
+    let since: Timestamp = status(&host, "t0")["retiring"][0]["since"].as_str().unwrap().parse().unwrap();
+    host.sandbox.clear_requests();
+    let daemon = host.daemon();
+    wait_until("the end of the old one", || !is_live(&host, &old), || daemon.log());
+    let tokens = host.sandbox.tokens();
+    let ended = tokens.iter().find(|token| token.id == old).unwrap().revoked_at.unwrap();
+    assert!(ended.duration_since(since) >= SignedDuration::from_secs(1), "ended {ended}, retired {since}");
+    daemon.wait_for("overlap is over");
+    let requests = host.sandbox.requests();
+    let end = requests.iter().position(|request| request.method == "DELETE").unwrap();
+    assert_eq!(requests[end].path, format!("/api/v0/tokens/{old}"));
+    assert!(requests[..end].iter().any(|request| request.token.as_deref() == Some(new.id.as_str())));
+    assert_eq!(requests.iter().filter(|request| request.method == "DELETE").count(), 1);
+    assert_eq!(daemon.stop().0, Some(0));
+    host.assert_settled("t0");
+    host.assert_settled("t1");
+}
+
+#[test]
+fn without_a_daemon_apply_ends_what_is_due_and_waits_for_nothing() {
+    let host = settled("overlap = \"0s\"\noverlap_cap = \"1h\"\n");
+    let old = host.live("t0")[0].id.clone();
+    assert_eq!(host.tokend(&["rotate", "t0"]).code, Some(0));
+    host.apply();
+    assert!(is_live(&host, &old), "not due");
+    host.list(&format!("overlap = \"0s\"\noverlap_cap = \"1ms\"\n{TOKENS}"));
+    // The Date has whole seconds.
+    host.sandbox.shift_clock(SignedDuration::from_secs(2));
+    host.apply();
+    host.assert_settled("t0");
+}
+
+#[test]
+fn nothing_is_ended_while_the_new_one_is_refused_or_cannot_be_delivered() {
+    let host = settled("overlap = \"0s\"\noverlap_cap = \"1ms\"\n");
+    let old = host.live("t0")[0].id.clone();
+    assert_eq!(host.tokend(&["rotate", "t0"]).code, Some(0));
+    host.sandbox.shift_clock(SignedDuration::from_secs(2));
+    host.sandbox.fault(Fault::status(Method::POST, "/api/v2/write", 401));
+    host.tokend(&["apply"]);
+    assert!(is_live(&host, &old), "the new one is refused");
+    host.sandbox.clear_faults();
+    // A folder where the file should be.
+    fs::remove_file(host.path("run/secrets/t0")).unwrap();
+    fs::create_dir(host.path("run/secrets/t0")).unwrap();
+    let ran = host.tokend(&["apply"]);
+    assert_eq!(ran.code, Some(4), "{ran:?}");
+    assert!(is_live(&host, &old), "the new one has not arrived");
+    fs::remove_dir(host.path("run/secrets/t0")).unwrap();
+    host.apply();
+    host.assert_settled("t0");
+}
+
+#[test]
+fn an_end_that_nobody_heard_of_is_settled_by_the_list() {
+    let host = settled("overlap = \"0s\"\noverlap_cap = \"1ms\"\n");
+    let old = host.live("t0")[0].id.clone();
+    assert_eq!(host.tokend(&["rotate", "t0"]).code, Some(0));
+    host.sandbox.shift_clock(SignedDuration::from_secs(2));
+    host.sandbox.fault(Fault::on(Some(Method::DELETE), "/api/v0/tokens/", Effect::CutAfter).times(1));
+    let ran = host.tokend(&["apply"]);
+    assert_eq!(ran.code, Some(4), "{ran:?}");
+    assert!(!is_live(&host, &old));
+    // Lists do not judge tokens younger than ten minutes.
+    host.sandbox.shift_clock(SignedDuration::from_mins(11));
+    host.apply();
+    assert_eq!(status(&host, "t0")["retiring"], Value::Array(vec![]));
+    host.assert_settled("t0");
+}
+
+#[test]
+fn what_cannot_have_a_new_value_is_said_and_nothing_is_done() {
+    let host = settled("");
+    fs::write(host.path("store/tokens/t1.age"), "").unwrap();
+    host.sandbox.clear_requests();
+    let ran = host.tokend(&["rotate", "t0", "t1", "nope"]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.stderr.contains("token nope: is not in the list"), "{ran:?}");
+    assert!(ran.stderr.contains("token t1: its record cannot be read"), "{ran:?}");
+    assert_eq!(ran.stderr.matches("hint: ").count(), 2, "{ran:?}");
+    assert_eq!(host.sandbox.requests().len(), 0, "not even for the one that could");
+    assert_eq!(host.tokend(&["rotate"]).code, Some(2));
+}
+
+#[test]
+fn a_database_that_is_gone_keeps_a_rotation_waiting_for_a_person() {
+    let host = settled("");
+    host.sandbox.drop_database("telemetry");
+    let ran = host.tokend(&["rotate", "t0"]);
+    assert_eq!(ran.code, Some(3), "{ran:?}");
+    assert!(ran.stderr.contains("has no database \"telemetry\""), "{ran:?}");
+    assert_eq!(host.live("t0").len(), 1);
+}
+
+#[test]
+fn a_mint_that_fails_leaves_the_old_value_and_says_so() {
+    let host = settled("");
+    host.sandbox.fault(Fault::status(Method::POST, "/api/v0/tokens", 500));
+    let ran = host.tokend(&["rotate", "t0"]);
+    assert_eq!(ran.code, Some(4), "{ran:?}");
+    assert!(ran.stderr.contains("token t0: has no new value yet"), "{ran:?}");
+    host.assert_settled("t0");
+}
+
+#[test]
+fn a_person_goes_over_the_pause_after_three_replacements() {
+    let host = settled("");
+    for _ in 0..3 {
+        host.sandbox.shift_clock(SignedDuration::from_mins(11));
+        host.sandbox.revoke(&host.live("t0")[0].id);
+        host.apply();
+    }
+    host.sandbox.shift_clock(SignedDuration::from_mins(11));
+    host.sandbox.revoke(&host.live("t0")[0].id);
+    let ran = host.tokend(&["apply"]);
+    assert_eq!(ran.code, Some(3), "{ran:?}");
+    assert!(ran.stderr.contains("replaced 3 times within a day"), "{ran:?}");
+    let ran = host.tokend(&["rotate", "t0"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    host.assert_settled("t0");
+    host.sandbox.shift_clock(SignedDuration::from_mins(11));
+    host.sandbox.revoke(&host.live("t0")[0].id);
+    host.apply();
+    host.assert_settled("t0");
+}
+
+#[test]
+fn a_cut_off_rotation_is_finished_by_the_next_run() {
+    let host = settled("");
+    let old = host.live("t0")[0].secret.clone();
+    host.sandbox.set_activation(Activation::all(Duration::from_secs(3600)));
+    let mut command = host.command(&["rotate", "t0"]);
+    let mut child = command.stdout(std::process::Stdio::null()).spawn().unwrap();
+    wait_until("a mint", || host.live("t0").len() == 2, || format!("{:?}", host.tokend(&["status"])));
+    wait_until(
+        "its seal",
+        || status(&host, "t0")["waits"].to_string().contains("its successor"),
+        || format!("{:?}", host.tokend(&["status"])),
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(host.delivered("t0"), Some(old));
+    host.sandbox.shift_clock(SignedDuration::from_hours(1));
+    host.apply();
+    assert_eq!(status(&host, "t0")["generation"], 2);
+    assert_eq!(host.live("t0").len(), 2, "one new, and the old one in its overlap");
+}
