@@ -10,6 +10,7 @@
 //! | [`store`] | where records are kept between runs |
 //! | [`lifecycle`] | what to do next, and doing it |
 //! | [`deliver`] | making secrets available to consumers |
+//! | [`operate`] | what a person asks for, daemon or not |
 //! | [`mod@reference`] | `@{store:key}` in a text |
 //! | [`cli`] | the two command lines |
 //!
@@ -32,6 +33,8 @@ pub mod influxdb;
 #[cfg(feature = "daemon")]
 pub mod lifecycle;
 pub mod model;
+#[cfg(feature = "daemon")]
+pub mod operate;
 pub mod paths;
 pub mod reference;
 mod replace;

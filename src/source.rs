@@ -62,7 +62,8 @@ impl Hint for SourceError {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Self::OutsideUnit(_) => {
-                "let the daemon do it: `systemctl restart influx-tokend`, or use { file = … } here".to_owned()
+                "let the daemon do it, which has it: `systemctl start influx-tokend`, then run this again"
+                    .to_owned()
             }
             Self::NoCredential(name) => format!(
                 "seal it with `systemd-creds encrypt --name={name} …` and LoadCredentialEncrypted={name}"

@@ -6,13 +6,14 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, broadcast};
 
 use super::assemble::Home;
 use crate::{
     hint::Hint as _,
     lifecycle::{Clock as _, Report, State, SystemClock, statuses},
-    model::{ServerName, Time},
+    model::{Name, ServerName, Time},
+    operate::{applied::Heard, status::ServerStatus},
 };
 
 /// A management token that is refused is refused for good after this many passes.
@@ -20,12 +21,16 @@ const LASTING: u32 = 3;
 /// A restart for a fresh management token is asked for at most this often.
 const RESTART: Duration = Duration::from_secs(3600);
 
+/// So many reports may wait for a listener that is slow.
+const REPORTS: usize = 256;
+
 /// The state of list and servers, as last seen.
 #[derive(Debug)]
 pub struct Board {
     notes: Mutex<Notes>,
     changed: Notify,
     restart: Notify,
+    reports: broadcast::Sender<Heard>,
     started: Duration,
 }
 
@@ -37,9 +42,16 @@ struct Notes {
 
 #[derive(Debug, Default)]
 struct ServerNote {
-    error: Option<(String, Time)>,
+    error: Option<ServerFault>,
     unauthorized: u32,
-    findings: BTreeSet<String>,
+    findings: BTreeMap<String, Option<Name>>,
+}
+
+#[derive(Debug)]
+struct ServerFault {
+    what: String,
+    hint: Option<String>,
+    since: Time,
 }
 
 impl Board {
@@ -50,6 +62,7 @@ impl Board {
             notes: Mutex::default(),
             changed: Notify::new(),
             restart: Notify::new(),
+            reports: broadcast::Sender::new(REPORTS),
             started: SystemClock.since_boot(),
         }
     }
@@ -75,20 +88,30 @@ impl Board {
         let note = notes.servers.entry(name.clone()).or_default();
         note.unauthorized = if status == Some(401) { note.unauthorized + 1 } else { 0 };
         let since = match &note.error {
-            Some((known, since)) if known == error => *since,
+            Some(known) if known.what == error => known.since,
             known => {
                 tracing::error!("{error}");
                 hint.iter().for_each(|hint| tracing::error!("hint: {hint}"));
-                known.as_ref().map_or_else(Time::now, |(_, since)| *since)
+                known.as_ref().map_or_else(Time::now, |known| known.since)
             }
         };
-        note.error = Some((error.to_owned(), since));
+        note.error = Some(ServerFault { what: error.to_owned(), hint, since });
         drop(notes);
         self.changed.notify_one();
     }
 
     /// A keeper's report.
     pub fn report(&self, name: &ServerName, report: &Report, may_restart: bool) {
+        self.note(name, report, may_restart);
+        // Nobody need be listening.
+        let _heard = self.reports.send(Heard::of(name, report));
+    }
+
+    fn note(&self, name: &ServerName, report: &Report, may_restart: bool) {
+        // A probe has looked at nothing but its own token.
+        if report.pass == 0 {
+            return;
+        }
         if let Some(error) = &report.server_error {
             let status = match error {
                 crate::lifecycle::Unanswered::Server(error) => error.status(),
@@ -101,17 +124,17 @@ impl Board {
         let mut notes = self.notes();
         let note = notes.servers.entry(name.clone()).or_default();
         note.unauthorized = 0;
-        if let Some((_, since)) = note.error.take() {
+        if let Some(ServerFault { since, .. }) = note.error.take() {
             tracing::info!(server = %name, "answers again, after {since:.0}");
         }
-        let mut found = BTreeSet::new();
+        let mut found = BTreeMap::new();
         for finding in &report.findings {
             let text = finding.to_string();
-            if !note.findings.contains(&text) {
+            if !note.findings.contains_key(&text) {
                 tracing::warn!(server = %name, "{text}");
                 finding.matter.hint().iter().for_each(|hint| tracing::warn!("hint: {hint}"));
             }
-            found.insert(text);
+            found.insert(text, finding.name.clone());
         }
         note.findings = found;
         drop(notes);
@@ -127,6 +150,53 @@ impl Board {
             tracing::error!(server = %name, "the management token is refused: ending, to be started with a fresh one");
             self.restart.notify_one();
         }
+    }
+
+    /// Every report from now on.
+    pub fn listen(&self) -> broadcast::Receiver<Heard> {
+        self.reports.subscribe()
+    }
+
+    /// What is wrong with the list in the file.
+    #[must_use]
+    pub fn list_fault(&self) -> Option<String> {
+        self.notes().list_fault.clone()
+    }
+
+    /// What the last passes found of each name, without its name.
+    #[must_use]
+    pub fn findings(&self) -> BTreeMap<Name, Vec<String>> {
+        let mut found: BTreeMap<Name, Vec<String>> = BTreeMap::new();
+        for (text, name) in self.notes().servers.values().flat_map(|note| &note.findings) {
+            if let Some(name) = name {
+                let text = text.strip_prefix(&format!("token {name}: ")).unwrap_or(text);
+                found.entry(name.clone()).or_default().push(text.to_owned());
+            }
+        }
+        found
+    }
+
+    /// Each server as last seen.
+    #[must_use]
+    pub fn server_statuses(&self) -> Vec<ServerStatus> {
+        let status = |(name, note): (&ServerName, &ServerNote)| ServerStatus {
+            name: name.to_string(),
+            error: note.error.as_ref().map(|fault| fault.what.clone()),
+            since: note.error.as_ref().map(|fault| fault.since),
+            hint: note.error.as_ref().and_then(|fault| fault.hint.clone()),
+        };
+        self.notes().servers.iter().map(status).collect()
+    }
+
+    /// Why a name has no value, as far as passes tell: what was found of it, else what keeps its server away.
+    #[must_use]
+    pub fn why_not(&self, name: &Name, server: Option<&ServerName>) -> Option<String> {
+        let found = self.findings().remove(name).map(|found| found.join("; "));
+        found.or_else(|| {
+            let notes = self.notes();
+            let fault = notes.servers.get(server?)?.error.as_ref()?;
+            Some(format!("{} (since {:.0})", fault.what, fault.since))
+        })
     }
 
     /// Something above has changed.
@@ -153,8 +223,8 @@ impl Board {
             parts.push("the list has faults, the last accepted one is in force".to_owned());
         }
         for (name, note) in &notes.servers {
-            if let Some((error, since)) = &note.error {
-                parts.push(format!("{error} (server {name}, since {since:.0})"));
+            if let Some(ServerFault { what, since, .. }) = &note.error {
+                parts.push(format!("{what} (server {name}, since {since:.0})"));
             }
         }
         let waits = notes.servers.values().map(|note| note.findings.len()).sum::<usize>();
@@ -203,7 +273,11 @@ mod tests {
         assert_eq!(refused(&board), 2);
         board.server_error(&name, "e", None, Some(503));
         assert_eq!(refused(&board), 0);
-        board.report(&name, &Report::default(), true);
+        let mut report = Report::default();
+        board.report(&name, &report, true);
+        assert!(board.notes().servers[&name].error.is_some(), "a probe does not tell");
+        report.pass = 1;
+        board.report(&name, &report, true);
         assert!(board.notes().servers[&name].error.is_none());
     }
 }

@@ -1,6 +1,10 @@
 //! One task per server.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use tokio::{sync::watch, task::JoinSet};
 
@@ -22,17 +26,45 @@ const AFTER_BOOT: Duration = Duration::from_secs(600);
 /// And it waits this long at most.
 const LONGEST_START: Duration = Duration::from_secs(300);
 
+/// The keepers at work, for whoever asks them for something.
+#[derive(Debug, Default)]
+pub(super) struct Registry(RwLock<BTreeMap<ServerName, Arc<HostKeeper>>>);
+
+impl Registry {
+    pub(super) fn all(&self) -> Vec<Arc<HostKeeper>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    fn enter(&self, name: &ServerName, keeper: &Arc<HostKeeper>) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), keeper.clone());
+    }
+
+    fn clear(&self) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
 /// The keepers of all servers of a list.
 pub(super) struct Keepers {
+    registry: Arc<Registry>,
     stop: watch::Sender<bool>,
     wake: watch::Sender<u64>,
     tasks: JoinSet<()>,
 }
 
 impl Keepers {
-    pub(super) fn start(config: &Config, home: &Arc<Home>, board: &Arc<Board>) -> Self {
-        let mut keepers =
-            Self { stop: watch::Sender::new(false), wake: watch::Sender::new(0), tasks: JoinSet::new() };
+    pub(super) fn start(
+        config: &Config,
+        home: &Arc<Home>,
+        board: &Arc<Board>,
+        registry: &Arc<Registry>,
+    ) -> Self {
+        let mut keepers = Self {
+            registry: registry.clone(),
+            stop: watch::Sender::new(false),
+            wake: watch::Sender::new(0),
+            tasks: JoinSet::new(),
+        };
         board.servers(config.servers.keys().cloned().collect());
         for name in config.servers.keys() {
             let task = keep(
@@ -40,6 +72,7 @@ impl Keepers {
                 name.clone(),
                 home.clone(),
                 board.clone(),
+                registry.clone(),
                 keepers.stop.subscribe(),
                 keepers.wake.subscribe(),
             );
@@ -56,6 +89,7 @@ impl Keepers {
     /// Nothing new is begun; what is under way is awaited up to the deadline (rule 17).
     pub(super) async fn stop(&mut self, deadline: Duration) {
         self.stop.send_replace(true);
+        self.registry.clear();
         let all = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(deadline, all).await.is_err() {
             tracing::warn!(
@@ -72,12 +106,13 @@ async fn keep(
     name: ServerName,
     home: Arc<Home>,
     board: Arc<Board>,
+    registry: Arc<Registry>,
     mut stop: watch::Receiver<bool>,
     mut wake: watch::Receiver<u64>,
 ) {
-    let keeper: HostKeeper = loop {
+    let keeper = loop {
         match connect(&config, &name, &home) {
-            Ok(keeper) => break keeper,
+            Ok(keeper) => break Arc::new(keeper),
             Err(error) => board.server_error(&name, &error.to_string(), error.hint(), None),
         }
         tokio::select! {
@@ -85,6 +120,7 @@ async fn keep(
             _ = stop.wait_for(|stop| *stop) => return,
         }
     };
+    registry.enter(&name, &keeper);
     let may_restart = matches!(config.servers[&name].management_token, TokenSource::Credential(_));
     let signals = Signals::new(stop);
     let drive = keeper.drive(Mode::Daemon, first_wait(&name, &home), signals, |report| {

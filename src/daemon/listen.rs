@@ -4,7 +4,7 @@ use std::{
     fs::{self, Permissions},
     io,
     os::unix::{
-        fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
+        fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown},
         net::{UnixListener as StdListener, UnixStream},
     },
     path::{Path, PathBuf},
@@ -15,6 +15,8 @@ use tokio::net::UnixListener;
 
 use crate::hint::Hint;
 
+/// Who may speak to the admin socket besides root and the daemon's own user.
+const ADMIN_GROUP: &str = "influx-tokend-admin";
 /// The secrets socket is for everybody: each request is decided by who makes it.
 const SECRETS_MODE: u32 = 0o666;
 
@@ -45,6 +47,7 @@ impl Hint for ListenError {
 #[derive(Debug)]
 pub(super) struct Sockets {
     pub(super) secrets: Listening,
+    pub(super) admin: Listening,
 }
 
 /// What systemd passed to this process. Taken once: the descriptors have one owner.
@@ -82,17 +85,24 @@ impl Passed {
 }
 
 impl Sockets {
-    /// Those systemd passed, and others made.
+    /// Both, the admin socket beside the secrets socket.
     ///
     /// # Errors
     /// One cannot be made.
     pub(super) fn open(secrets: &Path, passed: &Passed) -> Result<Self, ListenError> {
+        let admin = secrets.with_file_name("admin.sock");
+        let group = uzers::get_group_by_name(ADMIN_GROUP).map(|group| group.gid());
         let sockets = Self {
             secrets: Listening::open(secrets, passed, |path| {
                 fs::set_permissions(path, Permissions::from_mode(SECRETS_MODE))
             })?,
+            admin: Listening::open(&admin, passed, |path| {
+                // Without the group, or the right to give it the socket, it is ours alone.
+                let given = group.is_some() && chown(path, None, group).is_ok();
+                fs::set_permissions(path, Permissions::from_mode(if given { 0o660 } else { 0o600 }))
+            })?,
         };
-        for (path, _) in passed.0.iter().filter(|(path, _)| path != secrets) {
+        for (path, _) in passed.0.iter().filter(|(path, _)| path != secrets && *path != admin) {
             tracing::warn!("systemd listens on {path:?}, which the list does not name: nobody answers there");
         }
         Ok(sockets)

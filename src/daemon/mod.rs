@@ -1,6 +1,11 @@
 //! The daemon: wiring only. Watches the list, keeps a keeper per server, answers signals, tells systemd.
 
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    sync::{Arc, RwLock},
+    time::Duration,
+};
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -10,26 +15,30 @@ use tokio::{
 
 use crate::{
     config::{self, Config},
+    deliver::socket::WhyNot,
     hint::Hint as _,
     model::Name,
     supervisor::{Supervisor, Watchdog},
     watch::ListWatch,
 };
 
+mod admin;
 mod assemble;
 mod board;
 mod keepers;
 mod list;
 mod listen;
+mod operator;
 
 pub use assemble::{AssembleError, Home, HostKeeper, connect, open, open_read_only, take_over};
 pub use board::Board;
 
 pub use listen::ListenError;
 
-use keepers::Keepers;
+use keepers::{Keepers, Registry};
 use list::{Accepted, Reload};
 use listen::{Passed, Sockets};
+use operator::Operator;
 
 /// Beyond the servers' own time limits, this long is given to seal what was minted at the last moment.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -62,11 +71,20 @@ pub async fn run(list: PathBuf, context: config::Context) -> Result<End, Assembl
     home.set_specs(accepted.config.specs.clone());
     home.deliver_all().await;
     home.deliver.report_strangers(names(&home)).await;
-    let answering = Answering::start(sockets, &home);
+    let operator = Arc::new(Operator {
+        list: list.clone(),
+        context: context.clone(),
+        home: home.clone(),
+        board: board.clone(),
+        keepers: Arc::new(Registry::default()),
+        config: RwLock::new(Arc::new(accepted.config.clone())),
+    });
+    home.deliver.secrets().explain(why_not(&home, &board));
+    let answering = Answering::start(sockets, &home, &operator);
     supervisor.ready();
     tracing::info!(list = %list.display(), tokens = accepted.config.specs.len(), "ready");
 
-    let mut keepers = Keepers::start(&accepted.config, &home, &board);
+    let mut keepers = Keepers::start(&accepted.config, &home, &board, &operator.keepers);
     let mut watchdog = supervisor.watchdog();
     let end = loop {
         supervisor.status(&board.summary(&home));
@@ -75,13 +93,13 @@ pub async fn run(list: PathBuf, context: config::Context) -> Result<End, Assembl
                 Told::Stop => break End::Stopped,
                 Told::Reload => {
                     supervisor.reloading();
-                    let reload = reload(&list, &context, &mut accepted, &home, &board, &mut keepers);
+                    let reload = reload(&operator, &mut accepted, &mut keepers);
                     alive_while(supervisor, &mut watchdog, reload).await;
                     supervisor.ready();
                 }
             },
             () = watch.changed() => {
-                let reload = reload(&list, &context, &mut accepted, &home, &board, &mut keepers);
+                let reload = reload(&operator, &mut accepted, &mut keepers);
                 alive_while(supervisor, &mut watchdog, reload).await;
             }
             () = watchdog.tick() => supervisor.alive(),
@@ -106,7 +124,7 @@ struct Answering {
 }
 
 impl Answering {
-    fn start(sockets: Sockets, home: &Arc<Home>) -> Self {
+    fn start(sockets: Sockets, home: &Arc<Home>, operator: &Arc<Operator>) -> Self {
         let stop = watch::Sender::new(false);
         let mut tasks = JoinSet::new();
         let secrets = home.deliver.secrets();
@@ -114,6 +132,11 @@ impl Answering {
         tasks.spawn(async move {
             let (listener, _file) = sockets.secrets.into_parts();
             secrets.serve(listener, stopping).await;
+        });
+        let (operator, stopping) = (operator.clone(), stop.subscribe());
+        tasks.spawn(async move {
+            let (listener, _file) = sockets.admin.into_parts();
+            admin::answer(operator, listener, stopping).await;
         });
         Self { stop, tasks }
     }
@@ -168,42 +191,45 @@ async fn start(
     }
 }
 
-async fn reload(
-    list: &std::path::Path,
-    context: &config::Context,
-    accepted: &mut Accepted,
-    home: &Arc<Home>,
-    board: &Arc<Board>,
-    keepers: &mut Keepers,
-) {
-    match list::reload(list, context, accepted, home).await {
-        Reload::Same => board.list(None),
+/// Takes over what the file says now, if it is valid.
+async fn reload(operator: &Operator, accepted: &mut Accepted, keepers: &mut Keepers) {
+    let Operator { list, context, home, board, .. } = operator;
+    let new = match list::reload(list, context, accepted, home).await {
+        Reload::Same => return board.list(None),
         Reload::Refused(fault) => {
             tracing::error!("the list is not taken over, the last accepted one stays in force\n{fault}");
-            board.list(Some(fault));
+            return board.list(Some(fault));
         }
-        Reload::Accepted(new) => {
-            tracing::info!(tokens = new.config.specs.len(), "list accepted");
-            for part in list::needs_restart(&accepted.config, &new.config) {
-                tracing::warn!("{part} has changed: that takes effect when influx-tokend is restarted");
-            }
-            let servers_changed = accepted.config.servers != new.config.servers
-                || accepted.config.lifecycle != new.config.lifecycle
-                || accepted.config.reconcile != new.config.reconcile;
-            *accepted = *new;
-            board.list(None);
-            home.set_specs(accepted.config.specs.clone());
-            home.deliver_all().await;
-            if servers_changed {
-                let longest =
-                    accepted.config.servers.values().map(|server| server.timeout).max().unwrap_or_default();
-                keepers.stop(longest + DRAIN).await;
-                *keepers = Keepers::start(&accepted.config, home, board);
-            } else {
-                keepers.wake();
-            }
-        }
+        Reload::Accepted(new) => new,
+    };
+    tracing::info!(tokens = new.config.specs.len(), "list accepted");
+    for part in list::needs_restart(&accepted.config, &new.config) {
+        tracing::warn!("{part} has changed: that takes effect when influx-tokend is restarted");
     }
+    let servers_changed = accepted.config.servers != new.config.servers
+        || accepted.config.lifecycle != new.config.lifecycle
+        || accepted.config.reconcile != new.config.reconcile;
+    *accepted = *new;
+    operator.accept(accepted.config.clone());
+    board.list(None);
+    home.set_specs(accepted.config.specs.clone());
+    home.deliver_all().await;
+    if servers_changed {
+        keepers.stop(drain(&accepted.config)).await;
+        *keepers = Keepers::start(&accepted.config, home, board, &operator.keepers);
+    } else {
+        keepers.wake();
+    }
+}
+
+/// What the socket tells of a name that has no value.
+fn why_not(home: &Arc<Home>, board: &Arc<Board>) -> WhyNot {
+    let (home, board) = (home.clone(), board.clone());
+    Box::new(move |name| {
+        let specs = home.specs();
+        let server = specs.get(name).map(|spec| &spec.server);
+        board.why_not(name, server)
+    })
 }
 
 /// Requests under way are awaited as long as the slowest server may take.

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::plan::{overlap_ends, since};
 use crate::model::{Held, Known, Lifecycle, Name, Origin, Record, RetiringState, Spec, Time, TokenId};
 
 /// One name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// Which.
     pub name: Name,
@@ -35,7 +35,7 @@ pub struct Status {
 }
 
 /// A former token of a name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Former {
     /// The server's id for it.
     pub id: TokenId,
@@ -55,7 +55,7 @@ impl Former {
 }
 
 /// What consumers get.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// A token.

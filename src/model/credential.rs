@@ -8,8 +8,8 @@ use zeroize::Zeroizing;
 
 /// The string of a token, or a password.
 ///
-/// It has no `Display`, its `Debug` shows nothing, and it is serialised only as a part of a [`super::Record`],
-/// through the private module `sealed`.
+/// It has no `Display`, its `Debug` shows nothing, and it is serialised only as a part of a [`super::Record`], or of a
+/// command to the daemon, through the private module `sealed`.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<String>);
 
@@ -73,8 +73,8 @@ impl Credential {
     }
 }
 
-/// The only way a secret is written: as a field of a record that is about to be sealed.
-pub(super) mod sealed {
+/// The only way a secret is written: as a field of a record that is about to be sealed, or of a command to the daemon.
+pub(crate) mod sealed {
     use super::{Deserialize, Deserializer, Secret, Serialize, Serializer};
 
     pub(crate) fn serialize<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {

@@ -229,6 +229,7 @@ fn output_for_programs_has_the_same_and_never_the_secret() {
     host.list(EXAMPLES);
     host.apply();
     let json: Value = serde_json::from_str(&host.tokend(&["status", "--output", "json"]).stdout).unwrap();
+    let json = &json["tokens"];
     assert_eq!(json[0]["name"], "mixed");
     assert_eq!(json[0]["state"], "ready");
     assert_eq!(json[0]["id"], host.live("mixed")[0].id);

@@ -202,6 +202,9 @@ fn an_abort_leaves_no_core_and_the_secret_is_in_memory_and_nowhere_else() {
     for file in crate::host::files_below(host.folder.path()) {
         let name = file.file_name().unwrap().to_string_lossy().into_owned();
         assert!(!name.starts_with("core"), "{file:?}");
+        if !fs::symlink_metadata(&file).unwrap().is_file() {
+            continue;
+        }
         let is_meant = file.ends_with("run/secrets/t0");
         assert_eq!(contains(&fs::read(&file).unwrap(), secret.as_bytes()), is_meant, "{file:?}");
     }

@@ -27,6 +27,7 @@ fn mints(host: &Host) -> usize {
 
 fn status(host: &Host, name: &str) -> Value {
     let all: Value = serde_json::from_str(&host.tokend(&["status", "--output", "json"]).stdout).unwrap();
+    let all = &all["tokens"];
     all.as_array().unwrap().iter().find(|status| status["name"] == name).unwrap().clone()
 }
 

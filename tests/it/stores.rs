@@ -90,6 +90,9 @@ fn a_record_of_a_later_version_is_delivered_and_left_alone() {
     let ran = host.tokend(&["apply"]);
     assert_eq!(ran.code, Some(3), "{ran:?}");
     assert!(ran.stderr.contains("its record has version 1.7"), "{ran:?}");
+    let ran = host.tokend(&["rotate", "t0"]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.stderr.contains("token t0: its record was written by a later influx-tokend"), "{ran:?}");
     assert_eq!(fs::read(&file).unwrap(), before, "not rewritten");
     host.assert_settled("t0");
     with("2.0");
@@ -167,10 +170,16 @@ fn two_daemons_never_share_a_store() {
     host.list_of(1);
     let daemon = host.daemon();
     daemon.wait_for("promoted");
-    let ran = host.tokend(&["apply"]);
-    assert_eq!(ran.code, Some(1), "{ran:?}");
-    assert!(ran.stderr.contains(&format!("is held by process {}", daemon.pid().as_raw_pid())), "{ran:?}");
+    let list = fs::read_to_string(host.path("tokens.toml")).unwrap();
+    // The daemon cannot be asked here: it answers beside another socket.
+    host.write("tokens.toml", &list.replace("/run/secrets.sock", "/run/other.d/secrets.sock"));
+    for command in ["apply", "take-over"] {
+        let ran = host.tokend(&[command]);
+        assert_eq!(ran.code, Some(1), "{ran:?}");
+        assert!(ran.stderr.contains(&format!("is held by process {}", daemon.pid().as_raw_pid())), "{ran:?}");
+    }
     assert_eq!(host.tokend(&["status"]).code, Some(0), "looking is allowed");
+    host.write("tokens.toml", &list);
     assert_eq!(daemon.stop().0, Some(0));
     host.apply();
 }
@@ -290,6 +299,9 @@ fn another_server_address_waits_for_a_person() {
     assert!(ran.stderr.contains("the list names another server"), "{ran:?}");
     assert_eq!(other.tokens().len(), 0);
     assert_eq!(host.delivered("t0").as_deref(), Some(old.secret.as_str()), "still delivered");
+    let ran = host.tokend(&["rotate", "t0"]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.stderr.contains("the list names another server"), "{ran:?}");
     let shown = host.tokend(&["confirm"]);
     assert_eq!(shown.code, Some(3));
     let digest = shown.stdout.trim().rsplit(' ').next().unwrap().to_owned();

@@ -1,4 +1,4 @@
-//! `influx-tokend apply`: one run of what the daemon does, for hosts without it.
+//! `influx-tokend apply`: what is due, now: by the daemon, or in its stead.
 
 use std::collections::BTreeSet;
 
@@ -7,23 +7,26 @@ use super::{
     context::{Context, Failure},
     once,
 };
-use crate::{config::Config, daemon::HostKeeper, model::Name};
+use crate::{
+    config::Config,
+    daemon::HostKeeper,
+    model::Name,
+    operate::{applied::Applied, command::Command},
+};
 
 pub(super) fn run(context: &Context, format: Format) -> Result<Outcome, Failure> {
-    let config = context.load()?;
-    apply(context, &config, &[], format)
+    let applied = match context.ask(&Command::Apply)? {
+        Some(applied) => applied,
+        None => {
+            let config = context.load()?;
+            here(context, &config, &[])?
+        }
+    };
+    once::tell(format, &applied)
 }
 
-/// The same, with a person's word that these names move to another server.
-pub(super) fn run_confirmed(
-    context: &Context,
-    config: &Config,
-    confirmed: &[Name],
-) -> Result<Outcome, Failure> {
-    apply(context, config, confirmed, Format::Text)
-}
-
-fn apply(context: &Context, config: &Config, confirmed: &[Name], format: Format) -> Result<Outcome, Failure> {
+/// Without a daemon; with a person's word that these names move to another server.
+pub(super) fn here(context: &Context, config: &Config, confirmed: &[Name]) -> Result<Applied, Failure> {
     context.block_on(async {
         let home = context.open(config).await?;
         if config.specs.is_empty() && !home.ledger.known().is_empty() {
@@ -36,8 +39,6 @@ fn apply(context: &Context, config: &Config, confirmed: &[Name], format: Format)
         let keepers = context.keepers(config, &home)?;
         keepers.iter().for_each(|keeper| keeper.confirm(confirmed.iter().cloned()));
         let all: Vec<&HostKeeper> = keepers.iter().collect();
-        let applied = once::run(&context.list, config, &home, &all, &BTreeSet::new()).await?;
-        once::print(format, &applied)?;
-        applied.outcome()
+        once::run(&context.list, config, &home, &all, &BTreeSet::new()).await
     })
 }

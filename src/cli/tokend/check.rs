@@ -1,13 +1,16 @@
 //! `influx-tokend check`: are list, store and servers as they should be?
 
 use clap::Args;
-use serde::Serialize;
 
 use super::{
-    Format, Outcome, Output,
-    context::{Context, Failure, onlookers},
+    Outcome, Output,
+    context::{Context, Failure, Onlooker, onlookers},
 };
-use crate::{cli::ui, config::Config, hint::Hint};
+use crate::{
+    cli::{Format, ui},
+    config::Config,
+    operate::{check::Checked, command::Command, plan::Told},
+};
 
 /// What to check.
 #[derive(Clone, Copy, Debug, Args)]
@@ -19,36 +22,11 @@ pub(super) struct Check {
     output: Output,
 }
 
-/// What was found.
-#[derive(Debug, Default, Serialize)]
-struct Checked {
-    tokens: usize,
-    servers: usize,
-    faults: Vec<Fault>,
-}
-
-#[derive(Debug, Serialize)]
-struct Fault {
-    what: String,
-    hint: Option<String>,
-}
-
-impl Fault {
-    fn of(error: &dyn Hint) -> Self {
-        Self { what: error.to_string(), hint: error.hint() }
-    }
-}
-
 pub(super) fn run(context: &Context, check: Check) -> Result<Outcome, Failure> {
-    let config = context.load()?;
-    let mut checked = Checked { tokens: config.specs.len(), servers: config.servers.len(), faults: vec![] };
-    if !check.list_only {
-        match context.read_records(&config) {
-            Ok(read) => checked.faults.extend(read.faults.iter().map(|fault| Fault::of(fault))),
-            Err(error) => checked.faults.push(Fault::of(&error)),
-        }
-        checked.faults.extend(context.block_on(ask_servers(&config))?);
-    }
+    let checked = match context.ask(&Command::Check { list_only: check.list_only })? {
+        Some(checked) => checked,
+        None => here(context, check)?,
+    };
     let faults = checked.faults.len();
     match check.output.output {
         Format::Json => ui::print_json(&checked)?,
@@ -61,25 +39,26 @@ pub(super) fn run(context: &Context, check: Check) -> Result<Outcome, Failure> {
     }
 }
 
-/// Lists each server's tokens and databases.
-async fn ask_servers(config: &Config) -> Result<Vec<Fault>, Failure> {
-    let mut faults = Vec::new();
-    let keepers = match onlookers(config).await {
-        Ok(keepers) => keepers,
-        Err(error) => return Ok(vec![Fault::of(&error)]),
-    };
-    for (_, keeper) in keepers {
-        match keeper.look().await {
-            Ok((plan, _)) => faults.extend(
-                plan.findings
-                    .iter()
-                    .filter(|finding| finding.matter.waits_for_a_person())
-                    .map(|finding| Fault { what: finding.to_string(), hint: finding.matter.hint() }),
-            ),
-            Err(error) => faults.push(Fault::of(&error)),
+/// Without a daemon.
+fn here(context: &Context, check: Check) -> Result<Checked, Failure> {
+    let config = context.load()?;
+    let mut checked = Checked::list(&config);
+    if !check.list_only {
+        match context.read_records(&config) {
+            Ok(read) => checked.faults.extend(read.faults.iter().map(|fault| Told::of_error(fault))),
+            Err(error) => checked.faults.push(Told::of_error(&error)),
         }
+        context.block_on(ask_servers(&config, &mut checked))?;
     }
-    Ok(faults)
+    Ok(checked)
+}
+
+async fn ask_servers(config: &Config, checked: &mut Checked) -> Result<(), Failure> {
+    match onlookers(config).await {
+        Ok(keepers) => checked.ask(&keepers.iter().collect::<Vec<&Onlooker>>()).await,
+        Err(error) => checked.faults.push(Told::of_error(&error)),
+    }
+    Ok(())
 }
 
 fn text(context: &Context, checked: &Checked, list_only: bool) -> String {

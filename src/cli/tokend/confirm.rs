@@ -1,19 +1,20 @@
 //! `influx-tokend confirm`: a person says that tokens really move to another server (rule 12).
 
-use std::collections::BTreeMap;
-
 use clap::Args;
-use data_encoding::HEXLOWER;
-use sha2::{Digest, Sha256};
 
 use super::{
-    Outcome,
-    context::{Context, Failure, onlookers},
+    Outcome, apply,
+    context::{Context, Failure, Onlooker, onlookers},
+    once,
 };
 use crate::{
-    cli::ui,
-    lifecycle::plan::Matter,
-    model::{Name, ServerKey, ServerName},
+    cli::{Format, ui},
+    config::Config,
+    operate::{
+        applied::Applied,
+        command::Command,
+        confirm::{Move, Moves},
+    },
 };
 
 /// What to confirm.
@@ -23,54 +24,47 @@ pub(super) struct Confirm {
     digest: Option<String>,
 }
 
-/// Which names move, from where, to which server of the list.
-type Moves = BTreeMap<Name, (ServerKey, ServerName)>;
-
 pub(super) fn run(context: &Context, confirm: &Confirm) -> Result<Outcome, Failure> {
-    let config = context.load()?;
-    let moves = context.block_on(async {
-        let mut moves = Moves::new();
-        for (server, keeper) in onlookers(&config).await? {
-            for finding in keeper.look().await?.0.findings {
-                if let (Some(name), Matter::ServerChanged { from }) = (finding.name, finding.matter) {
-                    moves.insert(name, (from, server.clone()));
-                }
-            }
-        }
-        Ok(moves)
-    })?;
-    if moves.is_empty() {
-        ui::print("nothing waits for a confirmation\n")?;
-        return Ok(Outcome::Done);
-    }
-    let digest = digest(&moves);
     match &confirm.digest {
-        None => {
-            let mut text =
-                "these names get a new token on another server; their old ones are kept and reported:\n"
-                    .to_owned();
-            for (name, (from, to)) in &moves {
-                text += &format!("  {name}: from {from} to {} ({to})\n", config.servers[to].key());
-            }
-            ui::print(&format!("{text}to confirm: influx-tokend confirm {digest}\n"))?;
-            Ok(Outcome::Waits)
-        }
-        Some(given) if *given == digest => {
-            let names: Vec<Name> = moves.into_keys().collect();
-            super::apply::run_confirmed(context, &config, &names)
-        }
-        Some(_) => Err(Failure::Usage {
-            what: "that is not what would be done now".to_owned(),
-            fix: "run `influx-tokend confirm` to see what it is, and its digest".to_owned(),
-        }),
+        None => show(context),
+        Some(digest) => carry_out(context, digest),
     }
 }
 
-/// So that nobody confirms something else than what was shown.
-fn digest(moves: &Moves) -> String {
-    let mut hash = Sha256::new();
-    for (name, (from, to)) in moves {
-        hash.update(format!("{name}\n{from}\n{to}\n"));
+fn show(context: &Context) -> Result<Outcome, Failure> {
+    let moves = match context.ask(&Command::Confirm { digest: None })? {
+        Some(moves) => moves,
+        None => moves_of(context, &context.load()?)?,
+    };
+    if moves.0.is_empty() {
+        ui::print("nothing waits for a confirmation\n")?;
+        return Ok(Outcome::Done);
     }
-    HEXLOWER.encode(&hash.finalize()[..6])
+    let mut text =
+        "these names get a new token on another server; their old ones are kept and reported:\n".to_owned();
+    for Move { name, from, to, server } in &moves.0 {
+        text += &format!("  {name}: from {from} to {to} ({server})\n");
+    }
+    ui::print(&format!("{text}to confirm: influx-tokend confirm {}\n", moves.digest()))?;
+    Ok(Outcome::Waits)
+}
+
+fn carry_out(context: &Context, digest: &str) -> Result<Outcome, Failure> {
+    let applied: Applied = match context.ask(&Command::Confirm { digest: Some(digest.to_owned()) })? {
+        Some(applied) => applied,
+        None => {
+            let config = context.load()?;
+            let names = moves_of(context, &config)?.confirmed(digest)?;
+            apply::here(context, &config, &names)?
+        }
+    };
+    once::tell(Format::Text, &applied)
+}
+
+/// Without a daemon.
+fn moves_of(context: &Context, config: &Config) -> Result<Moves, Failure> {
+    context.block_on(async {
+        let keepers = onlookers(config).await?;
+        Ok(Moves::find(&keepers.iter().collect::<Vec<&Onlooker>>()).await?)
+    })
 }

@@ -2,16 +2,18 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
+use serde::de::DeserializeOwned;
 use tracing_subscriber::EnvFilter;
 
-use super::{Command, owner::become_owner_of};
+use super::{Command, owner::become_owner_of, remote::Daemon};
 use crate::{
     config::{self, Config, ConfigError},
     daemon::{AssembleError, Home, HostKeeper, connect, open},
     hint::Hint,
     influxdb::ServerError,
     lifecycle::{ImportError, Ledger, RotateError, Shared, SystemClock, Unanswered},
-    model::{Known, Name, ServerName},
+    model::{Known, Name},
+    operate::{self, command::Refusal},
     paths::Paths,
     store::{RecordError, StoreError, read_only::ReadOnly},
 };
@@ -53,6 +55,9 @@ pub enum Failure {
     /// Several things, each told already.
     #[error("{0}")]
     Several(String),
+    /// It was not carried out.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     /// What was asked for makes no sense.
     #[error("{what}")]
     Usage {
@@ -77,6 +82,7 @@ impl Hint for Failure {
             Self::Rotate(error) => error.hint(),
             Self::Import(error) => error.hint(),
             Self::Owner { .. } => Some("run this as that user".to_owned()),
+            Self::Refused(refusal) => refusal.hint.clone(),
             Self::Usage { fix, .. } => Some(fix.clone()),
             Self::Several(_) | Self::System(_) => None,
         }
@@ -118,6 +124,26 @@ impl Context {
     #[expect(clippy::unused_self, reason = "one place that knows the program's name")]
     pub(super) fn program(&self) -> &'static str {
         "influx-tokend"
+    }
+
+    /// Has a running daemon carry it out; `None` where there is none, or it does not let us in.
+    pub(super) fn ask<T: DeserializeOwned>(
+        &self,
+        command: &operate::command::Command,
+    ) -> Result<Option<T>, Failure> {
+        match Daemon::at(&self.admin_socket()) {
+            Some(daemon) => self.block_on(daemon.ask(command)).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Beside the secrets socket, wherever the list puts that; where it cannot be read, where that usually is.
+    fn admin_socket(&self) -> PathBuf {
+        let socket = config::read(&self.list).map_or_else(
+            |_| self.config.defaults.socket.clone(),
+            |text| Config::salvage(&text, &self.config).socket,
+        );
+        socket.with_file_name("admin.sock")
     }
 
     /// The list as it is in the file now. From here on this process is the store's owner, where root runs it: to be
@@ -162,7 +188,7 @@ pub(super) type Onlooker =
     crate::lifecycle::Keeper<crate::influxdb::AnyServer, ReadOnly, crate::deliver::Nowhere, SystemClock>;
 
 /// Keepers that can look and nothing else.
-pub(super) async fn onlookers(config: &Config) -> Result<Vec<(ServerName, Onlooker)>, Failure> {
+pub(super) async fn onlookers(config: &Config) -> Result<Vec<Onlooker>, Failure> {
     let ledger = Ledger::open(read_only(config).await?).await?;
     let shared = Arc::new(Shared::new(ledger, crate::deliver::Nowhere, SystemClock, || [0; 16]));
     shared.set_specs(config.specs.clone());
@@ -176,7 +202,7 @@ pub(super) async fn onlookers(config: &Config) -> Result<Vec<(ServerName, Onlook
                 lifecycle: config.lifecycle.clone(),
             };
             let any = crate::influxdb::AnyServer::connect(name, server)?;
-            Ok((name.clone(), Onlooker::new(name.clone(), server.key(), any, shared.clone(), settings)))
+            Ok(Onlooker::new(name.clone(), server.key(), any, shared.clone(), settings))
         })
         .collect()
 }

@@ -8,7 +8,11 @@ use super::{
 };
 use crate::{
     cli::ui,
-    model::{Name, Record, ServerKey},
+    model::Name,
+    operate::{
+        command::Command,
+        forget::{Forgotten, forget},
+    },
 };
 
 /// What to forget.
@@ -19,48 +23,29 @@ pub(super) struct Forget {
     names: Vec<Name>,
 }
 
-pub(super) fn run(context: &Context, forget: &Forget) -> Result<Outcome, Failure> {
+pub(super) fn run(context: &Context, arguments: &Forget) -> Result<Outcome, Failure> {
+    let names = &arguments.names;
+    let forgotten = match context.ask(&Command::Forget { names: names.clone() })? {
+        Some(forgotten) => forgotten,
+        None => here(context, names)?,
+    };
+    let mut text = String::new();
+    for Forgotten { name, ids } in forgotten {
+        let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        text += &match ids.as_slice() {
+            [] => format!("{name}: has no token on a former server\n"),
+            ids => format!("{name}: forgot {}\n", ids.join(", ")),
+        };
+    }
+    ui::print(&text)?;
+    Ok(Outcome::Done)
+}
+
+/// Without a daemon.
+fn here(context: &Context, names: &[Name]) -> Result<Vec<Forgotten>, Failure> {
     let config = context.load()?;
-    let named: Vec<ServerKey> = config.servers.values().map(crate::config::ServerConfig::key).collect();
     context.block_on(async {
         let home = context.open(&config).await?;
-        let mut text = String::new();
-        for name in &forget.names {
-            let Some(record) = home.ledger.record(name) else {
-                return Err(Failure::Usage {
-                    what: format!("the store has no token {name}"),
-                    fix: "`influx-tokend status` shows the names".to_owned(),
-                });
-            };
-            let ids = on_former_servers(&record, &named);
-            if ids.is_empty() {
-                text += &format!("{name}: has no token on a former server\n");
-                continue;
-            }
-            home.ledger
-                .change(name, || (*record).clone(), |record| drop_former(record, &named))
-                .await
-                .map_err(|error| Failure::Several(error.to_string()))?;
-            text += &format!("{name}: forgot {}\n", ids.join(", "));
-        }
-        ui::print(&text)?;
-        Ok(Outcome::Done)
+        Ok(forget(&config, &home.ledger, names).await?)
     })
-}
-
-fn on_former_servers(record: &Record, named: &[ServerKey]) -> Vec<String> {
-    let retiring = record.retiring.iter().map(|retiring| (&retiring.held.id, &retiring.held.server));
-    let ended = record.ended.iter().map(|ended| (&ended.id, &ended.server));
-    retiring
-        .chain(ended)
-        .filter(|(_, server)| !named.contains(server))
-        .map(|(id, _)| id.to_string())
-        .collect()
-}
-
-/// The current token stays: it is what consumers have.
-fn drop_former(record: &mut Record, named: &[ServerKey]) {
-    record.retiring.retain(|retiring| named.contains(&retiring.held.server));
-    record.ended.retain(|ended| named.contains(&ended.server));
-    record.intents.retain(|intent| named.contains(&intent.server));
 }

@@ -8,7 +8,6 @@ use std::{
 };
 
 use clap::Args;
-use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::{
@@ -18,10 +17,13 @@ use super::{
 };
 use crate::{
     cli::ui,
-    config::Config,
-    daemon::HostKeeper,
-    lifecycle::{self, ImportError, Imported},
+    daemon::connect,
+    lifecycle::Imported,
     model::{Name, Secret, ServerName, TokenId},
+    operate::{
+        command::{self, Command, Refusal},
+        import::Done,
+    },
 };
 
 /// More than any id and string have.
@@ -45,84 +47,48 @@ pub(super) struct Import {
     output: Output,
 }
 
-/// What came of it.
-#[derive(Debug, Serialize)]
-struct Done {
-    imported: Imported,
-    #[serde(flatten)]
-    applied: Option<once::Applied>,
-}
-
 pub(super) fn run(context: &Context, arguments: &Import) -> Result<Outcome, Failure> {
-    let config = context.load()?;
-    let server = server_of(&config, arguments)?;
     let (id, secret) = if io::stdin().is_terminal() { ask()? } else { parse(&read()?)? };
-    let import = lifecycle::Import {
+    let import = command::Import {
         name: arguments.name.clone(),
+        server: arguments.server.clone().map(ServerName),
         id,
         secret,
         exclusive: arguments.exclusive,
         despite_grants: arguments.despite_grants,
     };
-    let done = context.block_on(async {
-        let home = context.open(&config).await?;
-        let keepers = context.keepers(&config, &home)?;
-        let Some(keeper) = keepers.iter().find(|keeper| *keeper.server_name() == server) else {
-            return Err(unknown_server(&server, &config));
-        };
-        let keeper: &HostKeeper = keeper;
-        let imported = keeper.import(&import).await?;
-        let renewed = BTreeSet::from([import.name.clone()]);
-        let applied = if imported.listed {
-            Some(once::run(&context.list, &config, &home, &[keeper], &renewed).await?)
-        } else {
-            None
-        };
-        Ok(Done { imported, applied })
-    });
+    let done = match context.ask(&Command::Import(import.clone())) {
+        Ok(Some(done)) => Ok(done),
+        Ok(None) => here(context, import),
+        Err(failure) => Err(failure),
+    };
     match done {
-        Ok(done) => {
-            print(arguments.output.output, &done)?;
-            done.applied.map_or(Ok(Outcome::Done), |applied| applied.outcome())
-        }
+        Ok(done) => tell(arguments.output.output, &done),
         // A person has to say which of the two is right.
-        Err(Failure::Import(error @ ImportError::GrantsDiffer { .. })) => {
-            ui::error(context.program(), &error);
+        Err(Failure::Refused(refusal)) if refusal.waits => {
+            ui::error(context.program(), &refusal);
             Ok(Outcome::Waits)
         }
         Err(failure) => Err(failure),
     }
 }
 
-/// The one that is named, or the list has the name on, or is the only one.
-fn server_of(config: &Config, import: &Import) -> Result<ServerName, Failure> {
-    let named = import.server.clone().map(ServerName);
-    let listed = || config.specs.get(&import.name).map(|spec| spec.server.clone());
-    let mut all = config.servers.keys();
-    let only = all.next().filter(|_| all.next().is_none()).cloned();
-    match named.or_else(listed).or(only) {
-        Some(server) if config.servers.contains_key(&server) => Ok(server),
-        Some(server) => Err(unknown_server(&server, config)),
-        None if config.servers.is_empty() => Err(Failure::Usage {
-            what: "the list names no server".to_owned(),
-            fix: "add [server]".to_owned(),
-        }),
-        None => Err(Failure::Usage {
-            what: format!("the list does not have {} and knows several servers", import.name),
-            fix: format!("--server with one of {}", names(config)),
-        }),
-    }
-}
-
-fn unknown_server(server: &ServerName, config: &Config) -> Failure {
-    Failure::Usage {
-        what: format!("unknown server {:?}", server.0),
-        fix: format!("--server with one of {}", names(config)),
-    }
-}
-
-fn names(config: &Config) -> String {
-    config.servers.keys().map(|name| format!("{:?}", name.0)).collect::<Vec<_>>().join(", ")
+/// Without a daemon.
+fn here(context: &Context, import: command::Import) -> Result<Done, Failure> {
+    let config = context.load()?;
+    let server = import.server_in(&config)?;
+    let renewed = BTreeSet::from([import.name.clone()]);
+    context.block_on(async {
+        let home = context.open(&config).await?;
+        let keeper = connect(&config, &server, &home)?;
+        let imported = keeper.import(&import.order()).await.map_err(Refusal::from)?;
+        let applied = if imported.listed {
+            Some(once::run(&context.list, &config, &home, &[&keeper], &renewed).await?)
+        } else {
+            None
+        };
+        Ok(Done { imported, applied })
+    })
 }
 
 /// All of standard input, past its buffer in the standard library, which nobody wipes.
@@ -173,9 +139,13 @@ fn ask() -> Result<(TokenId, Secret), Failure> {
     token(id.trim().as_bytes(), secret.trim().as_bytes())
 }
 
-fn print(format: Format, done: &Done) -> Result<(), Failure> {
+fn tell(format: Format, done: &Done) -> Result<Outcome, Failure> {
     if format == Format::Json {
-        return Ok(ui::print_json(done)?);
+        ui::print_json(done)?;
+        return match &done.applied {
+            Some(applied) => once::outcome(applied),
+            None => Ok(Outcome::Done),
+        };
     }
     let Imported { name, id, server, grants, .. } = &done.imported;
     let mut text = format!("imported {id} on {server} as {name}: {grants}\n");
@@ -184,8 +154,8 @@ fn print(format: Format, done: &Done) -> Result<(), Failure> {
     }
     ui::print(&text)?;
     match &done.applied {
-        Some(applied) => once::print(format, applied),
-        None => Ok(()),
+        Some(applied) => once::tell(format, applied),
+        None => Ok(Outcome::Done),
     }
 }
 

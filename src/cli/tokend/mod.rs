@@ -15,6 +15,7 @@ mod import;
 mod once;
 mod owner;
 mod plan;
+mod remote;
 mod rotate;
 mod run;
 mod status;

@@ -3,10 +3,9 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
-    sync::Mutex,
+    sync::{Mutex, PoisonError},
 };
 
-use serde::Serialize;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -17,41 +16,10 @@ use crate::{
     cli::ui,
     config::Config,
     daemon::{Home, HostKeeper},
-    hint::Hint as _,
-    lifecycle::{Mode, Report, Signals, State, Status, statuses},
-    model::{Name, ServerName, Time},
+    lifecycle::{Mode, Signals, statuses},
+    model::{Name, Time},
+    operate::applied::{Applied, Ended, Gathered, Heard},
 };
-
-/// What came of it.
-#[derive(Debug, Serialize)]
-pub(super) struct Applied {
-    tokens: Vec<Status>,
-    errors: Vec<String>,
-    findings: Vec<String>,
-    /// Something waits for a person.
-    waits: bool,
-}
-
-#[derive(Debug, Default)]
-struct Told {
-    errors: Vec<String>,
-    events: BTreeSet<String>,
-    states: BTreeMap<ServerName, Vec<String>>,
-    waits: bool,
-}
-
-impl Applied {
-    /// How the command ends.
-    pub(super) fn outcome(&self) -> Result<Outcome, Failure> {
-        let is_ready = |status: &Status| status.state == State::Ready;
-        match (self.errors.len(), self.waits) {
-            (0, false) => Ok(Outcome::Done),
-            (0, true) => Ok(Outcome::Waits),
-            _ if self.tokens.iter().any(is_ready) => Ok(Outcome::Partly),
-            _ => Err(Failure::Several("nothing could be done".to_owned())),
-        }
-    }
-}
 
 /// Delivers what is sealed and does what is due. Those in `renewed` are to have a new value in the end.
 pub(super) async fn run(
@@ -66,30 +34,30 @@ pub(super) async fn run(
     home.ledger.store().seal_list(&text)?;
     let generation = |name: &Name| home.ledger.record(name).map_or(0, |record| record.generation);
     let before: BTreeMap<&Name, u64> = renewed.iter().map(|name| (name, generation(name))).collect();
-    let told = Mutex::new(Told::default());
-    for error in home.deliver_all().await {
-        note(&told, |told| told.errors.push(error.to_string()));
-    }
+    let mut told = Gathered::default();
+    told.errors.extend(home.deliver_all().await.iter().map(ToString::to_string));
+    let told = Mutex::new(told);
     drive(keepers, &told).await?;
-    let mut told = told.into_inner().unwrap_or_default();
+    let mut told = told.into_inner().unwrap_or_else(PoisonError::into_inner);
     let tokens = statuses(&home.specs(), &home.ledger.known(), &config.lifecycle, Time::now());
     let lacking = before.iter().filter(|(name, before)| generation(name) <= **before);
     // What waits for a person says why.
-    if !told.waits {
+    if !told.waits() {
         told.errors.extend(lacking.map(|(name, _)| format!("token {name}: has no new value yet")));
     }
-    let findings = told.events.into_iter().chain(told.states.into_values().flatten()).collect();
-    Ok(Applied { tokens, errors: told.errors, findings, waits: told.waits })
+    Ok(told.applied(tokens))
 }
 
 /// Each server in its own time: one that is away does not hold up the others. A signal lets what is under way end.
-async fn drive(keepers: &[&HostKeeper], told: &Mutex<Told>) -> Result<(), Failure> {
+async fn drive(keepers: &[&HostKeeper], told: &Mutex<Gathered>) -> Result<(), Failure> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let (stop, stopping) = watch::channel(false);
     let all = keepers.iter().map(|keeper| {
         let signals = Signals::new(stopping.clone());
         keeper.drive(Mode::OneShot, std::time::Duration::ZERO, signals, |report| {
-            take(told, keeper.server_name(), report);
+            let heard = Heard::of(keeper.server_name(), report);
+            heard.note().iter().for_each(|note| ui::note("influx-tokend", note));
+            told.lock().unwrap_or_else(PoisonError::into_inner).take(&heard);
         })
     });
     let mut all = std::pin::pin!(futures_util::future::join_all(all));
@@ -103,33 +71,8 @@ async fn drive(keepers: &[&HostKeeper], told: &Mutex<Told>) -> Result<(), Failur
     }
 }
 
-fn take(told: &Mutex<Told>, server: &ServerName, report: &Report) {
-    if report.probing() > 0 {
-        // The one part that takes its time, and it is the server's.
-        let tokens = ui::count(report.probing(), "token");
-        ui::note("influx-tokend", &format!("server {server}: waiting until {tokens} can be used everywhere"));
-    }
-    note(told, |told| {
-        if let Some(error) = &report.server_error {
-            told.errors.push(error.to_string());
-            told.errors.extend(error.hint().map(|hint| format!("hint: {hint}")));
-        }
-        told.errors.extend(report.errors.iter().cloned());
-        let events = report.findings.iter().filter(|finding| finding.matter.is_an_event());
-        told.events.extend(events.map(|finding| format!("server {server}: {finding}")));
-        // How things are is found anew by each pass: only the last one counts.
-        let states = report.findings.iter().filter(|finding| !finding.matter.is_an_event());
-        told.states
-            .insert(server.clone(), states.map(|finding| format!("server {server}: {finding}")).collect());
-        told.waits = report.findings.iter().any(|finding| finding.matter.waits_for_a_person());
-    });
-}
-
-fn note(told: &Mutex<Told>, change: impl FnOnce(&mut Told)) {
-    change(&mut told.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
-}
-
-pub(super) fn print(format: Format, applied: &Applied) -> Result<(), Failure> {
+/// Prints what came of it and tells how the command ends.
+pub(super) fn tell(format: Format, applied: &Applied) -> Result<Outcome, Failure> {
     match format {
         Format::Json => ui::print_json(applied)?,
         Format::Text => {
@@ -139,5 +82,15 @@ pub(super) fn print(format: Format, applied: &Applied) -> Result<(), Failure> {
             }
         }
     }
-    Ok(())
+    outcome(applied)
+}
+
+/// How the command ends.
+pub(super) fn outcome(applied: &Applied) -> Result<Outcome, Failure> {
+    match applied.ended() {
+        Ended::Done => Ok(Outcome::Done),
+        Ended::Waits => Ok(Outcome::Waits),
+        Ended::Partly => Ok(Outcome::Partly),
+        Ended::Failed => Err(Failure::Several("nothing could be done".to_owned())),
+    }
 }

@@ -15,6 +15,7 @@ use crate::{
     daemon::HostKeeper,
     lifecycle::{self, RotateError},
     model::{Name, ServerName},
+    operate::{applied::Applied, command::Command},
 };
 
 /// What to rotate.
@@ -28,6 +29,15 @@ pub(super) struct Rotate {
 }
 
 pub(super) fn run(context: &Context, rotate: &Rotate) -> Result<Outcome, Failure> {
+    let applied = match context.ask(&Command::Rotate { names: rotate.names.clone() })? {
+        Some(applied) => applied,
+        None => here(context, rotate)?,
+    };
+    once::tell(rotate.output.output, &applied)
+}
+
+/// Without a daemon.
+fn here(context: &Context, rotate: &Rotate) -> Result<Applied, Failure> {
     let config = context.load()?;
     let names: BTreeSet<Name> = rotate.names.iter().cloned().collect();
     context.block_on(async {
@@ -37,9 +47,7 @@ pub(super) fn run(context: &Context, rotate: &Rotate) -> Result<Outcome, Failure
         let concerned = servers_of(&config, &names);
         let keepers: Vec<&HostKeeper> =
             keepers.iter().filter(|keeper| concerned.contains(keeper.server_name())).collect();
-        let applied = once::run(&context.list, &config, &home, &keepers, &names).await?;
-        once::print(rotate.output.output, &applied)?;
-        applied.outcome()
+        once::run(&context.list, &config, &home, &keepers, &names).await
     })
 }
 

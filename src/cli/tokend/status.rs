@@ -1,7 +1,5 @@
 //! `influx-tokend status`: what list and store tell of each name.
 
-use jiff::Timestamp;
-
 use super::{
     Format, Outcome,
     context::{Context, Failure},
@@ -9,21 +7,64 @@ use super::{
 use crate::{
     cli::ui,
     lifecycle::{State, Status, statuses},
+    model::Time,
+    operate::{
+        command::Command,
+        status::{HostStatus, ListStatus, TokenStatus},
+    },
 };
 
 pub(super) fn run(context: &Context, format: Format) -> Result<Outcome, Failure> {
+    let status = match context.ask(&Command::Status)? {
+        Some(status) => status,
+        None => here(context)?,
+    };
+    match format {
+        Format::Json => ui::print_json(&status)?,
+        Format::Text => ui::print(&text(&status))?,
+    }
+    let waits = status.tokens.iter().any(|token| token.status.state == State::Unreadable);
+    Ok(if waits { Outcome::Waits } else { Outcome::Done })
+}
+
+/// Without a daemon: what list and store tell.
+fn here(context: &Context) -> Result<HostStatus, Failure> {
     let config = context.load()?;
     let records = context.read_records(&config)?;
-    let statuses = statuses(&config.specs, &records.known, &config.lifecycle, Timestamp::now());
-    match format {
-        Format::Json => ui::print_json(&statuses)?,
-        Format::Text => ui::print(&table(&statuses))?,
-    }
     for fault in &records.faults {
         ui::warning(context.program(), fault);
     }
-    let waits = statuses.iter().any(|status| status.state == State::Unreadable);
-    Ok(if waits { Outcome::Waits } else { Outcome::Done })
+    let tokens = statuses(&config.specs, &records.known, &config.lifecycle, Time::now());
+    Ok(HostStatus {
+        list: ListStatus { path: context.list.clone(), fault: None },
+        servers: vec![],
+        tokens: tokens.into_iter().map(TokenStatus::sealed).collect(),
+    })
+}
+
+fn text(status: &HostStatus) -> String {
+    let now = Time::now();
+    let tokens: Vec<Status> = status.tokens.iter().map(|token| token.status.clone()).collect();
+    let mut text = table(&tokens);
+    for token in &status.tokens {
+        if let Some(read) = &token.last_read {
+            let ago = age(crate::lifecycle::plan::since(read.at, now).as_secs());
+            text += &format!(
+                "{}: generation {} last read {ago} ago by {}\n",
+                token.status.name, read.generation, read.by
+            );
+        }
+    }
+    for server in &status.servers {
+        if let (Some(error), Some(since)) = (&server.error, &server.since) {
+            text += &format!("server {}: {error} (since {since:.0})\n", server.name);
+            text += &server.hint.as_ref().map(|hint| format!("  hint: {hint}\n")).unwrap_or_default();
+        }
+    }
+    if let Some(fault) = &status.list.fault {
+        text += &format!("the last accepted list is in force, the one in the file has faults:\n{fault}\n");
+    }
+    text
 }
 
 pub(super) fn table(statuses: &[Status]) -> String {

@@ -7,14 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{UnixListener, UnixStream},
     sync::{OnceCell, watch},
-    task::JoinSet,
 };
-use tokio_io_timeout::TimeoutStream;
 
 use super::access::{Nss, Resolver, user_name};
 use crate::model::{Allow, Name};
@@ -22,6 +18,7 @@ use crate::model::{Allow, Name};
 mod answer;
 mod peer;
 mod reads;
+pub(crate) mod serve;
 mod served;
 mod slots;
 #[cfg(test)]
@@ -33,23 +30,14 @@ pub use reads::LastRead;
 pub use served::Served;
 
 use reads::{Consumer, Reads};
+use serve::{Terms, converse, told_to_stop};
 use slots::{Slot, Slots};
 use view::View;
 
-/// The largest head of a request, in bytes.
-const MAX_HEAD: usize = 16 << 10;
-/// The most headers of a request.
-const MAX_HEADERS: usize = 64;
 /// A reader's connection may be idle for so long, and the head of a request take so long to come.
 const READER_IDLE: Duration = Duration::from_secs(90);
 /// The same for a stranger, who gets one answer per connection.
 const STRANGER_IDLE: Duration = Duration::from_secs(5);
-/// A caller that takes no byte of its answer for so long is given up.
-const STALLED: Duration = Duration::from_secs(10);
-/// What is being answered when the daemon stops may take so long.
-const DRAIN: Duration = Duration::from_secs(2);
-/// When the process has no file descriptors left, it waits so long before it accepts again.
-const EXHAUSTED: Duration = Duration::from_millis(100);
 /// Users and groups are looked up at a denial at most so often.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// And an answer waits for them no longer than this: it comes from memory.
@@ -106,34 +94,12 @@ impl Secrets {
         self.reads.last()
     }
 
-    /// Answers until told to stop, and then what is under way.
-    pub async fn serve(self: Arc<Self>, listener: UnixListener, mut stopping: watch::Receiver<bool>) {
-        let mut connections = JoinSet::new();
-        let mut is_exhausted = false;
-        loop {
-            tokio::select! {
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => {
-                        is_exhausted = false;
-                        if let Some(connection) = self.clone().admit(stream, stopping.clone()) {
-                            connections.spawn(connection);
-                        }
-                    }
-                    Err(error) => {
-                        if !std::mem::replace(&mut is_exhausted, true) {
-                            tracing::error!("cannot accept connections on the secrets socket: {error}");
-                        }
-                        tokio::time::sleep(EXHAUSTED).await;
-                    }
-                },
-                Some(_) = connections.join_next() => {}
-                () = told_to_stop(&mut stopping) => break,
-            }
-        }
-        let all = async { while connections.join_next().await.is_some() {} };
-        if tokio::time::timeout(DRAIN, all).await.is_err() {
-            connections.shutdown().await;
-        }
+    /// Answers until told to stop.
+    pub async fn serve(self: Arc<Self>, listener: UnixListener, stopping: watch::Receiver<bool>) {
+        serve::serve("secrets", listener, stopping.clone(), |stream| {
+            self.clone().admit(stream, stopping.clone())
+        })
+        .await;
     }
 
     /// The connection, if there is room for it. Who may read something is not kept out by those who may not.
@@ -170,13 +136,13 @@ impl Secrets {
         caller: Caller,
         is_reader: bool,
         _slot: Slot,
-        mut stopping: watch::Receiver<bool>,
+        stopping: watch::Receiver<bool>,
     ) {
-        let mut stream = TimeoutStream::new(stream);
-        stream.set_write_timeout(Some(STALLED));
+        let terms =
+            Terms { idle: if is_reader { READER_IDLE } else { STRANGER_IDLE }, keep_alive: is_reader };
         let caller = Arc::new(caller);
         let told = stopping.clone();
-        let service = service_fn(|request| {
+        let ended = converse(stream, terms, stopping, |request| {
             let (secrets, caller, mut told) = (self.clone(), caller.clone(), told.clone());
             async move {
                 // Its connection may have been handed on: what comes now nobody vouches for.
@@ -185,22 +151,8 @@ impl Secrets {
                 }
                 Ok(secrets.answer(&caller, &request, &mut told).await)
             }
-        });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(if is_reader { READER_IDLE } else { STRANGER_IDLE })
-            .keep_alive(is_reader)
-            .max_buf_size(MAX_HEAD)
-            .max_headers(MAX_HEADERS)
-            .serve_connection(TokioIo::new(Box::pin(stream)), service);
-        let mut connection = std::pin::pin!(connection);
-        let ended = tokio::select! {
-            ended = &mut connection => ended,
-            () = told_to_stop(&mut stopping) => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        };
+        })
+        .await;
         if let Err(error) = ended {
             tracing::debug!("{}: connection ended: {error}", caller.consumer.who());
         }
@@ -255,11 +207,6 @@ impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Secrets").field("served", &self.served).finish_non_exhaustive()
     }
-}
-
-async fn told_to_stop(stopping: &mut watch::Receiver<bool>) {
-    // A sender that is gone will not ask for anything else.
-    let _gone = stopping.wait_for(|stopping| *stopping).await;
 }
 
 /// A caller in words.

@@ -42,7 +42,7 @@ impl fmt::Display for Who {
 }
 
 /// The last read of a name.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct LastRead {
     /// When.
     pub at: Time,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Keeper, Unanswered, steps::retire};
 use crate::{
@@ -33,7 +33,7 @@ pub struct Import {
 }
 
 /// A token that was adopted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Imported {
     /// Of which name it is the `next` now.
     pub name: Name,

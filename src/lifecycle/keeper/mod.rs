@@ -19,8 +19,8 @@ use crate::{
     influxdb::{Server, ServerError},
     lifecycle::now::{NoTime, judging_time, latest_sealed},
     model::{
-        Allow, Databases, Evidence, Known, Label, Lifecycle, Listed, Listing, Name, Origin, ServerKey,
-        ServerName, Spec, Time, TokenId,
+        Allow, Databases, Evidence, Known, Label, Lifecycle, Listed, Listing, Name, Origin, Probed,
+        ServerKey, ServerName, Spec, Time, TokenId,
     },
     store::Store,
 };
@@ -200,6 +200,8 @@ struct State {
     has_accepted: bool,
     failures: BTreeMap<Name, Failures>,
     server_failures: u32,
+    /// How many have begun.
+    passes: u64,
     /// Probes under way.
     probing: BTreeSet<TokenId>,
     /// For some of them, the token that tells a refusal of theirs from the server's (rule 6).
@@ -227,6 +229,8 @@ pub struct Report {
     pub progress: bool,
     /// When the plan is due again by itself.
     pub next_due: Option<Time>,
+    /// Which pass of its keeper it is of, counted from one; zero: of a probe.
+    pub pass: u64,
     /// What waited for an answer alone has got it: another pass can act on it at once.
     again: bool,
     /// Length of the list.
@@ -289,6 +293,26 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         &self.name
     }
 
+    /// The server, as records know it.
+    pub fn server_key(&self) -> &ServerKey {
+        &self.key
+    }
+
+    /// How many passes have begun.
+    pub fn passes(&self) -> u64 {
+        self.state().passes
+    }
+
+    /// Whether tokens are being probed.
+    pub fn is_probing(&self) -> bool {
+        !self.state().probing.is_empty()
+    }
+
+    /// What the data plane said of a token, as far as it was asked.
+    pub fn probed(&self, id: &TokenId) -> Option<Probed> {
+        self.state().evidence.probes.get(id).cloned()
+    }
+
     /// Asks for a pass soon.
     pub fn wake(&self) {
         self.wake.notify_one();
@@ -311,9 +335,14 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
 
     /// One pass: list first, then records, then what follows from both.
     async fn pass(&self, signals: &Signals) -> Report {
+        let number = {
+            let mut state = self.state();
+            state.passes += 1;
+            state.passes
+        };
         let looked = self.look().await;
         // Also without a list: what was delivered may have been altered, or have failed before.
-        let mut report = Report::default();
+        let mut report = Report { pass: number, ..Report::default() };
         let (plan, listing) = match looked {
             Ok(looked) => looked,
             Err(error) => {

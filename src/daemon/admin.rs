@@ -1,0 +1,132 @@
+//! The admin socket: the command line beside a running daemon. Whoever the socket's file lets in may look; only root and
+//! the daemon's own user may change anything.
+
+use std::{convert::Infallible, io, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Limited, channel::Channel, combinators::BoxBody};
+use hyper::{Method, Request, Response, StatusCode, body::Incoming};
+use tokio::{
+    net::{UnixListener, UnixStream},
+    sync::watch,
+};
+
+use super::operator::Operator;
+use crate::{
+    deliver::socket::{
+        Peer,
+        serve::{Terms, converse, serve, told_to_stop},
+    },
+    operate::command::{Command, Line, MAX_COMMAND, PATH, Refusal},
+};
+
+/// One command per connection, which comes at once.
+const TERMS: Terms = Terms { idle: Duration::from_secs(5), keep_alive: false };
+/// A command takes so long to come at most.
+const COMING: Duration = Duration::from_secs(5);
+
+type Answer = Response<BoxBody<Bytes, Infallible>>;
+
+/// Carries out commands until told to stop.
+pub(super) async fn answer(operator: Arc<Operator>, listener: UnixListener, stopping: watch::Receiver<bool>) {
+    serve("admin", listener, stopping.clone(), |stream| {
+        let peer = Peer::of(&stream).ok()?;
+        Some(talk(operator.clone(), stream, peer, stopping.clone()))
+    })
+    .await;
+}
+
+async fn talk(operator: Arc<Operator>, stream: UnixStream, peer: Peer, stopping: watch::Receiver<bool>) {
+    let is_master = peer.is_master();
+    let told = stopping.clone();
+    let ended = converse(stream, TERMS, stopping, |request| {
+        let (operator, told) = (operator.clone(), told.clone());
+        async move { Ok::<_, io::Error>(take(operator, request, is_master, told).await) }
+    })
+    .await;
+    if let Err(error) = ended {
+        tracing::debug!(uid = peer.uid, "admin connection ended: {error}");
+    }
+}
+
+async fn take(
+    operator: Arc<Operator>,
+    request: Request<Incoming>,
+    is_master: bool,
+    stopping: watch::Receiver<bool>,
+) -> Answer {
+    if (request.method(), request.uri().path()) != (&Method::POST, PATH) {
+        return refuse(
+            StatusCode::NOT_FOUND,
+            Refusal::new("no such path", format!("POST a command to {PATH}")),
+        );
+    }
+    let body = tokio::time::timeout(COMING, Limited::new(request.into_body(), MAX_COMMAND).collect()).await;
+    let Ok(Ok(body)) = body else {
+        return refuse(
+            StatusCode::BAD_REQUEST,
+            Refusal::new("the command does not come whole", "send it at once"),
+        );
+    };
+    let command = match serde_json::from_slice::<Command>(&body.to_bytes()) {
+        Ok(command) => command,
+        // What serde says of it may repeat a secret.
+        Err(_) => {
+            let what = "the daemon does not know this command: it is of another version";
+            return refuse(StatusCode::BAD_REQUEST, Refusal::new(what, "`systemctl restart influx-tokend`"));
+        }
+    };
+    if !is_master && !command.only_looks() {
+        let what = format!("{} is for root and the user that the daemon runs as", command.word());
+        let hint = format!("`sudo influx-tokend {} …`", command.word());
+        return refuse(StatusCode::FORBIDDEN, Refusal::new(what, hint));
+    }
+    carry_out(operator, command, stopping)
+}
+
+/// Answers at once and goes on telling how far it is.
+fn carry_out(operator: Arc<Operator>, command: Command, mut stopping: watch::Receiver<bool>) -> Answer {
+    let (mut sender, body) = Channel::<Bytes, Infallible>::new(16);
+    tokio::spawn(async move {
+        let (notes, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let word = command.word();
+        let outcome = async {
+            tokio::select! {
+                outcome = operator.carry_out(command, &notes) => outcome,
+                () = told_to_stop(&mut stopping) => {
+                    Err(Refusal::new(format!("the daemon stops: {word} was not seen to its end"), "ask again"))
+                }
+            }
+        };
+        let mut outcome = std::pin::pin!(outcome);
+        let last = loop {
+            tokio::select! {
+                biased;
+                Some(note) = told.recv() => {
+                    // Who has gone away is not waited for; what was begun goes on.
+                    let _gone = sender.send_data(line(&Line::<()>::Note(note))).await;
+                }
+                outcome = &mut outcome => break outcome,
+            }
+        };
+        let last = match last {
+            Ok(done) => line(&Line::Done(done)),
+            Err(refusal) => line(&Line::<()>::Failed(refusal)),
+        };
+        let _gone = sender.send_data(last).await;
+    });
+    Response::new(body.boxed())
+}
+
+fn refuse(status: StatusCode, refusal: Refusal) -> Answer {
+    let body = http_body_util::Full::new(line(&Line::<()>::Failed(refusal)));
+    let mut answer = Response::new(body.boxed());
+    *answer.status_mut() = status;
+    answer
+}
+
+fn line<T: serde::Serialize>(line: &Line<T>) -> Bytes {
+    let mut json = serde_json::to_vec(line).unwrap_or_default();
+    json.push(b'\n');
+    Bytes::from(json)
+}

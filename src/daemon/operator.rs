@@ -1,0 +1,301 @@
+//! Carrying out what a person asks a running daemon for.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use serde::Serialize;
+use serde_json::Value;
+use tokio::sync::{
+    broadcast::{Receiver, error::RecvError},
+    mpsc::UnboundedSender,
+};
+
+use super::{
+    assemble::{Home, HostKeeper},
+    board::Board,
+    keepers::Registry,
+};
+use crate::{
+    config::{self, Config},
+    lifecycle::{self, Status, statuses},
+    model::{Known, Name, ServerName, Time},
+    operate::{
+        applied::{Applied, Gathered, Heard},
+        check::Checked,
+        command::{Command, Import, Refusal},
+        confirm::Moves,
+        forget,
+        import::Done,
+        plan::{self, Told},
+        status::{HostStatus, ListStatus, Seen, Verdict},
+        strays,
+    },
+};
+
+/// Beyond a probe's deadline and a server's time limit, this long is given to what a person waits for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the daemon's command line works with.
+pub(super) struct Operator {
+    pub(super) list: PathBuf,
+    pub(super) context: config::Context,
+    pub(super) home: Arc<Home>,
+    pub(super) board: Arc<Board>,
+    pub(super) keepers: Arc<Registry>,
+    /// The list in force.
+    pub(super) config: RwLock<Arc<Config>>,
+}
+
+type Notes = UnboundedSender<String>;
+type HostKeepers<'a> = &'a [&'a HostKeeper];
+
+impl Operator {
+    /// Another list is in force.
+    pub(super) fn accept(&self, config: Config) {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+    }
+
+    fn config(&self) -> Arc<Config> {
+        self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) async fn carry_out(&self, command: Command, notes: &Notes) -> Result<Value, Refusal> {
+        if !command.only_looks() {
+            tracing::info!("a person asks to {}", command.word());
+        }
+        let keepers = self.keepers.all();
+        let keepers: Vec<&HostKeeper> = keepers.iter().map(Arc::as_ref).collect();
+        match command {
+            Command::Status => value(self.status(&keepers)),
+            Command::Plan => value(plan::plan(&keepers).await.map_err(|error| Refusal::of(&error))?),
+            Command::Check { list_only } => value(self.check(&keepers, list_only).await?),
+            Command::Apply => value(self.wait_for(&keepers, &BTreeSet::new(), wake_all, notes).await),
+            Command::Rotate { names } => value(self.rotate(&keepers, names, notes).await?),
+            Command::Confirm { digest } => self.confirm(&keepers, digest, notes).await,
+            Command::Strays { revoke } if revoke.is_empty() => {
+                value(strays::find(&keepers).await.map_err(|error| Refusal::of(&error))?)
+            }
+            Command::Strays { revoke } => value(strays::revoke(&keepers, &revoke).await?),
+            Command::Forget { names } => {
+                value(forget::forget(&self.config(), &self.home.ledger, &names).await?)
+            }
+            Command::Import(import) => value(self.import(&keepers, import, notes).await?),
+        }
+    }
+
+    fn status(&self, keepers: HostKeepers<'_>) -> HostStatus {
+        let mut seen = Seen {
+            findings: self.board.findings(),
+            probes: probes(&self.home, keepers),
+            reads: self.home.deliver.secrets().last_reads(),
+        };
+        HostStatus {
+            list: ListStatus { path: self.list.clone(), fault: self.board.list_fault() },
+            servers: self.board.server_statuses(),
+            tokens: self.tokens().into_iter().map(|status| seen.of(status)).collect(),
+        }
+    }
+
+    fn tokens(&self) -> Vec<Status> {
+        statuses(&self.home.specs(), &self.home.ledger.known(), &self.config().lifecycle, Time::now())
+    }
+
+    /// The list as it is in the file now, which need not be the one in force.
+    async fn check(&self, keepers: HostKeepers<'_>, list_only: bool) -> Result<Checked, Refusal> {
+        let config = Config::load(&self.list, &self.context).map_err(|error| Refusal::of(&error))?;
+        let mut checked = Checked::list(&config);
+        if !list_only {
+            checked.faults.extend(self.home.ledger.faults().iter().map(|fault| Told::of_error(fault)));
+            checked.ask(keepers).await;
+        }
+        Ok(checked)
+    }
+
+    async fn rotate(
+        &self,
+        keepers: HostKeepers<'_>,
+        names: Vec<Name>,
+        notes: &Notes,
+    ) -> Result<Applied, Refusal> {
+        let names: BTreeSet<Name> = names.into_iter().collect();
+        let specs = self.home.specs();
+        let servers: BTreeSet<&ServerName> =
+            names.iter().filter_map(|name| specs.get(name)).map(|spec| &spec.server).collect();
+        let concerned: Vec<&HostKeeper> =
+            keepers.iter().copied().filter(|keeper| servers.contains(keeper.server_name())).collect();
+        let mut refused = None;
+        let ask = |_: HostKeepers<'_>| {
+            refused = lifecycle::rotate(keepers.iter().copied(), &names).err();
+        };
+        let applied = self.wait_for(&concerned, &names, ask, notes).await;
+        match refused {
+            None => Ok(applied),
+            Some(errors) => {
+                let hint = errors.first().and_then(crate::hint::Hint::hint);
+                let what: Vec<String> = errors.iter().map(ToString::to_string).collect();
+                Err(Refusal { what: what.join("; "), hint, waits: false })
+            }
+        }
+    }
+
+    async fn confirm(
+        &self,
+        keepers: HostKeepers<'_>,
+        digest: Option<String>,
+        notes: &Notes,
+    ) -> Result<Value, Refusal> {
+        let moves = Moves::find(keepers).await.map_err(|error| Refusal::of(&error))?;
+        let Some(digest) = digest else { return value(moves) };
+        let names = moves.confirmed(&digest)?;
+        let ask = |keepers: HostKeepers<'_>| {
+            keepers.iter().for_each(|keeper| keeper.confirm(names.iter().cloned()));
+            wake_all(keepers);
+        };
+        value(self.wait_for(keepers, &names.iter().cloned().collect(), ask, notes).await)
+    }
+
+    async fn import(&self, keepers: HostKeepers<'_>, import: Import, notes: &Notes) -> Result<Done, Refusal> {
+        let server = import.server_in(&self.config())?;
+        let Some(keeper) = keepers.iter().find(|keeper| *keeper.server_name() == server) else {
+            return Err(Refusal::new(
+                format!("server {server} cannot be asked"),
+                "`influx-tokend status` says why",
+            ));
+        };
+        let names = BTreeSet::from([import.name.clone()]);
+        let before = self.generations(&names);
+        let imported = keeper.import(&import.order()).await?;
+        let applied = if imported.listed {
+            Some(self.wait_since(&[*keeper], &before, wake_all, notes).await)
+        } else {
+            None
+        };
+        Ok(Done { imported, applied })
+    }
+
+    fn generations(&self, names: &BTreeSet<Name>) -> BTreeMap<Name, u64> {
+        let of = |name: &Name| self.home.ledger.record(name).map_or(0, |record| record.generation);
+        names.iter().map(|name| (name.clone(), of(name))).collect()
+    }
+
+    /// Asks, and waits until it has been done as far as it can be now. `renewed` are to have a new value in the end.
+    async fn wait_for(
+        &self,
+        keepers: HostKeepers<'_>,
+        renewed: &BTreeSet<Name>,
+        ask: impl FnOnce(HostKeepers<'_>),
+        notes: &Notes,
+    ) -> Applied {
+        let before = self.generations(renewed);
+        self.wait_since(keepers, &before, ask, notes).await
+    }
+
+    async fn wait_since(
+        &self,
+        keepers: HostKeepers<'_>,
+        before: &BTreeMap<Name, u64>,
+        ask: impl FnOnce(HostKeepers<'_>),
+        notes: &Notes,
+    ) -> Applied {
+        let reports = self.board.listen();
+        let begun = keepers.iter().map(|keeper| (keeper.server_name().clone(), keeper.passes())).collect();
+        ask(keepers);
+        let mut gathered = Gathered::default();
+        let patience = self.patience();
+        let in_time = keepers.is_empty()
+            || tokio::time::timeout(
+                patience,
+                self.gather(&mut gathered, keepers, before, begun, reports, notes),
+            )
+            .await
+            .is_ok();
+        if !in_time {
+            let longer = "it takes longer: the daemon goes on, `influx-tokend status` tells how far it is";
+            gathered.errors.push(longer.to_owned());
+        } else if !gathered.waits() {
+            // What waits for a person says why.
+            let lacking = self.lacking(before).into_iter();
+            gathered.errors.extend(lacking.map(|name| format!("token {name}: has no new value yet")));
+        }
+        gathered.applied(self.tokens())
+    }
+
+    /// Listens until each server has reported on a pass that began after the asking, and no probe is open or all that
+    /// was asked for is there.
+    async fn gather(
+        &self,
+        gathered: &mut Gathered,
+        keepers: HostKeepers<'_>,
+        before: &BTreeMap<Name, u64>,
+        mut begun: BTreeMap<ServerName, u64>,
+        mut reports: Receiver<Heard>,
+        notes: &Notes,
+    ) {
+        loop {
+            match reports.recv().await {
+                Ok(heard) if keepers.iter().any(|keeper| *keeper.server_name() == heard.server) => {
+                    heard.note().into_iter().for_each(|note| _ = notes.send(note));
+                    gathered.take(&heard);
+                    if begun.get(&heard.server).is_some_and(|begun| heard.pass > *begun) {
+                        begun.remove(&heard.server);
+                    }
+                }
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return,
+            }
+            let is_there = !before.is_empty() && self.lacking(before).is_empty();
+            if begun.is_empty() && (is_there || !keepers.iter().any(|keeper| keeper.is_probing())) {
+                return;
+            }
+        }
+    }
+
+    fn lacking(&self, before: &BTreeMap<Name, u64>) -> Vec<Name> {
+        let of = |name: &Name| self.home.ledger.record(name).map_or(0, |record| record.generation);
+        before.iter().filter(|(name, before)| of(name) <= **before).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// As long as the slowest probe may take, with a request before and after it.
+    fn patience(&self) -> Duration {
+        let config = self.config();
+        let probe =
+            config.specs.values().filter_map(|spec| spec.probe.as_ref()).map(|probe| probe.deadline).max();
+        let request = config.servers.values().map(|server| server.timeout).max();
+        probe.unwrap_or_default() + request.unwrap_or_default() * 3 + PATIENCE
+    }
+}
+
+fn wake_all(keepers: HostKeepers<'_>) {
+    keepers.iter().for_each(|keeper| keeper.wake());
+}
+
+/// What the data plane said of each name's current token and the one to come.
+fn probes(home: &Home, keepers: HostKeepers<'_>) -> BTreeMap<Name, Vec<Verdict>> {
+    let known = home.ledger.known();
+    let records = known.iter().filter_map(|(name, known)| Some((name, Known::record(known)?)));
+    records
+        .map(|(name, record)| {
+            let held = record.current.iter().chain(&record.next);
+            let verdicts = held.filter_map(|held| {
+                let keeper = keepers.iter().find(|keeper| *keeper.server_key() == held.server)?;
+                let probed = keeper.probed(&held.id)?;
+                Some(Verdict {
+                    id: held.id.to_string(),
+                    accepted_at: probed.accepted_at,
+                    refused_since: probed.refused.map(|(first, _)| first),
+                    unreachable_since: probed.unreachable_since,
+                    last: probed.last,
+                })
+            });
+            (name.clone(), verdicts.collect())
+        })
+        .collect()
+}
+
+fn value(result: impl Serialize) -> Result<Value, Refusal> {
+    serde_json::to_value(result).map_err(|error| Refusal::new(error.to_string(), "report this"))
+}

@@ -1,0 +1,139 @@
+//! What is said over the admin socket: a command as one JSON object, answered by lines of JSON.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    hint::Hint,
+    model::{Name, Secret, ServerName, TokenId, sealed},
+};
+
+/// Where commands are posted to.
+pub const PATH: &str = "/v1/command";
+/// The largest command, in bytes.
+pub const MAX_COMMAND: usize = 1 << 20;
+/// The largest line of an answer, in bytes.
+pub const MAX_LINE: usize = 64 << 20;
+
+/// What a person asks a running daemon for.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    /// Each token's state, and each server's.
+    Status,
+    /// What would be done.
+    Plan,
+    /// Whether list, store and servers are as they should be.
+    Check {
+        /// Only the list.
+        list_only: bool,
+    },
+    /// What is due, now.
+    Apply,
+    /// New values.
+    Rotate {
+        /// For these names.
+        names: Vec<Name>,
+    },
+    /// What waits for a person's word; with the digest of what was shown, that word.
+    Confirm {
+        /// As `Confirm` without it told.
+        digest: Option<String>,
+    },
+    /// Live tokens with this store's label that no record knows.
+    Strays {
+        /// Those to end.
+        revoke: Vec<TokenId>,
+    },
+    /// To forget tokens on servers that the list does not name any more.
+    Forget {
+        /// Of these names.
+        names: Vec<Name>,
+    },
+    /// To take over a token that was made by hand.
+    Import(Import),
+}
+
+/// A token that was made by hand.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Import {
+    /// How this host calls it from now on.
+    pub name: Name,
+    /// The server it lives on, where the list does not say.
+    pub server: Option<ServerName>,
+    /// The server's id for it.
+    pub id: TokenId,
+    /// Its string.
+    #[serde(with = "sealed")]
+    pub secret: Secret,
+    /// Nobody else uses it: it is ended once it is replaced.
+    pub exclusive: bool,
+    /// Although its grants are not those that the list asks for.
+    pub despite_grants: bool,
+}
+
+impl Command {
+    /// Whether it changes nothing.
+    #[must_use]
+    pub fn only_looks(&self) -> bool {
+        matches!(self, Self::Status | Self::Plan | Self::Check { .. })
+    }
+
+    /// As a person types it.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::Plan => "plan",
+            Self::Check { .. } => "check",
+            Self::Apply => "apply",
+            Self::Rotate { .. } => "rotate",
+            Self::Confirm { .. } => "confirm",
+            Self::Strays { .. } => "strays",
+            Self::Forget { .. } => "forget",
+            Self::Import(_) => "import",
+        }
+    }
+}
+
+/// A line of an answer. The last one is no `Note`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Line<T> {
+    /// How far it is.
+    Note(String),
+    /// What came of it.
+    Done(T),
+    /// Why nothing came of it.
+    Failed(Refusal),
+}
+
+/// A command that was not carried out.
+#[derive(Clone, Debug, Serialize, Deserialize, thiserror::Error)]
+#[error("{what}")]
+pub struct Refusal {
+    /// What happened.
+    pub what: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+    /// A person has to decide something first.
+    #[serde(default)]
+    pub waits: bool,
+}
+
+impl Refusal {
+    /// With what an error knows.
+    pub fn of(error: &dyn Hint) -> Self {
+        Self { what: error.to_string(), hint: error.hint(), waits: false }
+    }
+
+    /// What was asked for makes no sense.
+    pub fn new(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { what: what.into(), hint: Some(hint.into()), waits: false }
+    }
+}
+
+impl Hint for Refusal {
+    fn hint(&self) -> Option<String> {
+        self.hint.clone()
+    }
+}

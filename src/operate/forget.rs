@@ -1,0 +1,71 @@
+//! Forgetting tokens on servers that the list does not name any more.
+
+use serde::{Deserialize, Serialize};
+
+use super::command::Refusal;
+use crate::{
+    config::{Config, ServerConfig},
+    hint::Hint,
+    lifecycle::{ChangeError, Ledger},
+    model::{Name, Record, ServerKey, TokenId},
+    store::Store,
+};
+
+/// What was forgotten of one name.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Forgotten {
+    /// Which.
+    pub name: Name,
+    /// The ids of its tokens on former servers.
+    pub ids: Vec<TokenId>,
+}
+
+/// Forgets what is on former servers, name by name.
+///
+/// # Errors
+/// A name that the store does not have: nothing is forgotten; or a record that could not be sealed: those before it have been.
+pub async fn forget<T: Store>(
+    config: &Config,
+    ledger: &Ledger<T>,
+    names: &[Name],
+) -> Result<Vec<Forgotten>, Refusal> {
+    let named: Vec<ServerKey> = config.servers.values().map(ServerConfig::key).collect();
+    if let Some(unknown) = names.iter().find(|name| ledger.record(name).is_none()) {
+        let what = format!("the store has no token {unknown}");
+        return Err(Refusal::new(what, "`influx-tokend status` shows the names"));
+    }
+    let mut forgotten = Vec::new();
+    for name in names {
+        let Some(record) = ledger.record(name) else { continue };
+        let ids = on_former_servers(&record, &named);
+        if !ids.is_empty() {
+            ledger
+                .change(name, || (*record).clone(), |record| drop_former(record, &named))
+                .await
+                .map_err(|error| refusal(&error))?;
+        }
+        forgotten.push(Forgotten { name: name.clone(), ids });
+    }
+    Ok(forgotten)
+}
+
+fn refusal(error: &ChangeError) -> Refusal {
+    let hint = match error {
+        ChangeError::NotOurs(_) => None,
+        ChangeError::Seal(error) => error.hint(),
+    };
+    Refusal { what: error.to_string(), hint, waits: false }
+}
+
+fn on_former_servers(record: &Record, named: &[ServerKey]) -> Vec<TokenId> {
+    let retiring = record.retiring.iter().map(|retiring| (&retiring.held.id, &retiring.held.server));
+    let ended = record.ended.iter().map(|ended| (&ended.id, &ended.server));
+    retiring.chain(ended).filter(|(_, server)| !named.contains(server)).map(|(id, _)| id.clone()).collect()
+}
+
+/// The current token stays: it is what consumers have.
+fn drop_former(record: &mut Record, named: &[ServerKey]) {
+    record.retiring.retain(|retiring| named.contains(&retiring.held.server));
+    record.ended.retain(|ended| named.contains(&ended.server));
+    record.intents.retain(|intent| named.contains(&intent.server));
+}

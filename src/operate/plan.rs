@@ -1,0 +1,100 @@
+//! What would be done now.
+
+use serde::{Deserialize, Serialize};
+
+use super::Keepers;
+use crate::{
+    deliver::Deliver,
+    lifecycle::{
+        Unanswered,
+        plan::{Change, Finding, Plan, Step, Why},
+    },
+    store::Store,
+};
+
+/// One server's part.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Planned {
+    /// Its name in the list.
+    pub server: String,
+    /// What would be done, in this order.
+    pub steps: Vec<String>,
+    /// What waits, and what is odd.
+    pub findings: Vec<Told>,
+    /// Something waits for a person.
+    pub waits: bool,
+}
+
+/// Something found, with what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// What.
+    pub what: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl Told {
+    /// What a plan found.
+    #[must_use]
+    pub fn of(finding: &Finding) -> Self {
+        Self { what: finding.to_string(), hint: finding.matter.hint() }
+    }
+
+    /// An error.
+    pub fn of_error(error: &dyn crate::hint::Hint) -> Self {
+        Self { what: error.to_string(), hint: error.hint() }
+    }
+}
+
+/// Asks each server, changes nothing.
+///
+/// # Errors
+/// The first server that cannot be asked.
+pub async fn plan<T: Store, D: Deliver>(keepers: Keepers<'_, T, D>) -> Result<Vec<Planned>, Unanswered> {
+    let mut planned = Vec::new();
+    for keeper in keepers {
+        let (plan, _) = keeper.look().await?;
+        planned.push(describe(keeper.server_name().to_string(), &plan));
+    }
+    Ok(planned)
+}
+
+fn describe(server: String, plan: &Plan) -> Planned {
+    Planned {
+        server,
+        steps: plan.steps.iter().map(in_words).collect(),
+        findings: plan.findings.iter().map(Told::of).collect(),
+        waits: plan.findings.iter().any(|finding| finding.matter.waits_for_a_person()),
+    }
+}
+
+/// A step as a person would say it.
+fn in_words(step: &Step) -> String {
+    match step {
+        Step::Mint { name, why } => {
+            let why = match why {
+                Why::Missing => "there is none",
+                Why::Gone => "what there was is gone",
+                Why::Refused => "the new one is refused",
+                Why::Inherited => "the one there is belongs elsewhere",
+                Why::Asked => "a person wants a new value",
+            };
+            format!("mint {name}: {why}")
+        }
+        Step::Probe { name, id, .. } => format!("probe {name}: until {id} is accepted everywhere"),
+        Step::Verify { name, id } => format!("ask for {name} whether {id} still works"),
+        Step::Promote { name, id } => format!("promote {name}: {id} becomes current"),
+        Step::Revoke { name, id, .. } => format!("end {id}: minted for {name} and lost"),
+        Step::End { name, id } => format!("end {id} of {name}: its overlap is over"),
+        Step::Separate => "take a new instance: a copy of this store is in use elsewhere".to_owned(),
+        Step::Note { name, change } => match change {
+            Change::Allow(_) => format!("note for {name}: who may read it has changed"),
+            Change::CloseIntent(_) => format!("note for {name}: a mint of unknown fate is settled"),
+            Change::SetAside { id, .. } => format!("set aside {id} of {name}: it is gone"),
+            Change::Reinstate(id) => format!("make {id} current again for {name}"),
+            Change::Forget(id) => format!("forget {id} of {name}, ended long ago"),
+            Change::Adopt { from } => format!("note for {name}: the server was known as {from}"),
+        },
+    }
+}

@@ -1,0 +1,104 @@
+//! How things are: each token's state, and what a daemon knows besides.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    deliver::socket::LastRead,
+    lifecycle::Status,
+    model::{Name, Time},
+};
+
+/// This host's tokens.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HostStatus {
+    /// Which list is in force.
+    pub list: ListStatus,
+    /// What the daemon knows of each server; nothing where there is no daemon.
+    pub servers: Vec<ServerStatus>,
+    /// Each token of list and store.
+    pub tokens: Vec<TokenStatus>,
+}
+
+/// The list.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ListStatus {
+    /// Its file.
+    pub path: PathBuf,
+    /// What is wrong with it: then the last accepted one is in force.
+    pub fault: Option<String>,
+}
+
+/// A server, as the daemon sees it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ServerStatus {
+    /// Its name in the list.
+    pub name: String,
+    /// What it answers, or why it does not, where that is no list.
+    pub error: Option<String>,
+    /// Since when.
+    pub since: Option<Time>,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+/// A token.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TokenStatus {
+    /// What list and store tell.
+    #[serde(flatten)]
+    pub status: Status,
+    /// What the data plane said of the token, and of the one to come; only a daemon knows.
+    pub probes: Vec<Verdict>,
+    /// Who has read it last over the socket; only a daemon knows.
+    pub last_read: Option<LastRead>,
+}
+
+/// What the data plane said of a token.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Verdict {
+    /// Which.
+    pub id: String,
+    /// When it was last accepted for everything.
+    pub accepted_at: Option<Time>,
+    /// Since when it is refused.
+    pub refused_since: Option<Time>,
+    /// Since when there was no answer that says anything about it.
+    pub unreachable_since: Option<Time>,
+    /// The last answer, if it was not accepted.
+    pub last: Option<String>,
+}
+
+impl TokenStatus {
+    /// Without a daemon.
+    #[must_use]
+    pub fn sealed(status: Status) -> Self {
+        Self { status, probes: vec![], last_read: None }
+    }
+}
+
+/// What a daemon has seen, by name.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// What the last pass found.
+    pub findings: BTreeMap<Name, Vec<String>>,
+    /// What the data plane said.
+    pub probes: BTreeMap<Name, Vec<Verdict>>,
+    /// Who has read.
+    pub reads: BTreeMap<Name, LastRead>,
+}
+
+impl Seen {
+    /// With what list and store tell. What a pass found says more than what can be read from a record.
+    pub fn of(&mut self, mut status: Status) -> TokenStatus {
+        if let Some(findings) = self.findings.remove(&status.name) {
+            status.waits = Some(findings.join("; "));
+        }
+        TokenStatus {
+            probes: self.probes.remove(&status.name).unwrap_or_default(),
+            last_read: self.reads.remove(&status.name),
+            status,
+        }
+    }
+}
