@@ -117,8 +117,8 @@ fn token(id: &[u8], secret: &[u8]) -> Result<(TokenId, Secret), Failure> {
         let visible = !bytes.is_empty() && bytes.iter().all(u8::is_ascii_graphic);
         visible.then(|| std::str::from_utf8(bytes).ok().map(str::to_owned)).flatten()
     };
-    match (text(id), text(secret)) {
-        (Some(id), Some(secret)) => Ok((TokenId(id), Secret::new(secret))),
+    match (text(id), text(secret).map(Secret::new)) {
+        (Some(id), Some(secret)) => Ok((TokenId(id), secret)),
         _ => Err(expected("something else than visible ASCII".to_owned())),
     }
 }

@@ -46,7 +46,9 @@ impl Hint for RotateError {
                 "put the record back from a backup, or move its file away to have a new token minted"
             }
             Self::Later(_) => "run the influx-tokend that wrote it, or a later one",
-            Self::LivesElsewhere { .. } => "run `influx-tokend confirm` if it really is another server",
+            Self::LivesElsewhere { .. } => {
+                "run `influx-tokend apply` if only its address has changed, `influx-tokend confirm` if it is another"
+            }
         };
         Some(hint.to_owned())
     }
@@ -107,6 +109,10 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             }
             _ => Ok(()),
         }
+    }
+
+    pub(super) fn is_asked_for(&self, name: &Name) -> bool {
+        self.state().evidence.asked.contains(name)
     }
 
     fn ask_for(&self, name: &Name) {

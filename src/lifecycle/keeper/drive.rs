@@ -140,6 +140,9 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
 
     /// The time to the next pass.
     fn pause(&self, report: &Report, mode: Mode) -> Duration {
+        if report.again {
+            return Duration::ZERO;
+        }
         if self.is_due_now(report) {
             return settle(mode);
         }

@@ -202,7 +202,9 @@ impl Hint for ImportError {
             Self::SameSecret { .. } => "give the string that was shown when this id was made",
             Self::NotOurs(_) => "`influx-tokend check` tells what is wrong with it",
             Self::OtherServer { .. } => "name that server, or change the list",
-            Self::LivesElsewhere { .. } => "run `influx-tokend confirm` if it really is another server",
+            Self::LivesElsewhere { .. } => {
+                "run `influx-tokend apply` if only its address has changed, `influx-tokend confirm` if it is another"
+            }
             Self::GrantsDiffer { .. } => {
                 "change the list or the token; `--despite-grants` takes it as it is, and the difference stays reported"
             }

@@ -104,6 +104,8 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         let now = self.now();
         let id = minted.id.clone();
         let held = self.held(marker, minted);
+        // A person may have asked while it was minted.
+        let why = if self.is_asked_for(name) { Why::Asked } else { why };
         let take_in = |record: &mut Record| {
             drop_intent(record, marker);
             // A sealed `next` that is already this one: the first try got further than it knew.

@@ -146,6 +146,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     /// Makes `next` the current token, if it is still the one that was looked at.
     pub(super) async fn promote(&self, name: &Name, id: &TokenId, report: &mut Report) {
         let now = self.now();
+        let asked = self.is_asked_for(name);
         let promoted = self
             .change(name, |record| {
                 if record.next.as_ref().is_some_and(|next| next.id == *id) {
@@ -153,6 +154,9 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
                     retire(record, former, RetiringState::Overlap, now);
                     record.generation += 1;
                     record.promoted_at = Some(now);
+                    if asked {
+                        record.replaced.clear();
+                    }
                 }
             })
             .await;
