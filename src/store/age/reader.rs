@@ -165,23 +165,24 @@ fn fault_of(error: &DecryptError) -> RecordFault {
     }
 }
 
-/// Reads the version before the rest, which another version may say in another way.
+/// What another version says may not even parse as this one's; its version is then what a person has to know.
 fn parse(json: &[u8]) -> Result<Record, RecordFault> {
     #[derive(Deserialize)]
     struct Versioned {
         version: RecordVersion,
     }
-    // What is wrong is told by place alone: the text around it may hold a secret.
-    let damaged = |error: serde_json::Error| {
-        RecordFault::Damaged(format!(
-            "its content is no record (line {}, column {})",
-            error.line(),
-            error.column()
-        ))
-    };
-    let Versioned { version } = serde_json::from_slice(json).map_err(damaged)?;
-    if version.major != RecordVersion::CURRENT.major {
-        return Err(RecordFault::Version { found: version });
+    let is_ours = |version: RecordVersion| version.major == RecordVersion::CURRENT.major;
+    match serde_json::from_slice::<Record>(json) {
+        Ok(record) if is_ours(record.version) => Ok(record),
+        Ok(Record { version: found, .. }) => Err(RecordFault::Version { found }),
+        Err(error) => match serde_json::from_slice(json) {
+            Ok(Versioned { version: found }) if !is_ours(found) => Err(RecordFault::Version { found }),
+            // Told by place alone: the text around it may hold a secret.
+            _ => Err(RecordFault::Damaged(format!(
+                "its content is no record (line {}, column {})",
+                error.line(),
+                error.column()
+            ))),
+        },
     }
-    serde_json::from_slice(json).map_err(damaged)
 }
