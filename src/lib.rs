@@ -11,15 +11,18 @@
 //! | [`lifecycle`] | what to do next, and doing it |
 //! | [`deliver`] | making secrets available to consumers |
 //! | [`operate`] | what a person asks for, daemon or not |
+//! | [`client`] | asking the daemon over its secrets socket |
 //! | [`mod@reference`] | `@{store:key}` in a text |
 //! | [`cli`] | the two command lines |
 //!
-//! Dependencies point one way: `cli, daemon → lifecycle, deliver → influxdb, store, config → model`.
+//! Dependencies point one way: `cli, daemon → lifecycle, deliver → influxdb, store, config → model`,
+//! and `cli → client → model`.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("influx-tokend runs on Linux only");
 
 pub mod cli;
+pub mod client;
 #[cfg(feature = "daemon")]
 pub mod config;
 #[cfg(feature = "daemon")]

@@ -1,0 +1,130 @@
+//! Why the daemon gave no answer, or not the one that was wanted.
+
+use std::{fmt, io, path::PathBuf, time::Duration};
+
+use crate::{hint::Hint, model::Name};
+
+/// Why the daemon gave no answer, or not the one that was wanted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No answer at all.
+    #[error("the daemon cannot be reached at {socket:?}: {why}")]
+    Unreachable {
+        /// Where.
+        socket: PathBuf,
+        /// Why.
+        why: Unreachable,
+    },
+    /// An answer that influx-tokend does not give.
+    #[error("{socket:?} is no secrets socket of influx-tokend as this program knows it: it {what}")]
+    Nonsense {
+        /// Where.
+        socket: PathBuf,
+        /// What was answered, and what was expected.
+        what: String,
+    },
+    /// The list does not allow it.
+    #[error("{}{}", match name { Some(name) => format!("token {name} is not for this user"), None => "this user may read no token".to_owned() }, because(said.as_deref()))]
+    Denied {
+        /// Which; `None`: any.
+        name: Option<Name>,
+        /// The daemon's own words.
+        said: Option<String>,
+    },
+    /// The daemon has no such name.
+    #[error("the daemon has no token {:?}{}", name.as_str(), because(said.as_deref()))]
+    Unknown {
+        /// Which.
+        name: Name,
+        /// The daemon's own words.
+        said: Option<String>,
+    },
+    /// There is none to be had yet.
+    #[error("token {name} is not ready{}", because(said.as_deref()))]
+    NotReady {
+        /// Which.
+        name: Name,
+        /// The daemon's own words.
+        said: Option<String>,
+    },
+}
+
+/// Why there was no answer.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Unreachable {
+    /// No such socket.
+    Missing,
+    /// Nobody listens.
+    Refused,
+    /// The system keeps us out.
+    NotPermitted,
+    /// The path is none that a socket can have.
+    NoSocketPath,
+    /// Closed before the first byte.
+    Closed,
+    /// No answer within this time.
+    TimedOut(Duration),
+    /// Something else.
+    Other(io::Error),
+}
+
+impl fmt::Display for Unreachable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str("there is no such socket"),
+            Self::Refused => f.write_str("nobody listens there"),
+            Self::NotPermitted => f.write_str("permission denied"),
+            Self::NoSocketPath => f.write_str("a socket's path has 1 to 107 bytes"),
+            Self::Closed => f.write_str("it closed the connection without an answer"),
+            Self::TimedOut(after) => write!(f, "no answer within {after:.1?}"),
+            Self::Other(error) => error.fmt(f),
+        }
+    }
+}
+
+fn because(said: Option<&str>) -> String {
+    said.map(|said| format!(": {said}")).unwrap_or_default()
+}
+
+impl Hint for Error {
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Unreachable { why, .. } => return why.hint(),
+            Self::Nonsense { .. } => {
+                "see that `--socket` names the secrets socket, and that both programs have the same version"
+                    .to_owned()
+            }
+            Self::Denied { .. } => "the token's `allow` in the list says who may read it".to_owned(),
+            Self::Unknown { .. } => "`influx-secrets list` shows the names".to_owned(),
+            Self::NotReady { name, .. } => {
+                format!(
+                    "`influx-secrets wait {name}` waits for it, `influx-tokend status` shows what it waits for"
+                )
+            }
+        })
+    }
+}
+
+impl Unreachable {
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Missing => {
+                "the daemon is not running, or its socket is elsewhere: name it with `--socket`, or read without \
+                 a daemon with `--store`"
+                    .to_owned()
+            }
+            Self::Refused | Self::Closed => {
+                "the daemon is not running: `systemctl status influx-tokend.service influx-tokend.socket` shows why"
+                    .to_owned()
+            }
+            Self::NotPermitted => "everybody may connect to the secrets socket: see that its folder has mode 0755 \
+                                   and the socket 0666"
+                .to_owned(),
+            Self::NoSocketPath => "name a shorter one with `--socket`".to_owned(),
+            Self::TimedOut(_) => "see what the daemon is doing: `systemctl status influx-tokend.service`".to_owned(),
+            Self::Other(_) => return None,
+        })
+    }
+}

@@ -1,0 +1,168 @@
+//! One connection, one request, one whole answer within a time.
+
+use std::{
+    io::{self, Read as _, Write as _},
+    os::unix::net::UnixStream,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    io::Errno,
+    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with},
+};
+use zeroize::Zeroizing;
+
+use super::{
+    Error, Unreachable,
+    response::{self, Head, MAX_HEAD, Nonsense},
+};
+
+/// Head and body of what the daemon usually answers fit into this.
+const FIRST: usize = 1 << 10;
+/// The largest body that tells an error.
+const MAX_ERROR: usize = 64 << 10;
+
+/// A whole answer, in memory that is wiped.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    received: Received,
+    body: std::ops::Range<usize>,
+}
+
+impl Answer {
+    pub(super) fn body(&self) -> &[u8] {
+        &self.received.bytes[self.body.clone()]
+    }
+
+    /// What it says about an error, fit to be shown.
+    pub(super) fn said(&self) -> Option<String> {
+        response::sentences(self.body())
+    }
+}
+
+/// Asks for `target`; the body of a good answer has at most `limit` bytes.
+pub(super) fn get(socket: &Path, target: &str, limit: usize, patience: Duration) -> Result<Answer, Error> {
+    let unreachable = |why| Error::Unreachable { socket: socket.to_owned(), why };
+    let deadline = Deadline { at: Instant::now() + patience, patience };
+    let stream = open(socket, patience).map_err(|errno| unreachable(why(errno.into(), &deadline)))?;
+    let request = format!(
+        "GET {target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nuser-agent: influx-secrets/{}\r\n\r\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    (&stream).write_all(request.as_bytes()).map_err(|error| unreachable(why(error, &deadline)))?;
+    answer(&stream, limit, &deadline).map_err(|fault| match fault {
+        Fault::Io(error) => unreachable(why(error, &deadline)),
+        Fault::Closed => unreachable(Unreachable::Closed),
+        Fault::Nonsense(nonsense) => {
+            Error::Nonsense { socket: socket.to_owned(), what: nonsense.to_string() }
+        }
+    })
+}
+
+/// Connects; std's own way has no time limit, and waits for as long as the queue of a hung daemon is full.
+fn open(socket: &Path, patience: Duration) -> Result<UnixStream, Errno> {
+    let address = SocketAddrUnix::new(socket)?;
+    let descriptor = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    let stream = UnixStream::from(descriptor);
+    // Of the kernel's own accord this bounds connect too.
+    stream.set_write_timeout(Some(patience.max(Duration::from_millis(1)))).map_err(|_| Errno::INVAL)?;
+    connect(&stream, &address)?;
+    Ok(stream)
+}
+
+enum Fault {
+    Io(io::Error),
+    Closed,
+    Nonsense(Nonsense),
+}
+
+struct Deadline {
+    at: Instant,
+    patience: Duration,
+}
+
+/// Memory for an answer, that is wiped however it ends.
+struct Received {
+    bytes: Zeroizing<Vec<u8>>,
+    filled: usize,
+}
+
+impl Received {
+    /// The old memory is wiped: a vector that grows by itself would leave a copy behind.
+    fn grow(&mut self, size: usize) {
+        if size > self.bytes.len() {
+            let mut larger = Zeroizing::new(vec![0; size]);
+            larger[..self.filled].copy_from_slice(&self.bytes[..self.filled]);
+            self.bytes = larger;
+        }
+    }
+
+    /// What has come in the meantime; 0 at the end.
+    fn read(&mut self, stream: &UnixStream, deadline: &Deadline) -> Result<usize, Fault> {
+        loop {
+            let left = deadline.at.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Fault::Io(io::ErrorKind::TimedOut.into()));
+            }
+            stream.set_read_timeout(Some(left)).map_err(Fault::Io)?;
+            match (&*stream).read(&mut self.bytes[self.filled..]) {
+                Ok(count) => {
+                    self.filled += count;
+                    return Ok(count);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // The other end is gone with what we wrote unread, as when it is killed.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(0),
+                Err(error) => return Err(Fault::Io(error)),
+            }
+        }
+    }
+}
+
+fn answer(stream: &UnixStream, limit: usize, deadline: &Deadline) -> Result<Answer, Fault> {
+    let mut received = Received { bytes: Zeroizing::new(vec![0; FIRST]), filled: 0 };
+    let head = loop {
+        if received.filled == received.bytes.len() {
+            if received.filled >= MAX_HEAD {
+                return Err(Fault::Nonsense(Nonsense::LongHead));
+            }
+            received.grow((received.filled * 4).min(MAX_HEAD));
+        }
+        if received.read(stream, deadline)? == 0 {
+            let before = received.filled == 0;
+            return Err(if before { Fault::Closed } else { Fault::Nonsense(Nonsense::CutHead) });
+        }
+        if let Some(head) = response::head(&received.bytes[..received.filled]).map_err(Fault::Nonsense)? {
+            break head;
+        }
+    };
+    let Head { status, length, body } = head;
+    let limit = if status == 200 { limit } else { MAX_ERROR };
+    if length > limit {
+        return Err(Fault::Nonsense(Nonsense::LongBody { length, limit }));
+    }
+    let end = body + length;
+    received.grow(end);
+    while received.filled < end {
+        if received.read(stream, deadline)? == 0 {
+            let got = received.filled - body;
+            return Err(Fault::Nonsense(Nonsense::CutBody { got, length }));
+        }
+    }
+    Ok(Answer { status, received, body: body..end })
+}
+
+fn why(error: io::Error, deadline: &Deadline) -> Unreachable {
+    use io::ErrorKind as Kind;
+    match error.kind() {
+        Kind::NotFound | Kind::NotADirectory => Unreachable::Missing,
+        Kind::ConnectionRefused => Unreachable::Refused,
+        Kind::PermissionDenied => Unreachable::NotPermitted,
+        // EAGAIN is how the kernel tells that a time set on a socket is over.
+        Kind::WouldBlock | Kind::TimedOut => Unreachable::TimedOut(deadline.patience),
+        Kind::BrokenPipe | Kind::ConnectionReset => Unreachable::Closed,
+        Kind::InvalidFilename | Kind::InvalidInput => Unreachable::NoSocketPath,
+        _ => Unreachable::Other(error),
+    }
+}
