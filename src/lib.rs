@@ -29,6 +29,7 @@ pub mod config;
 pub mod daemon;
 #[cfg(feature = "daemon")]
 pub mod deliver;
+mod duration;
 pub mod harden;
 pub mod hint;
 #[cfg(feature = "daemon")]
@@ -36,6 +37,7 @@ pub mod influxdb;
 #[cfg(feature = "daemon")]
 pub mod lifecycle;
 pub mod model;
+mod nearest;
 #[cfg(feature = "daemon")]
 pub mod operate;
 pub mod paths;

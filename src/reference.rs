@@ -6,6 +6,10 @@
 
 use std::{fmt, ops::Range};
 
+use zeroize::Zeroizing;
+
+use crate::model::Secret;
+
 /// Something that is a reference, or looks like one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reference<'t> {
@@ -78,22 +82,29 @@ fn reference_at(text: &str, at: usize) -> Option<Reference<'_>> {
     Some(Reference { store, key, spelling, span: at..at + 1 + 1 + end + 1 })
 }
 
-/// The text with each reference replaced by what `resolve` gives for it; `None` leaves it as it stands.
+/// The text with each reference replaced by what `resolve` gives for it; `None` leaves it as it stands. In memory that
+/// is wiped, and that is measured first: a string that grows leaves copies behind.
 ///
 /// # Errors
 /// The first that `resolve` gives.
 pub fn substitute<E>(
     text: &str,
-    mut resolve: impl FnMut(&Reference<'_>) -> Result<Option<String>, E>,
-) -> Result<String, E> {
-    let mut out = String::with_capacity(text.len());
-    let mut done = 0;
+    mut resolve: impl FnMut(&Reference<'_>) -> Result<Option<Secret>, E>,
+) -> Result<Zeroizing<String>, E> {
+    let mut length = text.len();
+    let mut values = Vec::new();
     for reference in find(text) {
-        if let Some(value) = resolve(&reference)? {
-            out.push_str(&text[done..reference.span.start]);
-            out.push_str(&value);
-            done = reference.span.end;
+        if let Some(secret) = resolve(&reference)? {
+            length += secret.expose().len();
+            values.push((reference.span, secret));
         }
+    }
+    let mut out = Zeroizing::new(String::with_capacity(length));
+    let mut done = 0;
+    for (span, secret) in values {
+        out.push_str(&text[done..span.start]);
+        out.push_str(secret.expose());
+        done = span.end;
     }
     out.push_str(&text[done..]);
     Ok(out)
@@ -140,7 +151,7 @@ mod tests {
         #[test]
         fn resolving_nothing_changes_nothing(text in "[@{}<>:a_\\-\"\\n ]{0,40}|\\PC{0,40}") {
             let same = substitute(&text, |_| Ok::<_, ()>(None)).expect("no error");
-            prop_assert_eq!(&same, &text);
+            prop_assert_eq!(&*same, &text);
         }
 
         #[test]
@@ -157,8 +168,8 @@ mod tests {
             before in "[^@]{0,20}", after in "[^@]{0,20}", key in "[A-Za-z0-9_]{1,20}",
         ) {
             let text = format!("{before}@{{influx:{key}}}{after}");
-            let resolved = substitute(&text, |_| Ok::<_, ()>(Some("S".to_owned()))).expect("no error");
-            prop_assert_eq!(resolved, format!("{before}S{after}"));
+            let resolved = substitute(&text, |_| Ok::<_, ()>(Some(Secret::new("S".to_owned())))).expect("no error");
+            prop_assert_eq!(&*resolved, &format!("{before}S{after}"));
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use influx_tokend::{
     cli::{secrets, ui},
     harden::harden_process,
@@ -11,16 +10,15 @@ use influx_tokend::{
 const PROGRAM: &str = "influx-secrets";
 
 fn main() -> ExitCode {
-    let arguments = secrets::Secrets::parse();
     if let Err(error) = harden_process() {
         ui::note(PROGRAM, &format!("warning: secrets may reach a core dump: {error}"));
     }
-    match secrets::main(arguments) {
+    match secrets::main(std::env::args_os().skip(1)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(failure) => {
             ui::error(PROGRAM, &failure);
-            ExitCode::from(1)
+            ExitCode::from(failure.exit_code())
         }
     }
 }

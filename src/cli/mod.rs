@@ -1,21 +1,21 @@
 //! The two command lines. Nothing else prints.
 
-use clap::{Args, ValueEnum};
-
 pub mod secrets;
 #[cfg(feature = "daemon")]
 pub mod tokend;
 pub mod ui;
 
 /// For programs, or for people.
-#[derive(Clone, Copy, Debug, Args)]
+#[cfg(feature = "daemon")]
+#[derive(Clone, Copy, Debug, clap::Args)]
 struct Output {
     /// How to print
     #[arg(long, value_enum, default_value_t = Format::Text)]
     output: Format,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "daemon", derive(clap::ValueEnum))]
 enum Format {
     /// For people
     Text,

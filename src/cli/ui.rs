@@ -9,6 +9,8 @@ use std::{
     io::{self, IsTerminal as _, Write as _},
 };
 
+use rustix::io::Errno;
+
 use crate::hint::Hint;
 
 /// Tells an error and what to do about it.
@@ -39,11 +41,18 @@ pub fn print(text: &str) -> io::Result<()> {
 /// # Errors
 /// It cannot be written; not if nobody reads it any more.
 pub fn print_bytes(bytes: &[u8]) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        outcome => outcome,
+    // Not through std's buffer: it would keep a copy of a secret that nothing wipes.
+    let mut left = bytes;
+    while !left.is_empty() {
+        match rustix::io::write(rustix::stdio::stdout(), left) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => left = &left[written..],
+            Err(Errno::INTR) => {}
+            Err(Errno::PIPE) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
     }
+    Ok(())
 }
 
 /// Prints a result for programs.
@@ -65,7 +74,7 @@ pub fn count(number: usize, what: &str) -> String {
 /// Whether a person sees what is printed.
 #[must_use]
 pub fn is_for_a_person() -> bool {
-    io::stdout().is_terminal()
+    rustix::stdio::stdout().is_terminal()
 }
 
 /// An empty table with these headings.

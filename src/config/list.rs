@@ -11,14 +11,16 @@ use toml::de::{DeTable, DeValue};
 
 use super::{
     Config, ConfigError, Context, StoreConfig,
-    duration::{self as durations, EXPECTED},
     fault::{Faults, Shown, is_like_a_token},
     server::servers,
     source::source,
     token::{Defaults as TokenDefaults, tokens},
     tree::{At, Section},
 };
-use crate::model::{Database, Lifecycle, Probe};
+use crate::{
+    duration::{self as durations, EXPECTED},
+    model::{Database, Lifecycle, Probe},
+};
 
 /// How often servers are asked, where the list does not say.
 const RECONCILE: Duration = Duration::from_secs(15 * 60);

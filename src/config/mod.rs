@@ -10,7 +10,6 @@ use url::Url;
 
 use crate::model::{Lifecycle, Name, Product, ServerKey, ServerName, Spec};
 
-mod duration;
 mod fault;
 mod list;
 mod load;

@@ -8,6 +8,7 @@ use toml::{
 };
 
 use super::fault::{Faults, Shown};
+pub(super) use crate::nearest::nearest;
 
 /// A value and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,13 +172,4 @@ impl<'a, 't> Section<'a, 't> {
         faults.add(value.span(), &self.key(key), format!("expected {expected}, found {found}"));
         None
     }
-}
-
-/// The known word that a text was probably meant to be.
-pub(super) fn nearest<'k>(text: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
-    known
-        .map(|word| (strsim::normalized_damerau_levenshtein(text, word), word))
-        .filter(|(likeness, _)| *likeness >= 0.6)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, word)| word)
 }

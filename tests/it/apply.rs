@@ -286,7 +286,14 @@ fn an_ordinary_user_needs_no_paths() {
     let applied = run("influx-tokend", &["apply"]);
     assert!(applied.status.success(), "{applied:?}");
     let secret = host.sandbox.live()[0].secret.clone();
-    assert_eq!(String::from_utf8(run("influx-secrets", &["get", "t"]).stdout).unwrap(), secret);
+    let identity = home.join(".local/state/influx-tokend/identity.txt");
+    let got = run("influx-secrets", &["--identity", identity.to_str().unwrap(), "get", "t"]);
+    assert_eq!(String::from_utf8(got.stdout).unwrap(), secret);
+    let asked = run("influx-secrets", &["get", "t"]);
+    let said = String::from_utf8(asked.stderr).unwrap();
+    let socket = home.join("run/influx-tokend/secrets.sock");
+    assert_eq!(asked.status.code(), Some(5), "no daemon runs: {said}");
+    assert!(said.contains(&format!("{socket:?}: there is no such socket")), "{said}");
     assert!(home.join(".local/state/influx-tokend/tokens/t.age").exists());
     assert_eq!(std::fs::read_to_string(home.join("run/influx-tokend/secrets/t")).unwrap(), secret);
 }

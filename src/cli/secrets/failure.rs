@@ -1,8 +1,10 @@
 //! Why a command gave no result.
 
-use std::{io, path::PathBuf};
+use std::{io, path::PathBuf, time::Duration};
 
+pub use super::arguments::Usage;
 use crate::{
+    client,
     hint::Hint,
     model::{InvalidName, Name},
     store::{RecordError, StoreError},
@@ -12,6 +14,24 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Failure {
+    /// The command line.
+    #[error(transparent)]
+    Usage(#[from] Usage),
+    /// The daemon.
+    #[error(transparent)]
+    Daemon(#[from] client::Error),
+    /// What was waited for did not come.
+    #[error("waited {after:?} in vain: {what}")]
+    InVain {
+        /// How long.
+        after: Duration,
+        /// What is still missing.
+        what: String,
+        /// What to do about it.
+        fix: Option<String>,
+        /// Whether the daemon has ever answered.
+        reached: bool,
+    },
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -27,7 +47,7 @@ pub enum Failure {
         /// Which.
         name: Name,
         /// A name that it does have.
-        near: Option<Name>,
+        near: Option<String>,
     },
     /// There is none to be had yet.
     #[error("token {0} is not ready: none has been accepted by the server yet")]
@@ -55,7 +75,7 @@ pub enum Failure {
         source: io::Error,
     },
     /// The text.
-    #[error("{0:?} is larger than {max} MiB", max = super::source::MAX_TEXT >> 20)]
+    #[error("{0:?} is larger than {max} MiB", max = super::text::MAX_TEXT >> 20)]
     TooLarge(PathBuf),
     /// The text.
     #[error("{0:?} is not UTF-8")]
@@ -65,13 +85,28 @@ pub enum Failure {
     Print(#[from] io::Error),
 }
 
+impl Failure {
+    /// What the program ends with.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 2,
+            Self::Daemon(client::Error::Unreachable { .. }) | Self::InVain { reached: false, .. } => 5,
+            _ => 1,
+        }
+    }
+}
+
 impl Hint for Failure {
     fn hint(&self) -> Option<String> {
         match self {
+            Self::Usage(error) => error.hint(),
+            Self::Daemon(error) => error.hint(),
+            Self::InVain { fix, .. } => fix.clone(),
             Self::Store(error) => error.hint(),
             Self::Record(error) => error.hint(),
             Self::Name(error) => error.hint(),
-            Self::Unknown { near: Some(near), .. } => Some(format!("did you mean {:?}?", near.as_str())),
+            Self::Unknown { near: Some(near), .. } => Some(format!("did you mean {near:?}?")),
             Self::Unknown { near: None, .. } => Some("`influx-secrets list` shows the names".to_owned()),
             Self::NotReady(_) => Some("`influx-tokend status` shows what it waits for".to_owned()),
             Self::OtherStore { .. } => Some("`--id` says what references call this store".to_owned()),

@@ -1,10 +1,13 @@
 //! `influx-secrets list`: the names. A line each for people: name, state, generation and expiry, with tabs between.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
-use super::{Failure, Source};
+use super::{Failure, Source, source::Origin, store::Store};
 use crate::{
     cli::{Format, ui},
+    client::Client,
     model::{Name, Time},
 };
 
@@ -18,27 +21,10 @@ struct Row {
 }
 
 pub(super) fn run(source: &Source, format: Format) -> Result<(), Failure> {
-    let rows: Vec<Row> = source
-        .reader()?
-        .load()?
-        .into_iter()
-        .map(|(name, stored)| match stored {
-            Ok(stored) => Row {
-                state: if stored.record.current.is_some() { "ready" } else { "not ready" },
-                generation: stored.record.generation,
-                expires_at: stored.record.current.and_then(|current| current.expires_at),
-                error: None,
-                name,
-            },
-            Err(error) => Row {
-                name,
-                state: "unreadable",
-                generation: 0,
-                expires_at: None,
-                error: Some(error.to_string()),
-            },
-        })
-        .collect();
+    let rows = match &source.origin {
+        Origin::Daemon(client) => of_the_daemon(client)?,
+        Origin::Store(store) => of_a_store(store)?,
+    };
     match format {
         Format::Json => ui::print_json(&rows)?,
         Format::Text => ui::print(&rows.iter().map(line).collect::<String>())?,
@@ -47,6 +33,32 @@ pub(super) fn run(source: &Source, format: Format) -> Result<(), Failure> {
         ui::note("influx-secrets", &format!("warning: {error}"));
     }
     Ok(())
+}
+
+/// What the caller may read. The daemon tells no expiry there.
+fn of_the_daemon(client: &Client) -> Result<Vec<Row>, Failure> {
+    let changes = client.changes(None, Duration::MAX)?;
+    let row = |(name, generation): (Name, u64)| {
+        let state = if generation > 0 { "ready" } else { "not ready" };
+        Row { name, state, generation, expires_at: None, error: None }
+    };
+    Ok(changes.changed.into_iter().map(row).collect())
+}
+
+fn of_a_store(store: &Store) -> Result<Vec<Row>, Failure> {
+    let row = |(name, stored): (Name, Result<crate::store::Stored, crate::store::RecordError>)| match stored {
+        Ok(stored) => Row {
+            state: if stored.record.current.is_some() { "ready" } else { "not ready" },
+            generation: stored.record.generation,
+            expires_at: stored.record.current.and_then(|current| current.expires_at),
+            error: None,
+            name,
+        },
+        Err(error) => {
+            Row { name, state: "unreadable", generation: 0, expires_at: None, error: Some(error.to_string()) }
+        }
+    };
+    Ok(store.reader()?.load()?.into_iter().map(row).collect())
 }
 
 fn line(row: &Row) -> String {

@@ -1,68 +1,62 @@
 //! The command line of `influx-secrets`: one file per subcommand.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
 
-use clap::{Parser, Subcommand};
-
+mod arguments;
 mod check;
 mod failure;
+mod follow;
 mod get;
 mod list;
+mod options;
 mod render;
 mod resolve;
 mod source;
+mod store;
+mod text;
+mod wait;
+mod watch;
 
-pub use failure::Failure;
+pub use failure::{Failure, Usage};
 
-use super::Output;
+use crate::cli::ui;
+use arguments::{Asked, Command, From, Invocation};
 use source::Source;
 
-/// Reads the InfluxDB tokens of this host: one by name, or wherever a text refers to one.
-#[derive(Debug, Parser)]
-#[command(name = "influx-secrets", version, propagate_version = true, disable_help_subcommand = true)]
-pub struct Secrets {
-    /// The store's folder [default: /var/lib/influx-tokend, or ~/.local/state/influx-tokend for an ordinary user]
-    #[arg(long, global = true, value_name = "PATH")]
-    store: Option<PathBuf>,
-
-    /// What opens the store [default: identity.txt or identity.age in its folder]
-    #[arg(long, global = true, value_name = "FILE")]
-    identity: Option<PathBuf>,
-
-    /// What opens a wrapped identity: an identity file, a plugin's for instance
-    #[arg(long, global = true, value_name = "FILE")]
-    unwrap: Option<PathBuf>,
-
-    /// What references call this store: the part before the colon
-    #[arg(long, global = true, value_name = "NAME", default_value = "influx")]
-    id: String,
-
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Print a secret; without a newline, unless a person reads it
-    Get(get::Get),
-    /// List the names, never the secrets
-    List(Output),
-    /// Print a text with its references resolved, or check those of files
-    Resolve(resolve::Resolve),
-    /// Print a file with its references resolved; those to other stores stay as they are
-    Render(render::Render),
-}
-
-/// Runs the command that was asked for. `true`: all is well.
+/// Does what the arguments, without the program's name, ask for. `true`: all is well.
 ///
 /// # Errors
 /// What a person has to know; nothing of the result has been printed then.
-pub fn main(arguments: Secrets) -> Result<bool, Failure> {
-    let source = Source::new(arguments.store, arguments.identity, arguments.unwrap);
-    match arguments.command {
-        Command::Get(get) => get::run(&source, &get).map(|()| true),
-        Command::List(list) => list::run(&source, list.output).map(|()| true),
-        Command::Resolve(resolve) => resolve::run(&source, &arguments.id, &resolve),
-        Command::Render(render) => render::run(&source, &arguments.id, &render).map(|()| true),
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<bool, Failure> {
+    let Invocation { from, id, command } = match arguments::parse(arguments)? {
+        Asked::Run(invocation) => invocation,
+        Asked::Text(text) => {
+            ui::print(&text)?;
+            return Ok(true);
+        }
+    };
+    match (command, from) {
+        (Command::Wait { names, timeout }, From::Daemon(socket)) => {
+            wait::run(&source::client(socket), &names, timeout)?;
+        }
+        (Command::Watch { name, command }, From::Daemon(socket)) => {
+            watch::run(&source::client(socket), &name, &command)?;
+        }
+        (command, from) => return read(&Source::new(from), &id, command),
     }
+    Ok(true)
+}
+
+/// The commands that read once.
+fn read(source: &Source, id: &str, command: Command) -> Result<bool, Failure> {
+    match command {
+        Command::Get { name } => get::run(source, &name)?,
+        Command::List { format } => list::run(source, format)?,
+        Command::Resolve { text } => resolve::run(source, id, text.as_deref())?,
+        Command::Check { files } => return check::run(source, id, &files),
+        Command::Render { file, out } => render::run(source, id, &file, out.as_deref())?,
+        // Their arguments are refused together with a store.
+        Command::Wait { .. } | Command::Watch { .. } => {}
+    }
+    Ok(true)
 }

@@ -1,14 +1,14 @@
-//! Durations as a list writes them: a whole number and a unit.
+//! Durations as a list and a command line write them: a whole number and a unit.
 
 use std::time::Duration;
 
 /// What was expected, for faults.
-pub(super) const EXPECTED: &str = "a whole number and one of ms, s, m, h, d, as in \"90d\"";
+pub(crate) const EXPECTED: &str = "a whole number and one of ms, s, m, h, d, as in \"90d\"";
 /// The longest, a hundred years: sums with any date stay within what dates can be.
 const LONGEST: Duration = Duration::from_secs(36_500 * 86_400);
 
 /// `None` for anything else than `123` and a unit, and for more than a hundred years.
-pub(super) fn parse(text: &str) -> Option<Duration> {
+pub(crate) fn parse(text: &str) -> Option<Duration> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().ok()?;

@@ -1,0 +1,87 @@
+//! The store, read without a daemon.
+
+use std::{
+    cell::OnceCell,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::{Failure, text::bounded};
+use crate::{
+    model::{Name, Secret},
+    nearest::nearest,
+    paths::Paths,
+    store::{
+        StoreError,
+        age::{AgeReader, IdentitySource, Unwrap},
+    },
+};
+
+/// The store, opened when the first secret is wanted.
+pub(super) struct Store {
+    path: PathBuf,
+    identity: IdentitySource,
+    unwrap: Option<PathBuf>,
+    reader: OnceCell<AgeReader>,
+}
+
+impl Store {
+    pub(super) fn new(path: Option<PathBuf>, identity: Option<PathBuf>, unwrap: Option<PathBuf>) -> Self {
+        Self {
+            path: path.unwrap_or_else(|| Paths::of_this_process().store),
+            identity: identity.map_or(IdentitySource::OfStore, IdentitySource::File),
+            unwrap,
+            reader: OnceCell::new(),
+        }
+    }
+
+    pub(super) fn reader(&self) -> Result<&AgeReader, Failure> {
+        if let Some(reader) = self.reader.get() {
+            return Ok(reader);
+        }
+        let reader =
+            AgeReader::open(&self.path, &self.identity, &mut Person { unwrap: self.unwrap.as_deref() })?;
+        Ok(self.reader.get_or_init(|| reader))
+    }
+
+    pub(super) fn secret(&self, name: &Name) -> Result<Secret, Failure> {
+        let reader = self.reader()?;
+        let Some(stored) = reader.read(name)? else {
+            let names = reader.names()?;
+            let near = nearest(name.as_str(), names.iter().map(Name::as_str)).map(str::to_owned);
+            return Err(Failure::Unknown { name: name.clone(), near });
+        };
+        let current = stored.record.current.ok_or_else(|| Failure::NotReady(name.clone()))?;
+        Ok(current.secret.secret().clone())
+    }
+}
+
+/// What opens a wrapped identity comes from whoever runs this.
+struct Person<'a> {
+    unwrap: Option<&'a Path>,
+}
+
+impl Unwrap for Person<'_> {
+    /// Typed where nobody sees it.
+    fn passphrase(&mut self, wrapped: &Path) -> Result<Secret, StoreError> {
+        rpassword::prompt_password("passphrase of the identity: ").map(Secret::new).map_err(|_| StoreError {
+            path: wrapped.to_owned(),
+            what: "is wrapped by a passphrase, and there is no terminal to ask for it".to_owned(),
+            fix: Some("run this at a terminal, or name a clear identity with `--identity`".to_owned()),
+            source: None,
+        })
+    }
+
+    fn identity(&mut self, wrapped: &Path) -> Result<Secret, StoreError> {
+        let failed = |what: &str, source| StoreError {
+            path: self.unwrap.unwrap_or(wrapped).to_owned(),
+            what: what.to_owned(),
+            fix: Some("name what opens it with `--unwrap FILE`".to_owned()),
+            source,
+        };
+        let path = self.unwrap.ok_or_else(|| failed("is wrapped for another identity", None))?;
+        let read = fs::File::open(path).and_then(bounded);
+        let bytes = read.map_err(|error| failed("cannot be read", Some(error)))?.unwrap_or_default();
+        String::from_utf8(bytes).map(Secret::new).map_err(|_| failed("holds no identity", None))
+    }
+}
