@@ -107,6 +107,17 @@ impl Host {
         ran(command.output().unwrap())
     }
 
+    /// The same, asking a running daemon.
+    pub(crate) fn secrets_by_socket(&self, arguments: &[&str]) -> Ran {
+        ran(self.secrets_by_socket_command(arguments).output().unwrap())
+    }
+
+    pub(crate) fn secrets_by_socket_command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_influx-secrets"));
+        command.arg("--socket").arg(self.path("run/secrets.sock")).args(arguments).stdin(Stdio::null());
+        command
+    }
+
     /// What a consumer reads.
     pub(crate) fn delivered(&self, name: &str) -> Option<String> {
         fs::read_to_string(self.path("run/secrets").join(name)).ok()

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot set itself up fails")]
 #![expect(clippy::print_stdout, reason = "a test says what it has counted, and what it could not show")]
 
+mod admin;
 mod apply;
 mod daemon;
 mod host;

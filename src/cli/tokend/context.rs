@@ -93,6 +93,7 @@ impl Hint for Failure {
 pub(super) struct Context {
     pub(super) list: PathBuf,
     pub(super) config: config::Context,
+    paths: Paths,
 }
 
 /// The store's records, read without its lock.
@@ -108,17 +109,16 @@ impl Context {
         let usual = if is_daemon { "info" } else { "off" };
         start_log(log.unwrap_or(usual))?;
         let paths = Paths::of_this_process();
-        if matches!(command, Command::Run | Command::Apply(_) | Command::Import(_)) {
-            let failed =
-                |error| Failure::Several(format!("cannot make the folder above {:?}: {error}", paths.store));
-            paths.make_parents().map_err(failed)?;
-        }
         let context = config::Context {
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             one_shot: !is_daemon,
-            defaults: config::Defaults { store: paths.store, socket: paths.socket, files: paths.files },
+            defaults: config::Defaults {
+                store: paths.store.clone(),
+                socket: paths.socket.clone(),
+                files: paths.files.clone(),
+            },
         };
-        Ok(Self { list: list.unwrap_or(paths.list), config: context })
+        Ok(Self { list: list.unwrap_or_else(|| paths.list.clone()), config: context, paths })
     }
 
     #[expect(clippy::unused_self, reason = "one place that knows the program's name")]
@@ -170,8 +170,16 @@ impl Context {
         outcome
     }
 
+    /// Makes the folders above an ordinary user's store and sockets.
+    pub(super) fn make_parents(&self) -> Result<(), Failure> {
+        let failed =
+            |error| Failure::Several(format!("cannot make the folder above {:?}: {error}", self.paths.store));
+        self.paths.make_parents().map_err(failed)
+    }
+
     /// Opens the store as its only owner.
     pub(super) async fn open(&self, config: &Config) -> Result<Arc<Home>, Failure> {
+        self.make_parents()?;
         let home = open(config).await?;
         home.set_specs(config.specs.clone());
         Ok(home)

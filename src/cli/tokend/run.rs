@@ -7,6 +7,7 @@ use super::{
 use crate::daemon::{self, End};
 
 pub(super) fn run(context: &Context) -> Result<Outcome, Failure> {
+    context.make_parents()?;
     let end =
         context.block_on(async { Ok(daemon::run(context.list.clone(), context.config.clone()).await?) })?;
     match end {
