@@ -35,8 +35,9 @@ pub(super) async fn act(world: &Arc<World>, keeper: &ModelKeeper, specs: &BTreeM
 fn rotate(world: &Arc<World>, keeper: &ModelKeeper, specs: &BTreeMap<Name, Spec>) {
     let names = specs.keys().filter(|_| fastrand::bool()).cloned().collect();
     world.tell(format!("a person wants new values for {names:?}"));
-    if let Err(errors) = keeper.rotate(&names) {
-        world.tell(format!("which cannot be: {errors:?}"));
+    match keeper.rotate(&names) {
+        Ok(()) => world.count("a person rotates"),
+        Err(errors) => world.tell(format!("which cannot be: {errors:?}")),
     }
 }
 
@@ -55,7 +56,10 @@ async fn import(world: &Arc<World>, keeper: &ModelKeeper, specs: &BTreeMap<Name,
     };
     world.tell(format!("a person brings {} for {}", import.id, import.name));
     match keeper.import(&import).await {
-        Ok(imported) => world.tell(format!("{} is imported", imported.id)),
+        Ok(imported) => {
+            world.tell(format!("{} is imported", imported.id));
+            world.count("a token is imported");
+        }
         Err(error) => world.tell(format!("it is not taken: {error}")),
     }
 }

@@ -22,7 +22,7 @@ mod person;
 mod server;
 
 /// Each must strike in a usual run.
-pub(super) const FAULTS: [&str; 16] = [
+pub(super) const FAULTS: [&str; 20] = [
     "list lost",
     "list lags",
     "databases lost",
@@ -39,6 +39,11 @@ pub(super) const FAULTS: [&str; 16] = [
     "delivery failed",
     "ended by a stranger",
     "backup restored",
+    // No faults, but what else would be checked of them?
+    "a person rotates",
+    "a token is imported",
+    "a former token is ended",
+    "an imported token is ended",
 ];
 
 /// What is broken on purpose.
@@ -193,6 +198,11 @@ impl World {
             self.tell(fault);
         }
         strikes
+    }
+
+    /// Notes that something happened which a usual run must see.
+    pub(super) fn count(&self, what: &'static str) {
+        *self.state().struck.entry(what).or_default() += 1;
     }
 
     // What tests do to the world.

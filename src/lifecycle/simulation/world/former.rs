@@ -101,6 +101,7 @@ impl World {
         if let Some((rule, what)) = wrong {
             self.broken(rule, what);
         }
+        self.count(if by_hand.is_some() { "an imported token is ended" } else { "a former token is ended" });
     }
 
     fn wrong_to_end(
