@@ -162,6 +162,10 @@ fn plan_next(scene: &Scene<'_>, spec: Option<&Spec>, record: &Record, plan: &mut
     let Some(next) = &record.next else {
         return Place::Free(None);
     };
+    if next.server != *scene.key && spec.is_none() {
+        // That server's pass looks after it; this one has to do with former tokens alone.
+        return Place::Taken;
+    }
     if next.server != *scene.key || next.origin == Origin::Inherited {
         set_aside(record, next, Gone::Absent, plan);
         return Place::Free(None);

@@ -253,3 +253,54 @@ fn a_young_token_that_was_never_probed_does_not_become_current_by_one_answer() {
     world.now += 1;
     assert!(reinstates(&world.plan()));
 }
+
+#[test]
+fn a_next_on_another_server_is_that_servers_to_look_after() {
+    let mut world = World::new().rotated(60);
+    let elsewhere = ServerKey { origin: "https://other.example.com".into(), ..key() };
+    world.record(|record| {
+        let mut next = record.current.take().expect("a current token");
+        next.server = elsewhere.clone();
+        record.next = Some(next);
+    });
+    let spec = world.specs.get_mut(&name("a")).expect("the spec");
+    (spec.server, spec.key) = (ServerName("other".into()), elsewhere);
+    let is_aside = |step: &Step| matches!(step, Step::Note { change: Change::SetAside { .. }, .. });
+    assert!(!world.plan().steps.iter().any(is_aside), "the list has the name there");
+    world.specs.clear();
+    assert!(!world.plan().steps.iter().any(is_aside), "or does not have it yet");
+}
+
+#[test]
+fn an_imported_next_waits_for_the_list_and_is_then_probed_and_promoted() {
+    for exclusive in [false, true] {
+        let mut world = World::new();
+        let mut next = world.held(2, hours(9000));
+        (next.origin, next.marker) = (Origin::Imported { exclusive }, None);
+        world.record(|record| record.next = Some(next));
+        world.list(2, hours(9000), |row| row.label = None);
+        let specs = std::mem::take(&mut world.specs);
+        assert_eq!(world.plan(), Plan::default(), "nothing is wrong with it");
+        world.specs = specs;
+        assert!(matches!(world.plan().steps[..], [Step::Probe { .. }]), "nothing is minted");
+        // How old it is says nothing of how long it has been asked about.
+        world.evidence.imported.insert(TokenId("id-2".into()), at(world.now - 60));
+        world.probed(2, |probed| probed.miss(at(hours(1000)), "no answer".into()));
+        assert!(matches!(world.plan().steps[..], [Step::Probe { .. }]), "its deadline is to come");
+        world.probed(2, |probed| probed.accept(at(hours(1000))));
+        assert!(matches!(world.plan().steps[..], [Step::Promote { .. }]));
+    }
+}
+
+#[test]
+fn an_imported_token_that_is_gone_is_replaced_like_any_other() {
+    let mut world = World::new().settled();
+    world.record(|record| {
+        let current = record.current.as_mut().expect("a current token");
+        (current.origin, current.marker) = (Origin::Imported { exclusive: false }, None);
+    });
+    world.listing.tokens[0].label = None;
+    assert_eq!(world.plan(), Plan::default(), "it is known by its id and when it was made");
+    world.listing.tokens[0].revoked_at = Some(at(hours(999)));
+    assert_eq!(mints(&world.plan()), 1);
+}
