@@ -148,6 +148,7 @@ fn other_grants_are_a_persons_to_decide() {
 fn what_is_not_as_it_should_be_is_refused_and_nothing_is_sealed() {
     let host = host(LISTED);
     host.apply();
+    let own = host.live("t0")[0].clone();
     let instance: Value =
         serde_json::from_str(&fs::read_to_string(host.path("store/instance")).unwrap()).unwrap();
     let label = format!("x [influx-tokend {}/t0/{}]", instance["current"].as_str().unwrap(), "0".repeat(32));
@@ -162,7 +163,6 @@ fn what_is_not_as_it_should_be_is_refused_and_nothing_is_sealed() {
     host.sandbox.shift_clock(SignedDuration::from_secs(2));
     let nothing = by_hand(&host, &[]);
     let strange = by_hand(&host, &[("administer", "telemetry")]);
-    let own = host.live("t0")[0].clone();
     let altered = |change: fn(&mut Token, String), to: &str| {
         let mut token = good.clone();
         change(&mut token, to.to_owned());

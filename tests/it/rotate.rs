@@ -96,6 +96,10 @@ fn without_a_daemon_apply_ends_what_is_due_and_waits_for_nothing() {
     host.list(&format!("overlap = \"0s\"\noverlap_cap = \"1ms\"\n{TOKENS}"));
     // The Date has whole seconds.
     host.sandbox.shift_clock(SignedDuration::from_secs(2));
+    let new = host.live("t0").into_iter().find(|token| token.id != old).unwrap();
+    let plan = host.tokend(&["plan"]);
+    assert!(plan.stdout.contains(&format!("ask for t0 whether {} still works", new.id)), "{plan:?}");
+    assert!(is_live(&host, &old), "a plan does nothing");
     host.apply();
     host.assert_settled("t0");
 }
