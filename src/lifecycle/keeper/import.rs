@@ -227,6 +227,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     /// # Errors
     /// It is not what it should be; nothing is sealed then.
     pub async fn import(&self, import: &Import) -> Result<Imported, ImportError> {
+        let _one_at_a_time = self.shared.importing.lock().await;
         // For the server's time: by ours nothing is judged.
         self.list().await?;
         let specs = self.shared.specs();
@@ -252,24 +253,29 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             expires_at: held.expires_at,
             listed: spec.is_some(),
         };
+        self.take_over(&import.name, spec, held).await?;
+        tracing::info!(name = %imported.name, id = %imported.id, server = %self.name, "imported");
+        self.wake();
+        Ok(imported)
+    }
+
+    /// Seals it as `next`; what was `next` before is retired.
+    async fn take_over(&self, name: &Name, spec: Option<&Spec>, held: Held) -> Result<(), ChangeError> {
         let now = self.now();
         let allow = spec.map_or_else(Allow::default, |spec| spec.allow.clone());
-        let new = || self.new_record(&import.name, allow);
+        let new = || self.new_record(name, allow);
         let take_in = |record: &mut Record| {
             if record.held().all(|known| known.id != held.id) {
                 let former = record.next.replace(held);
                 retire(record, former, RetiringState::Overlap, now);
             }
         };
-        self.shared.ledger.change(&import.name, new, take_in).await?;
-        tracing::info!(name = %imported.name, id = %imported.id, server = %self.name, "imported");
-        self.wake();
-        Ok(imported)
+        self.shared.ledger.change(name, new, take_in).await.map(drop)
     }
 
     /// What list and store say against it.
     fn may_take(&self, import: &Import, spec: Option<&Spec>) -> Result<(), ImportError> {
-        let (name, id) = (&import.name, &import.id);
+        let name = &import.name;
         if let Some(spec) = spec.filter(|spec| spec.server != self.name) {
             let (wanted, server) = (spec.server.clone(), self.name.clone());
             return Err(ImportError::OtherServer { name: name.clone(), wanted, server });
@@ -278,31 +284,15 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         match known.get(name) {
             Some(Known::Unreadable | Known::Later(_)) => return Err(ImportError::NotOurs(name.clone())),
             Some(Known::Ours(record)) => {
-                if let Some(held) =
-                    record.current.iter().chain(&record.next).find(|held| held.server != self.key)
-                {
+                let mut places = record.current.iter().chain(&record.next);
+                if let Some(held) = places.find(|held| held.server != self.key) {
                     let server = held.server.clone();
                     return Err(ImportError::LivesElsewhere { name: name.clone(), server });
                 }
             }
             None => {}
         }
-        for record in known.values().filter_map(Known::record) {
-            let whose = || (id.clone(), record.name.clone());
-            if record.held().any(|held| held.id == *id) {
-                let (id, name) = whose();
-                return Err(ImportError::Held { id, name });
-            }
-            if record.ended.iter().any(|ended| ended.id == *id) {
-                let (id, name) = whose();
-                return Err(ImportError::Ended { id, name });
-            }
-            if record.held().any(|held| *held.secret.secret() == import.secret) {
-                let (id, name) = whose();
-                return Err(ImportError::SameSecret { id, name });
-            }
-        }
-        Ok(())
+        known.values().filter_map(Known::record).try_for_each(|record| is_unknown_to(record, import))
     }
 
     /// What the server says of it.
@@ -366,4 +356,18 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         }
         Ok(())
     }
+}
+
+fn is_unknown_to(record: &Record, import: &Import) -> Result<(), ImportError> {
+    let (id, name) = (import.id.clone(), record.name.clone());
+    if record.held().any(|held| held.id == id) {
+        return Err(ImportError::Held { id, name });
+    }
+    if record.ended.iter().any(|ended| ended.id == id) {
+        return Err(ImportError::Ended { id, name });
+    }
+    if record.held().any(|held| *held.secret.secret() == import.secret) {
+        return Err(ImportError::SameSecret { id, name });
+    }
+    Ok(())
 }

@@ -58,6 +58,8 @@ pub struct Shared<T, D, C> {
     listed: Mutex<BTreeSet<ServerKey>>,
     /// Since when, on the boot-time clock, tokens are retiring; `None`: since before this process began.
     retiring: Mutex<BTreeMap<TokenId, Option<Duration>>>,
+    /// One import at a time: none may miss what another is about to seal.
+    importing: tokio::sync::Mutex<()>,
     /// 128 random bits; tests draw their own.
     pub chance: fn() -> [u8; 16],
 }
@@ -74,6 +76,7 @@ impl<T: Store, D: Deliver, C: Clock> Shared<T, D, C> {
             delivered: Mutex::default(),
             listed: Mutex::default(),
             retiring: Mutex::new(retiring),
+            importing: tokio::sync::Mutex::default(),
             chance,
         }
     }
@@ -439,8 +442,33 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         let specs = self.shared.specs();
         let records = self.shared.ledger.known();
         let now = self.now();
-        let boot = self.shared.clock.since_boot();
         let mut state = self.state();
+        self.gather(&mut state, &specs, &records, now);
+        look(&View {
+            now,
+            server: &self.name,
+            key: &self.key,
+            instance: &instances.current,
+            former: &instances.former,
+            specs: &specs,
+            records: &records,
+            listing,
+            databases,
+            capabilities: self.server.capabilities(),
+            evidence: &state.evidence,
+            lifecycle: &self.settings.lifecycle,
+        })
+    }
+
+    /// Brings the evidence up to now.
+    fn gather(
+        &self,
+        state: &mut State,
+        specs: &BTreeMap<Name, Spec>,
+        records: &BTreeMap<Name, Known>,
+        now: Time,
+    ) {
+        let boot = self.shared.clock.since_boot();
         let waiting = state
             .failures
             .iter()
@@ -456,24 +484,10 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
                 state.evidence.imported.entry(next.id.clone()).or_insert(now);
             }
         }
-        state.evidence.retired = self.shared.retired(&records);
+        state.evidence.retired = self.shared.retired(records);
         // What has left the list, or this server, since it was asked for is nothing to wait for.
         state.evidence.asked.retain(|name| specs.get(name).is_some_and(|spec| spec.server == self.name));
         state.evidence.delivered.clone_from(&self.shared.delivered());
-        look(&View {
-            now,
-            server: &self.name,
-            key: &self.key,
-            instance: &instances.current,
-            former: &instances.former,
-            specs: &specs,
-            records: &records,
-            listing,
-            databases,
-            capabilities: self.server.capabilities(),
-            evidence: &state.evidence,
-            lifecycle: &self.settings.lifecycle,
-        })
     }
 
     /// Live tokens that bear this store's label and are in no record, with that label; whether it names a former

@@ -58,6 +58,10 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             self.deliver_all(report).await;
         }
         self.mint_all(mints, signals, report).await;
+        self.verify_all(verifies, to_end, report).await;
+    }
+
+    async fn verify_all(&self, verifies: Vec<(Name, TokenId)>, to_end: &BTreeSet<Name>, report: &mut Report) {
         let verified: Vec<(Name, Works)> = stream::iter(verifies)
             .map(|(name, id)| async move {
                 let works = self.verify(&name, &id).await;
