@@ -39,7 +39,7 @@ pub enum Failure {
     /// A name that gets no new value.
     #[error(transparent)]
     Rotate(#[from] RotateError),
-    /// A token that is not taken over.
+    /// A token that is not adopted.
     #[error(transparent)]
     Import(#[from] ImportError),
     /// Root cannot become the user whose store it is.

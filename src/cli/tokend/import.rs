@@ -29,7 +29,7 @@ use crate::{
 /// More than any id and string have.
 const MAX: usize = 64 << 10;
 
-/// What to take over.
+/// What to adopt.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Import {
     /// What this host calls it from now on

@@ -66,7 +66,7 @@ enum Command {
     Status(Output),
     /// Give tokens a new value now; the old one works on until its overlap is over
     Rotate(rotate::Rotate),
-    /// Take over a token that was made by hand: its id and its string are read from standard input
+    /// Adopt a token that was made by hand: its id and its string are read from standard input
     Import(import::Import),
     /// Confirm that tokens move to another server
     Confirm(confirm::Confirm),

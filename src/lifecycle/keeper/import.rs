@@ -253,14 +253,14 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             expires_at: held.expires_at,
             listed: spec.is_some(),
         };
-        self.take_over(&import.name, spec, held).await?;
+        self.seal_as_next(&import.name, spec, held).await?;
         tracing::info!(name = %imported.name, id = %imported.id, server = %self.name, "imported");
         self.wake();
         Ok(imported)
     }
 
     /// Seals it as `next`; what was `next` before is retired.
-    async fn take_over(&self, name: &Name, spec: Option<&Spec>, held: Held) -> Result<(), ChangeError> {
+    async fn seal_as_next(&self, name: &Name, spec: Option<&Spec>, held: Held) -> Result<(), ChangeError> {
         let now = self.now();
         let allow = spec.map_or_else(Allow::default, |spec| spec.allow.clone());
         let new = || self.new_record(name, allow);
