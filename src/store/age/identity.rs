@@ -194,7 +194,7 @@ fn unwrap(bytes: &[u8], path: &Path, unwrap: &mut dyn Unwrap) -> Result<Zeroizin
         store_fault(path, what, "check that it is this store's identity, and what it was wrapped by")
     };
     let decryptor =
-        age::Decryptor::new(bytes).map_err(|_| wrong("is no age file that this program reads"))?;
+        age::Decryptor::new_buffered(bytes).map_err(|_| wrong("is no age file that this program reads"))?;
     let reader = if decryptor.is_scrypt() {
         let passphrase = SecretString::from(unwrap.passphrase(path)?.expose().to_owned());
         let mut identity = age::scrypt::Identity::new(passphrase);

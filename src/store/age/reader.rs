@@ -122,7 +122,7 @@ impl AgeReader {
     }
 
     pub(super) fn decrypt(&self, sealed: &[u8], limit: usize) -> Result<Zeroizing<Vec<u8>>, RecordFault> {
-        let decryptor = age::Decryptor::new(sealed).map_err(|error| fault_of(&error))?;
+        let decryptor = age::Decryptor::new_buffered(sealed).map_err(|error| fault_of(&error))?;
         let reader = decryptor.decrypt(self.identities.iter()).map_err(|error| fault_of(&error))?;
         let mut clear = Zeroizing::new(Vec::with_capacity(sealed.len().min(limit) + 1));
         reader
