@@ -24,6 +24,16 @@ pub enum Error {
         /// What was answered, and what was expected.
         what: String,
     },
+    /// The daemon has trouble of its own.
+    #[error("the daemon at {socket:?} answered with status {status}{}", because(said.as_deref()))]
+    Failed {
+        /// Where.
+        socket: PathBuf,
+        /// 429, or 500 and above.
+        status: u16,
+        /// The daemon's own words.
+        said: Option<String>,
+    },
     /// The list does not allow it.
     #[error("{}{}", match name { Some(name) => format!("token {name} is not for this user"), None => "this user may read no token".to_owned() }, because(said.as_deref()))]
     Denied {
@@ -96,6 +106,9 @@ impl Hint for Error {
                 "see that `--socket` names the secrets socket, and that both programs have the same version"
                     .to_owned()
             }
+            Self::Failed { .. } => {
+                "try again; its log says more: `journalctl --unit influx-tokend.service`".to_owned()
+            }
             Self::Denied { .. } => "the token's `allow` in the list says who may read it".to_owned(),
             Self::Unknown { .. } => "`influx-secrets list` shows the names".to_owned(),
             Self::NotReady { name, .. } => {
@@ -116,7 +129,7 @@ impl Unreachable {
                     .to_owned()
             }
             Self::Refused | Self::Closed => {
-                "the daemon is not running: `systemctl status influx-tokend.service influx-tokend.socket` shows why"
+                "the daemon is not running: `systemctl status influx-tokend.service` shows why"
                     .to_owned()
             }
             Self::NotPermitted => "everybody may connect to the secrets socket: see that its folder has mode 0755 \

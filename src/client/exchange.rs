@@ -166,3 +166,43 @@ fn why(error: io::Error, deadline: &Deadline) -> Unreachable {
         _ => Unreachable::Other(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What becomes of these bytes, and the end of the connection after them.
+    fn answered(bytes: &[u8]) -> Result<Answer, Fault> {
+        let (ours, mut theirs) = UnixStream::pair().expect("a pair");
+        theirs.write_all(bytes).expect("a buffer that holds it");
+        drop(theirs);
+        let patience = Duration::from_secs(30);
+        answer(&ours, 1 << 16, &Deadline { at: Instant::now() + patience, patience })
+    }
+
+    proptest! {
+        #[test]
+        fn an_answer_that_is_cut_anywhere_is_an_error_or_whole(
+            body in proptest::collection::vec(any::<u8>(), 0..3000), padding in "[a-z]{0,1500}", cut in any::<prop::sample::Index>(),
+        ) {
+            let mut bytes =
+                format!("HTTP/1.1 200 OK\r\nx: {padding}\r\ncontent-length: {}\r\n\r\n", body.len()).into_bytes();
+            bytes.extend(&body);
+            let whole = answered(&bytes).map_err(|_| TestCaseError::fail("the whole is an answer"))?;
+            prop_assert_eq!((whole.status, whole.body()), (200, &*body));
+            let cut = cut.index(bytes.len());
+            match answered(&bytes[..cut]) {
+                Err(Fault::Closed) => prop_assert_eq!(cut, 0),
+                Err(Fault::Nonsense(Nonsense::CutHead | Nonsense::CutBody { .. })) => {}
+                _ => prop_assert!(false, "cut at {} of {}", cut, bytes.len()),
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_an_answer_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..3000)) {
+            let _whatever = answered(&bytes);
+        }
+    }
+}

@@ -87,9 +87,12 @@ impl Client {
         }
     }
 
+    /// What no status of the table stands for.
     fn failed(&self, status: u16, said: Option<String>) -> Error {
-        let said = said.map(|said| format!(" ({said})")).unwrap_or_default();
-        self.nonsense(&format!("answered with status {status}{said}"))
+        if status == 429 || status >= 500 {
+            return Error::Failed { socket: self.socket.clone(), status, said };
+        }
+        self.nonsense(&format!("answered with status {status}"))
     }
 
     fn nonsense(&self, what: &str) -> Error {

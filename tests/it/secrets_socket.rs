@@ -95,7 +95,7 @@ fn every_status_has_its_sentence_its_hint_and_its_code() {
             &errors("none accepted yet"),
             &["token t0 is not ready: none accepted yet", "hint: `influx-secrets wait t0`"],
         ),
-        (500, &errors("oh"), &["it answered with status 500 (oh)", "hint: see that `--socket` names"]),
+        (500, &errors("oh"), &["answered with status 500: oh", "hint: try again"]),
         (204, "", &["answered with status 204"]),
         (301, "canary", &["answered with status 301"]),
     ] {
@@ -105,9 +105,11 @@ fn every_status_has_its_sentence_its_hint_and_its_code() {
             assert!(!ran.stderr.contains("canary"), "{ran:?}");
         }
     }
-    for (status, said) in
-        [(403, "this user may read no token: no"), (404, "status 404 (no)"), (503, "status 503 (no)")]
-    {
+    for (status, said) in [
+        (403, "this user may read no token: no"),
+        (404, "it answered with status 404\n"),
+        (503, "answered with status 503: no"),
+    ] {
         let ran = reader.run_with(&["list"], answer(status, &errors("no")).as_bytes());
         assert_failed(&ran, 1, &[said, "hint: "]);
     }

@@ -70,7 +70,7 @@ fn the_daemon_and_its_list_may_come_late_and_it_may_restart() {
     assert_eq!(said[1], "token a is not known, or not for this user");
     assert_eq!(said[2], "token a is not ready");
     assert!(said[3].ends_with("it closed the connection within the head of its answer"), "{ran:?}");
-    assert!(said[4].ends_with("it answered with status 500"), "{ran:?}");
+    assert!(said[4].ends_with("answered with status 500"), "{ran:?}");
     assert_eq!(said[5], "token a is not ready");
 }
 

@@ -2,6 +2,9 @@
 //!
 //! The daemon takes a process that has read an older secret for one that still uses it. So this one reads at the start,
 //! and again only once COMMAND has brought the new secret to whoever uses it.
+//!
+//! Signals keep their default disposition. A COMMAND that runs when this process ends goes on to its own end, and its
+//! outcome is lost: the next watch takes what it finds for what is in use. It inherits that there are no core dumps.
 
 use std::{
     ffi::OsString,
