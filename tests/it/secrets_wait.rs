@@ -83,14 +83,14 @@ fn at_the_end_of_the_time_it_says_what_is_missing() {
     assert!(ran.stderr.contains("hint: the daemon is not running, or its socket is elsewhere"), "{ran:?}");
 
     let server = reader.serve();
-    let wait = reader.start(&["wait", "--timeout", "200ms", "a", "b"]);
+    let wait = reader.start(&["wait", "--timeout", "2s", "a", "b"]);
     server.asks("/v1/changes").changes("e.1", &[("a", 0), ("b", 1)]);
     // A long poll that is not answered in our time.
     server.asks("/v1/changes?cursor=e.1").until_gone();
     let ran = wait.end();
     assert_eq!(ran.code, Some(1), "{ran:?}");
     assert_eq!(waiting(&ran), ["token a is not ready"]);
-    assert!(ran.stderr.contains("error: waited 200ms in vain: token a is not ready\n"), "{ran:?}");
+    assert!(ran.stderr.contains("error: waited 2s in vain: token a is not ready\n"), "{ran:?}");
     assert!(ran.stderr.contains("hint: `influx-tokend status` shows what it waits for"), "{ran:?}");
 
     let wait = reader.start(&["wait", "--timeout", "10ms"]);
