@@ -1,6 +1,13 @@
 //! The sandbox as a program: prints its address and runs until it is told to stop.
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    fmt::Write as _,
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::Parser;
 use influx_sandbox::{Activation, Options, Sandbox};
@@ -25,6 +32,9 @@ struct Arguments {
     /// Milliseconds that every request takes
     #[arg(long, value_name = "MS", default_value_t = 0)]
     latency: u64,
+    /// A file that is replaced five times a second by what has been written with tokens, and what was refused
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -38,9 +48,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: Arguments) -> std::io::Result<()> {
+fn run(arguments: Arguments) -> io::Result<()> {
     let management_token = match &arguments.management_token_file {
-        Some(file) => Some(std::fs::read_to_string(file)?.trim_end().to_owned()),
+        Some(file) => Some(fs::read_to_string(file)?.trim_end().to_owned()),
         None => None,
     };
     let given = management_token.is_some();
@@ -58,12 +68,37 @@ fn run(arguments: Arguments) -> std::io::Result<()> {
         announce(&sandbox, given);
         let (mut terminate, mut interrupt) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        let mut ticks = tokio::time::interval(Duration::from_millis(200));
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return Ok(()),
+                _ = interrupt.recv() => return Ok(()),
+                _ = ticks.tick(), if arguments.report.is_some() => {
+                    arguments.report.as_deref().map_or(Ok(()), |file| report(&sandbox, file))?;
+                }
+            }
         }
-        Ok(())
     })
+}
+
+/// Lines `wrote TOKEN-ID DATABASE POINT` and `refused STATUS PATH`, for tests that see no more of the sandbox than its
+/// process. Writes of a comment only are probes.
+fn report(sandbox: &Sandbox, file: &Path) -> io::Result<()> {
+    let mut text = String::new();
+    for (id, lines) in sandbox.all_written() {
+        for written in lines {
+            let _infallible = writeln!(text, "wrote {id} {} {}", written.database, written.line);
+        }
+    }
+    for request in sandbox.requests() {
+        let is_write = request.path.ends_with("/write") && !request.body.starts_with('#');
+        if let Some(status) = request.status.filter(|status| is_write && *status != 204) {
+            let _infallible = writeln!(text, "refused {status} {}", request.path);
+        }
+    }
+    let staged = file.with_extension("new");
+    fs::write(&staged, text)?;
+    fs::rename(staged, file)
 }
 
 #[expect(clippy::print_stdout, reason = "this program's output")]
