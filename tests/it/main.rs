@@ -19,3 +19,4 @@ mod secrets_wait;
 mod secrets_watch;
 mod servers;
 mod stores;
+mod systemd;
