@@ -50,7 +50,7 @@ fn material() -> Option<TempDir> {
         return None;
     }
     let Some(package) = env::var_os("INFLUX_TOKEND_DEB").map(PathBuf::from) else {
-        missing("INFLUX_TOKEND_DEB, a package from packaging/build-deb,");
+        missing("INFLUX_TOKEND_DEB, a package that `cargo deb` has built,");
         return None;
     };
     let folder = TempDir::new().unwrap();
