@@ -155,8 +155,8 @@ fn unit_of(cgroup: &str) -> Option<String> {
             (controllers == wanted).then_some(path)
         })
     };
-    // systemd's own hierarchy where there are several (cgroup v1), else the only one.
-    let path = path_of("name=systemd").or_else(|| path_of(""))?;
+    // systemd's own hierarchy where there are several (cgroup v1) and it is used, else the only one.
+    let path = path_of("name=systemd").filter(|path| *path != "/").or_else(|| path_of(""))?;
     // Outside our cgroup namespace, or a unit that is gone.
     if path.split('/').any(|part| part == "..") || path.ends_with(" (deleted)") {
         return None;
@@ -190,6 +190,7 @@ mod tests {
                 Some("a.service"),
             ),
             ("4:memory:/x.service\n0::/system.slice/b.service\n", Some("b.service")),
+            ("9:name=systemd:/\n0::/system.slice/b.service\n", Some("b.service")),
             ("0::/\n", None),
             ("0::/../../system.slice/telegraf.service\n", None),
             ("0::/system.slice/telegraf.service (deleted)\n", None),
