@@ -204,7 +204,7 @@ impl Operator {
         let reports = self.board.listen();
         let begun = keepers.iter().map(|keeper| (keeper.server_name().clone(), keeper.passes())).collect();
         ask(keepers);
-        let mut gathered = Gathered::default();
+        let mut gathered = Gathered::about(before.keys().cloned().collect());
         let patience = self.patience();
         let in_time = keepers.is_empty()
             || tokio::time::timeout(

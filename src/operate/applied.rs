@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     hint::Hint as _,
-    lifecycle::{Report, State, Status},
-    model::ServerName,
+    lifecycle::{Report, State, Status, plan::Finding},
+    model::{Name, ServerName},
 };
 
 /// What came of it.
@@ -60,12 +60,17 @@ pub struct Heard {
     pub probing: usize,
     /// What could not be done.
     pub errors: Vec<String>,
-    /// What happened: the next pass will not find it again.
-    events: Vec<String>,
-    /// How things are: found anew by each pass.
-    states: Vec<String>,
-    /// Something waits for a person.
-    waits: bool,
+    found: Vec<Found>,
+}
+
+/// What a plan found.
+#[derive(Clone, Debug)]
+struct Found {
+    name: Option<Name>,
+    text: String,
+    /// It happened: the next pass will not find it again. Else it is how things are, found anew by each pass.
+    is_an_event: bool,
+    waits_for_a_person: bool,
 }
 
 impl Heard {
@@ -78,19 +83,18 @@ impl Heard {
             errors.extend(error.hint().map(|hint| format!("hint: {hint}")));
         }
         errors.extend(report.errors.iter().cloned());
-        let told = |events: bool| {
-            let findings =
-                report.findings.iter().filter(move |finding| finding.matter.is_an_event() == events);
-            findings.map(|finding| format!("server {server}: {finding}")).collect()
+        let found = |finding: &Finding| Found {
+            name: finding.name.clone(),
+            text: format!("server {server}: {finding}"),
+            is_an_event: finding.matter.is_an_event(),
+            waits_for_a_person: finding.matter.waits_for_a_person(),
         };
         Self {
             server: server.clone(),
             pass: report.pass,
             probing: report.probing(),
             errors,
-            events: told(true),
-            states: told(false),
-            waits: report.findings.iter().any(|finding| finding.matter.waits_for_a_person()),
+            found: report.findings.iter().map(found).collect(),
         }
     }
 
@@ -106,41 +110,52 @@ impl Heard {
     }
 }
 
-/// What several reports told.
+/// What several reports told, about all names or only some.
 #[derive(Debug, Default)]
 pub struct Gathered {
     /// What could not be done.
     pub errors: Vec<String>,
+    about: BTreeSet<Name>,
     events: BTreeSet<String>,
-    states: BTreeMap<ServerName, Heard>,
+    states: BTreeMap<ServerName, Vec<Found>>,
 }
 
 impl Gathered {
+    /// Only what concerns these names counts; all does, where there is none.
+    #[must_use]
+    pub fn about(names: BTreeSet<Name>) -> Self {
+        Self { about: names, ..Self::default() }
+    }
+
     /// Adds a report.
     pub fn take(&mut self, heard: &Heard) {
         self.errors.extend(heard.errors.iter().cloned());
-        self.events.extend(heard.events.iter().cloned());
-        if heard.pass > 0 {
-            self.states.insert(heard.server.clone(), heard.clone());
+        if heard.pass == 0 {
+            return;
         }
+        let found = heard.found.iter().filter(|found| self.concerns(found.name.as_ref())).cloned();
+        let (events, states): (Vec<Found>, Vec<Found>) = found.partition(|found| found.is_an_event);
+        self.events.extend(events.into_iter().map(|found| found.text));
+        self.states.insert(heard.server.clone(), states);
     }
 
     /// Whether something waits for a person.
     #[must_use]
     pub fn waits(&self) -> bool {
-        self.states.values().any(|heard| heard.waits)
+        self.states.values().flatten().any(|found| found.waits_for_a_person)
     }
 
     /// With the tokens as they are in the end.
     #[must_use]
     pub fn applied(self, tokens: Vec<Status>) -> Applied {
         let waits = self.waits();
-        let states = self.states.into_values().flat_map(|heard| heard.states);
-        Applied {
-            tokens,
-            errors: self.errors,
-            findings: self.events.into_iter().chain(states).collect(),
-            waits,
-        }
+        let tokens = tokens.into_iter().filter(|token| self.concerns(Some(&token.name))).collect();
+        let states = self.states.into_values().flatten().map(|found| found.text);
+        let findings = self.events.into_iter().chain(states).collect();
+        Applied { tokens, errors: self.errors, findings, waits }
+    }
+
+    fn concerns(&self, name: Option<&Name>) -> bool {
+        self.about.is_empty() || name.is_none_or(|name| self.about.contains(name))
     }
 }

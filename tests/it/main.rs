@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, reason = "a test says what it has counted, and what it could not show")]
 
 mod admin;
+mod agent;
 mod apply;
 mod daemon;
 mod host;
@@ -20,3 +21,4 @@ mod secrets_watch;
 mod servers;
 mod stores;
 mod systemd;
+mod telegraf;

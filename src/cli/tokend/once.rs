@@ -34,7 +34,7 @@ pub(super) async fn run(
     home.ledger.store().seal_list(&text)?;
     let generation = |name: &Name| home.ledger.record(name).map_or(0, |record| record.generation);
     let before: BTreeMap<&Name, u64> = renewed.iter().map(|name| (name, generation(name))).collect();
-    let mut told = Gathered::default();
+    let mut told = Gathered::about(renewed.clone());
     told.errors.extend(home.deliver_all().await.iter().map(ToString::to_string));
     let told = Mutex::new(told);
     drive(keepers, &told).await?;

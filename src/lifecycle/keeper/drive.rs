@@ -14,7 +14,7 @@ use crate::{
         plan::{Matter, since},
         schedule::{backoff, reconcile},
     },
-    model::Name,
+    model::{Name, TokenId},
     store::Store,
 };
 
@@ -68,17 +68,9 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             tokio::select! {
                 report = next_report(&mut pass) => {
                     pass = None;
-                    for (name, id, control) in &report.probes {
-                        let is_new = {
-                            let mut state = self.state();
-                            state.controls.extend(control.clone().map(|control| (id.clone(), control)));
-                            state.probing.insert(id.clone())
-                        };
-                        if is_new {
-                            let probe = self.probe(name.clone(), id.clone(), mode);
-                            let id = id.clone();
-                            probes.push(async move { (id, probe.await) });
-                        }
+                    for (name, id) in self.to_open(&report) {
+                        let probe = self.probe(name, id.clone(), mode);
+                        probes.push(async move { (id, probe.await) });
                     }
                     tell(&report);
                     if mode == Mode::OneShot && probes.is_empty() && !self.is_due_now(&report) {
@@ -120,12 +112,28 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
                     // A probe that is not polled any more would keep its permit from the pass for good.
                     probes.clear();
                     if let Some(pass) = pass {
-                        tell(&pass.await);
+                        let report = pass.await;
+                        // Not opened any more, and not over either.
+                        self.to_open(&report);
+                        tell(&report);
                     }
                     return;
                 }
             }
         }
+    }
+
+    /// The probes that a pass wants and that are not under way; from now on they are.
+    fn to_open(&self, report: &Report) -> Vec<(Name, TokenId)> {
+        let mut state = self.state();
+        let mut to_open = Vec::new();
+        for (name, id, control) in &report.probes {
+            state.controls.extend(control.clone().map(|control| (id.clone(), control)));
+            if state.probing.insert(id.clone()) {
+                to_open.push((name.clone(), id.clone()));
+            }
+        }
+        to_open
     }
 
     /// A one-shot command goes on where the pass has made something possible that it did not do itself.

@@ -96,10 +96,14 @@ impl AgeStore {
         &self.inner.machine
     }
 
-    /// Whether a store has been made there.
+    /// Whether a store has been made there. One that may not be looked at has: opening it says what is wrong, and it is
+    /// never taken for none.
     #[must_use]
     pub fn exists(path: &Path) -> bool {
-        Layout { root: path.to_owned() }.tokens().exists()
+        match fs::metadata(Layout { root: path.to_owned() }.tokens()) {
+            Ok(_) => true,
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        }
     }
 
     /// Puts a record durably into the store; see [`Store::seal`]. After an error the file may be the old one or the

@@ -41,9 +41,12 @@ pub(crate) fn answer(state: &mut State, request: &Request<'_>) -> (Answer, Optio
     let answer = match (request.path, request.method) {
         ("/ping", &Method::GET | &Method::HEAD) => Answer::empty(204),
         ("/api/v2/write", &Method::POST) => write(state, parameters.get("bucket"), secret, request.body),
-        ("/write", &Method::POST) => write(state, parameters.get("db"), secret, request.body),
+        // As `outputs.influxdb_v3` writes; Clustered has no such path.
+        ("/write" | "/api/v3/write_lp", &Method::POST) => {
+            write(state, parameters.get("db"), secret, request.body)
+        }
         ("/query", &Method::GET | &Method::POST) => query(state, &parameters, secret),
-        ("/ping" | "/api/v2/write" | "/write" | "/query", _) => Answer::empty(405),
+        ("/ping" | "/api/v2/write" | "/api/v3/write_lp" | "/write" | "/query", _) => Answer::empty(405),
         _ => Answer::json(404, &json!({ "error": "not found" })),
     };
     (answer, id)
