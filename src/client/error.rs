@@ -35,7 +35,7 @@ pub enum Error {
         said: Option<String>,
     },
     /// The list does not allow it.
-    #[error("{}{}", match name { Some(name) => format!("token {name} is not for this user"), None => "this user may read no token".to_owned() }, because(said.as_deref()))]
+    #[error("{}", or(said.as_deref(), match name { Some(name) => format!("token {name} is not for this user"), None => "this user may read no token".to_owned() }))]
     Denied {
         /// Which; `None`: any.
         name: Option<Name>,
@@ -43,7 +43,7 @@ pub enum Error {
         said: Option<String>,
     },
     /// The daemon has no such name.
-    #[error("the daemon has no token {:?}{}", name.as_str(), because(said.as_deref()))]
+    #[error("{}", or(said.as_deref(), format!("the daemon has no token {:?}", name.as_str())))]
     Unknown {
         /// Which.
         name: Name,
@@ -51,7 +51,7 @@ pub enum Error {
         said: Option<String>,
     },
     /// There is none to be had yet.
-    #[error("token {name} is not ready{}", because(said.as_deref()))]
+    #[error("{}", or(said.as_deref(), format!("token {name} is not ready")))]
     NotReady {
         /// Which.
         name: Name,
@@ -92,6 +92,11 @@ impl fmt::Display for Unreachable {
             Self::Other(error) => error.fmt(f),
         }
     }
+}
+
+/// The daemon's own words are whole sentences, which know more than we do.
+fn or(said: Option<&str>, ours: String) -> String {
+    said.map_or(ours, str::to_owned)
 }
 
 fn because(said: Option<&str>) -> String {

@@ -37,21 +37,22 @@ pub(super) async fn answer(operator: Arc<Operator>, listener: UnixListener, stop
 }
 
 async fn talk(operator: Arc<Operator>, stream: UnixStream, peer: Peer, stopping: watch::Receiver<bool>) {
-    let is_master = peer.is_master();
+    let (uid, is_master) = (peer.uid, peer.is_master());
     let told = stopping.clone();
     let ended = converse(stream, TERMS, stopping, |request| {
         let (operator, told) = (operator.clone(), told.clone());
-        async move { Ok::<_, io::Error>(take(operator, request, is_master, told).await) }
+        async move { Ok::<_, io::Error>(take(operator, request, uid, is_master, told).await) }
     })
     .await;
     if let Err(error) = ended {
-        tracing::debug!(uid = peer.uid, "admin connection ended: {error}");
+        tracing::debug!(uid, "admin connection ended: {error}");
     }
 }
 
 async fn take(
     operator: Arc<Operator>,
     request: Request<Incoming>,
+    uid: u32,
     is_master: bool,
     stopping: watch::Receiver<bool>,
 ) -> Answer {
@@ -80,6 +81,11 @@ async fn take(
         let what = format!("{} is for root and the user that the daemon runs as", command.word());
         let hint = format!("`sudo influx-tokend {} …`", command.word());
         return refuse(StatusCode::FORBIDDEN, Refusal::new(what, hint));
+    }
+    if command.only_looks() {
+        tracing::debug!(uid, "asked to {command}");
+    } else {
+        tracing::info!(uid, "asked to {command}");
     }
     carry_out(operator, command, stopping)
 }

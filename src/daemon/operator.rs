@@ -64,9 +64,6 @@ impl Operator {
     }
 
     pub(super) async fn carry_out(&self, command: Command, notes: &Notes) -> Result<Value, Refusal> {
-        if !command.only_looks() {
-            tracing::info!("a person asks to {}", command.word());
-        }
         let keepers = self.keepers.all();
         let keepers: Vec<&HostKeeper> = keepers.iter().map(Arc::as_ref).collect();
         match command {

@@ -1,5 +1,7 @@
 //! What is said over the admin socket: a command as one JSON object, answered by lines of JSON.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -91,6 +93,22 @@ impl Command {
             Self::Strays { .. } => "strays",
             Self::Forget { .. } => "forget",
             Self::Import(_) => "import",
+        }
+    }
+}
+
+impl fmt::Display for Command {
+    /// For the log: whose tokens, never what they are.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())?;
+        match self {
+            Self::Rotate { names } | Self::Forget { names } => {
+                names.iter().try_for_each(|name| write!(f, " {name}"))
+            }
+            Self::Strays { revoke } => revoke.iter().try_for_each(|id| write!(f, " --revoke {id}")),
+            Self::Confirm { digest } => digest.iter().try_for_each(|digest| write!(f, " {digest}")),
+            Self::Import(import) => write!(f, " {}", import.name),
+            Self::Status | Self::Plan | Self::Check { .. } | Self::Apply => Ok(()),
         }
     }
 }

@@ -43,7 +43,7 @@ fn every_command_goes_through_the_daemon() {
     let after = host.delivered("t0").unwrap();
     assert_ne!(before, after, "the command ends when the new value is there");
     assert_eq!(host.live("t0").len(), 2, "both work");
-    daemon.wait_for("a person asks to rotate");
+    daemon.wait_for("asked to rotate t0");
     assert_eq!(host.sandbox.tokens().len(), 2);
     let (code, log) = daemon.stop();
     assert_eq!(code, Some(0), "{log}");

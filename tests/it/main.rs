@@ -8,6 +8,7 @@ mod agent;
 mod apply;
 mod daemon;
 mod host;
+mod hostile;
 mod import;
 mod kills;
 mod peers;

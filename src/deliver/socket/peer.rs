@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io::{self, Read as _},
     os::fd::{AsFd as _, OwnedFd},
+    sync::Once,
 };
 
 use rustix::{
@@ -14,6 +15,9 @@ use rustix::{
 use tokio::net::UnixStream;
 
 use crate::sys;
+
+/// What an older kernel means is told once.
+static TOLD: Once = Once::new();
 
 /// The longest file of `/proc` that is read.
 const MAX_PROC: u64 = 64 << 10;
@@ -99,6 +103,9 @@ fn pidfd(stream: &UnixStream, pid: Pid) -> io::Result<(OwnedFd, bool)> {
     match sys::peer_pidfd(stream.as_fd()) {
         Ok(pidfd) => Ok((pidfd, true)),
         Err(error) if Errno::from_io_error(&error) == Some(Errno::NOPROTOOPT) => {
+            TOLD.call_once(|| {
+                tracing::info!("the kernel is older than 6.5: clients are told apart by their numbers")
+            });
             Ok((pidfd_open(pid, PidfdFlags::empty())?, false))
         }
         Err(error) => Err(error),
