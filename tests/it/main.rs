@@ -23,3 +23,4 @@ mod servers;
 mod stores;
 mod systemd;
 mod telegraf;
+mod telegraf_versions;
