@@ -34,16 +34,21 @@ fn main() -> Done {
     step("a simulated InfluxDB Clustered, whose tokens work two seconds after they were made");
     println!("    {}", sandbox.url());
 
-    let list = write_list(folder.path(), &sandbox)?;
+    let telegraf = Telegraf::find();
+    let list = write_list(folder.path(), &sandbox, telegraf.as_ref())?;
     step("the list of the tokens this host must have (tokens.toml)");
     print_indented(&fs::read_to_string(&list)?);
 
     let daemon = Daemon::start(&programs, &list)?;
-    step("the daemon: influx-tokend run");
-    let secrets = folder.path().join("run/secrets");
-    wait_for("both tokens", || {
-        secrets.join("edge_writer").exists() && secrets.join("grafana_reader").exists()
-    })?;
+    step("the daemon: influx-tokend run; and influx-secrets wait, until both tokens can be used");
+    let socket = folder.path().join("run/secrets.sock");
+    wait_for("the socket", || socket.exists())?;
+    let secrets = || {
+        let mut command = Command::new(programs.join("influx-secrets"));
+        command.arg("--socket").arg(&socket);
+        command
+    };
+    run(secrets().args(["wait", "--timeout", "30s", "edge_writer", "grafana_reader"]))?;
 
     step("what it minted");
     for token in sandbox.tokens() {
@@ -56,8 +61,8 @@ fn main() -> Done {
         .arg("status"))?);
 
     show_store(folder.path())?;
-    let secret = show_reference(&programs, folder.path())?;
-    write_points(folder.path(), &sandbox, &secret)?;
+    let secret = show_reference(secrets())?;
+    write_points(folder.path(), &sandbox, &secret, telegraf.as_ref())?;
 
     step("the end: SIGTERM");
     daemon.stop()?;
@@ -97,12 +102,17 @@ fn memory() -> PathBuf {
     }
 }
 
-fn write_list(folder: &Path, sandbox: &Sandbox) -> Done<PathBuf> {
+fn write_list(folder: &Path, sandbox: &Sandbox, telegraf: Option<&Telegraf>) -> Done<PathBuf> {
     let token = folder.join("management-token");
     create_private(&token, sandbox.management_token().as_bytes())?;
     fs::create_dir(folder.join("run"))?;
     let list = folder.join("tokens.toml");
     let (at, url) = (folder.display(), sandbox.url());
+    let files = if telegraf.is_some_and(|telegraf| telegraf.snippet == "docker.conf") {
+        format!("[deliver.files]\npath = \"{at}/run/secrets\"\n")
+    } else {
+        String::new()
+    };
     fs::write(
         &list,
         format!(
@@ -116,9 +126,7 @@ path = "{at}/store"
 
 [deliver.socket]
 path = "{at}/run/secrets.sock"
-[deliver.files]
-path = "{at}/run/secrets"
-
+{files}
 [lifecycle]
 lifetime = "90d"
 probe = {{ interval = "500ms" }}
@@ -147,7 +155,7 @@ struct Daemon(Child);
 impl Daemon {
     fn start(programs: &Path, list: &Path) -> Done<Self> {
         let mut command = Command::new(programs.join("influx-tokend"));
-        command.arg("--config").arg(list).args(["--log", "warn", "run"]);
+        command.arg("--config").arg(list).args(["--log", "error", "run"]);
         Ok(Self(command.stdin(Stdio::null()).spawn()?))
     }
 
@@ -177,28 +185,58 @@ fn show_store(folder: &Path) -> Done {
     Ok(())
 }
 
-fn show_reference(programs: &Path, folder: &Path) -> Done<String> {
+fn show_reference(mut secrets: Command) -> Done<String> {
     step("what a reference resolves to: influx-secrets resolve '@{influx:edge_writer}'");
-    let secret = run(Command::new(programs.join("influx-secrets"))
-        .arg("--store")
-        .arg(folder.join("store"))
-        .args(["resolve", "@{influx:edge_writer}"]))?;
+    let secret = run(secrets.args(["resolve", "@{influx:edge_writer}"]))?;
     println!("    {}… ({} characters)", &secret[..14.min(secret.len())], secret.len());
     Ok(secret)
 }
 
+/// A Telegraf, and the snippet that fits it.
+struct Telegraf {
+    program: PathBuf,
+    version: String,
+    snippet: &'static str,
+    is_live: bool,
+}
+
+impl Telegraf {
+    /// The one on PATH, if its version can be told.
+    fn find() -> Option<Self> {
+        let path = env::var_os("PATH")?;
+        let program =
+            env::split_paths(&path).map(|folder| folder.join("telegraf")).find(|file| file.is_file())?;
+        let output = Command::new(&program).arg("--version").output().ok()?;
+        let said = String::from_utf8(output.stdout).ok()?;
+        let version = said.split_whitespace().nth(1)?.to_owned();
+        let mut parts = version.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+        let number = (parts.next()?, parts.next()?, parts.next().unwrap_or_default());
+        let snippet = if number >= (1, 39, 0) { "vault.conf" } else { "docker.conf" };
+        Some(Self { program, version, snippet, is_live: number >= (1, 34, 1) })
+    }
+
+    /// The shipped snippet, with this example's paths and server in place of a host's.
+    fn snippet(&self, folder: &Path, sandbox: &Sandbox) -> io::Result<String> {
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("telegraf").join(self.snippet);
+        let text = fs::read_to_string(shipped)?
+            .replace("/run/influx-tokend", &folder.join("run").to_string_lossy())
+            .replace("https://cluster.example.com", &sandbox.url());
+        Ok(if self.is_live { text } else { text.replace("dynamic = true", "dynamic = false") })
+    }
+}
+
 /// With a real Telegraf where one is found, otherwise with plain requests.
-fn write_points(folder: &Path, sandbox: &Sandbox, secret: &str) -> Done {
+fn write_points(folder: &Path, sandbox: &Sandbox, secret: &str, telegraf: Option<&Telegraf>) -> Done {
     let tokens = sandbox.live();
     let token: &Token =
         tokens.iter().find(|token| token.secret == secret).ok_or("the reference is of no live token")?;
-    let telegraf = env::var_os("PATH").and_then(|path| {
-        env::split_paths(&path).map(|folder| folder.join("telegraf")).find(|file| file.is_file())
-    });
     match telegraf {
         Some(telegraf) => {
-            step(&format!("points written by the Telegraf on PATH ({})", telegraf.display()));
-            with_telegraf(&telegraf, folder, sandbox, &token.id)?;
+            let Telegraf { version, snippet, .. } = telegraf;
+            step(&format!(
+                "points written by the Telegraf {version} on PATH, configured by telegraf/{snippet}"
+            ));
+            with_telegraf(telegraf, folder, sandbox, &token.id)?;
         }
         None => {
             step("points written by plain HTTP requests (there is no telegraf on PATH)");
@@ -216,39 +254,28 @@ fn write_points(folder: &Path, sandbox: &Sandbox, secret: &str) -> Done {
     Ok(())
 }
 
-fn with_telegraf(telegraf: &Path, folder: &Path, sandbox: &Sandbox, id: &str) -> Done {
+fn with_telegraf(telegraf: &Telegraf, folder: &Path, sandbox: &Sandbox, id: &str) -> Done {
     let config = folder.join("telegraf.conf");
-    fs::write(
-        &config,
-        format!(
-            r#"[agent]
+    let agent = r#"[agent]
 interval = "200ms"
 flush_interval = "200ms"
 flush_jitter = "0s"
 omit_hostname = true
-[[secretstores.docker]]
-id = "influx"
-path = "{}/run/secrets"
-dynamic = true
 [[inputs.mock]]
 metric_name = "quickstart"
 [[inputs.mock.constant]]
 name = "point"
 value = 1
-[[outputs.influxdb_v2]]
-urls = ["{}"]
-token = "@{{influx:edge_writer}}"
-organization = "any"
-bucket = "telemetry"
-"#,
-            folder.display(),
-            sandbox.url()
-        ),
-    )?;
+"#;
+    fs::write(&config, agent.to_owned() + &telegraf.snippet(folder, sandbox)?)?;
     print_indented("token = \"@{influx:edge_writer}\"");
     let log = fs::File::create(folder.join("telegraf.log"))?;
-    let mut child =
-        Command::new(telegraf).arg("--config").arg(&config).stdout(Stdio::null()).stderr(log).spawn()?;
+    let mut child = Command::new(&telegraf.program)
+        .arg("--config")
+        .arg(&config)
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()?;
     let written = wait_for("its points", || sandbox.written(id).len() >= 5);
     let _ended = child.kill();
     child.wait()?;

@@ -64,9 +64,6 @@ fn material() -> Option<TempDir> {
     for (file, name) in files {
         fs::copy(&file, folder.path().join(name)).unwrap_or_else(|error| panic!("{file:?}: {error}"));
     }
-    if let Some(words) = env::var_os("INFLUX_TOKEND_NOT_YET") {
-        fs::write(folder.path().join("not-yet"), words.into_encoded_bytes()).unwrap();
-    }
     Some(folder)
 }
 
