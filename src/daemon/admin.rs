@@ -11,7 +11,7 @@ use tokio::{
     sync::watch,
 };
 
-use super::operator::Operator;
+use super::{desk::Gate, operator::Operator};
 use crate::{
     deliver::socket::{
         Peer,
@@ -28,20 +28,20 @@ const COMING: Duration = Duration::from_secs(5);
 type Answer = Response<BoxBody<Bytes, Infallible>>;
 
 /// Carries out commands until told to stop.
-pub(super) async fn answer(operator: Arc<Operator>, listener: UnixListener, stopping: watch::Receiver<bool>) {
+pub(super) async fn answer(gate: Arc<Gate>, listener: UnixListener, stopping: watch::Receiver<bool>) {
     serve("admin", listener, stopping.clone(), |stream| {
         let peer = Peer::of(&stream).ok()?;
-        Some(talk(operator.clone(), stream, peer, stopping.clone()))
+        Some(talk(gate.clone(), stream, peer, stopping.clone()))
     })
     .await;
 }
 
-async fn talk(operator: Arc<Operator>, stream: UnixStream, peer: Peer, stopping: watch::Receiver<bool>) {
+async fn talk(gate: Arc<Gate>, stream: UnixStream, peer: Peer, stopping: watch::Receiver<bool>) {
     let (uid, is_master) = (peer.uid, peer.is_master());
     let told = stopping.clone();
     let ended = converse(stream, TERMS, stopping, |request| {
-        let (operator, told) = (operator.clone(), told.clone());
-        async move { Ok::<_, io::Error>(take(operator, request, uid, is_master, told).await) }
+        let (gate, told) = (gate.clone(), told.clone());
+        async move { Ok::<_, io::Error>(take(gate, request, uid, is_master, told).await) }
     })
     .await;
     if let Err(error) = ended {
@@ -50,7 +50,7 @@ async fn talk(operator: Arc<Operator>, stream: UnixStream, peer: Peer, stopping:
 }
 
 async fn take(
-    operator: Arc<Operator>,
+    gate: Arc<Gate>,
     request: Request<Incoming>,
     uid: u32,
     is_master: bool,
@@ -87,7 +87,10 @@ async fn take(
     } else {
         tracing::info!(uid, "asked to {command}");
     }
-    carry_out(operator, command, stopping)
+    match gate.operator() {
+        Ok(operator) => carry_out(operator, command, stopping),
+        Err(refusal) => refuse(StatusCode::SERVICE_UNAVAILABLE, refusal),
+    }
 }
 
 /// Answers at once and goes on telling how far it is.

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     config::{Config, ConfigError, StoreConfig, TokenSource},
-    deliver::Deliveries,
+    deliver::{Deliveries, Memory},
     hint::Hint,
     influxdb::{AnyServer, ServerError},
     lifecycle::{DisownError, Keeper, Ledger, Settings, Shared, SystemClock},
@@ -76,7 +76,23 @@ impl Hint for AssembleError {
 ///
 /// # Errors
 /// Something is not available; nothing is half-open.
-pub async fn open(config: &Config) -> Result<Arc<Home>, AssembleError> {
+pub async fn open(config: &Config, memory: Memory) -> Result<Arc<Home>, AssembleError> {
+    // The store first: who does not get it changes nothing of what is delivered.
+    let ledger = open_ledger(config).await?;
+    let deliveries = Deliveries::open(config.files.clone(), &run_folder(config), memory).await?;
+    Ok(Arc::new(Shared::new(ledger, deliveries, SystemClock, random_bits)))
+}
+
+/// Deliveries from memory, of which there are none yet.
+///
+/// # Panics
+/// Where the kernel gives no random bits: nothing safe can be done then.
+#[must_use]
+pub fn memory() -> Memory {
+    Memory::new(getrandom::u64().expect("the kernel gives random bits"))
+}
+
+async fn open_ledger(config: &Config) -> Result<Ledger<AgeStore>, AssembleError> {
     let store = open_store(&config.store).await?;
     let machine = store.machine().clone();
     let ledger = Ledger::open(store).await?;
@@ -91,9 +107,7 @@ pub async fn open(config: &Config) -> Result<Arc<Home>, AssembleError> {
     for fault in ledger.faults() {
         tracing::error!("{fault}");
     }
-    let epoch = getrandom::u64().expect("the kernel gives random bits");
-    let deliveries = Deliveries::open(config.files.clone(), &run_folder(config), epoch).await?;
-    Ok(Arc::new(Shared::new(ledger, deliveries, SystemClock, random_bits)))
+    Ok(ledger)
 }
 
 /// Where the daemon's run-time files are: beside the secrets socket, wherever the list puts that.

@@ -2,7 +2,10 @@
 
 use std::{path::Path, sync::Arc};
 
-use super::assemble::{AssembleError, Home, open};
+use super::{
+    assemble::{AssembleError, Home, open},
+    desk::Desk,
+};
 use crate::{
     config::{self, Config},
     store::age::AgeStore,
@@ -34,7 +37,9 @@ pub(super) enum Reload {
 pub(super) async fn first(
     path: &Path,
     context: &config::Context,
+    desk: &Desk,
 ) -> Result<(Accepted, Arc<Home>), AssembleError> {
+    let open = async |config: &Config| open(config, desk.memory(config).await).await;
     let text = config::read(path)?;
     match Config::parse(&text, path, context) {
         Ok(config) => {

@@ -7,17 +7,13 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    sync::watch,
-    task::JoinSet,
-};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     config::{self, Config},
-    deliver::socket::WhyNot,
-    hint::Hint as _,
+    hint::Hint,
     model::Name,
+    operate::command::Refusal,
     supervisor::{Supervisor, Watchdog},
     watch::ListWatch,
 };
@@ -25,23 +21,29 @@ use crate::{
 mod admin;
 mod assemble;
 mod board;
+mod desk;
 mod keepers;
 mod list;
 mod listen;
 mod operator;
 
-pub use assemble::{AssembleError, Home, HostKeeper, connect, open, open_read_only, take_over};
+pub use assemble::{AssembleError, Home, HostKeeper, connect, memory, open, open_read_only, take_over};
 pub use board::Board;
-
 pub use listen::ListenError;
 
+use desk::Desk;
 use keepers::{Keepers, Registry};
 use list::{Accepted, Reload};
-use listen::{Passed, Sockets};
+use listen::Passed;
 use operator::Operator;
 
 /// Beyond the servers' own time limits, this long is given to seal what was minted at the last moment.
 const DRAIN: Duration = Duration::from_secs(5);
+
+/// What is not available is tried again after this.
+const RETRY: Duration = Duration::from_secs(5);
+/// A start that takes longer is no restart that clients may simply wait for.
+const PROMPT: Duration = Duration::from_secs(2);
 
 /// How the daemon ended, if not by an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,11 +64,12 @@ pub async fn run(list: PathBuf, context: config::Context) -> Result<End, Assembl
     let board = Arc::new(Board::new());
     // Before the list is read: what changes in between is then seen.
     let mut watch = ListWatch::new(&list);
-    let passed = Passed::take();
-    let Some(opened) = signals.or_stop(start(&list, &context, supervisor, &passed)).await else {
+    let desk = Desk::new(Passed::take());
+    let Some(opened) = signals.or_stop(start(&list, &context, supervisor, &desk)).await else {
+        desk.stop().await;
         return Ok(End::Stopped);
     };
-    let (mut accepted, home, sockets) = opened?;
+    let (mut accepted, home) = opened?;
     board.list(accepted.fault.clone());
     home.set_specs(accepted.config.specs.clone());
     home.deliver_all().await;
@@ -79,8 +82,10 @@ pub async fn run(list: PathBuf, context: config::Context) -> Result<End, Assembl
         keepers: Arc::new(Registry::default()),
         config: RwLock::new(Arc::new(accepted.config.clone())),
     });
-    home.deliver.secrets().explain(why_not(&home, &board));
-    let answering = Answering::start(sockets, &home, &operator);
+    desk.gate.open(operator.clone());
+    if signals.or_stop(listen(&desk, supervisor)).await.is_none() {
+        return Ok(End::Stopped);
+    }
     supervisor.ready();
     tracing::info!(list = %list.display(), tokens = accepted.config.specs.len(), "ready");
 
@@ -113,38 +118,8 @@ pub async fn run(list: PathBuf, context: config::Context) -> Result<End, Assembl
     supervisor.extend_timeout(drain + DRAIN);
     alive_while(supervisor, &mut watchdog, keepers.stop(drain)).await;
     // Last: consumers are answered as long as there is somebody to answer.
-    answering.stop().await;
+    desk.stop().await;
     Ok(end)
-}
-
-/// What answers on the sockets.
-struct Answering {
-    stop: watch::Sender<bool>,
-    tasks: JoinSet<()>,
-}
-
-impl Answering {
-    fn start(sockets: Sockets, home: &Arc<Home>, operator: &Arc<Operator>) -> Self {
-        let stop = watch::Sender::new(false);
-        let mut tasks = JoinSet::new();
-        let secrets = home.deliver.secrets();
-        let stopping = stop.subscribe();
-        tasks.spawn(async move {
-            let (listener, _file) = sockets.secrets.into_parts();
-            secrets.serve(listener, stopping).await;
-        });
-        let (operator, stopping) = (operator.clone(), stop.subscribe());
-        tasks.spawn(async move {
-            let (listener, _file) = sockets.admin.into_parts();
-            admin::answer(operator, listener, stopping).await;
-        });
-        Self { stop, tasks }
-    }
-
-    async fn stop(mut self) {
-        self.stop.send_replace(true);
-        while self.tasks.join_next().await.is_some() {}
-    }
 }
 
 /// Waiting for a slow server is no hang.
@@ -163,31 +138,45 @@ async fn start(
     list: &std::path::Path,
     context: &config::Context,
     supervisor: Supervisor,
-    passed: &Passed,
-) -> Result<(Accepted, Arc<Home>, Sockets), AssembleError> {
+    desk: &Desk,
+) -> Result<(Accepted, Arc<Home>), AssembleError> {
     let mut told = String::new();
     loop {
-        let opened = match list::first(list, context).await {
-            Ok((accepted, home)) => Sockets::open(&accepted.config.socket, passed)
-                .map(|sockets| (accepted, home, sockets))
-                .map_err(AssembleError::from),
-            Err(error) => Err(error),
+        let mut opening = std::pin::pin!(list::first(list, context, desk));
+        let opened = match tokio::time::timeout(PROMPT, &mut opening).await {
+            Ok(opened) => opened,
+            Err(_) => {
+                desk.answer_not_ready(&Refusal::new("the store has not opened yet", "ask again")).await;
+                opening.await
+            }
         };
         let error = match opened {
             Ok(opened) => return Ok(opened),
-            Err(error) => error,
+            Err(error) if error.passes() => error,
+            Err(error) => return Err(error),
         };
-        if !error.passes() {
-            return Err(error);
-        }
-        let text = error.to_string();
-        if text != told {
-            tracing::error!("{text}");
-            error.hint().iter().for_each(|hint| tracing::error!("hint: {hint}"));
-            supervisor.status(&text);
-            told = text;
-        }
-        tokio::time::sleep(Duration::from_secs(5)).await;
+        tell_once(&error, &mut told, supervisor);
+        desk.answer_not_ready(&error).await;
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Answers on the sockets, as soon as they can be had.
+async fn listen(desk: &Desk, supervisor: Supervisor) {
+    let mut told = String::new();
+    while let Err(error) = desk.answer().await {
+        tell_once(&error, &mut told, supervisor);
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+fn tell_once(error: &dyn Hint, told: &mut String, supervisor: Supervisor) {
+    let text = error.to_string();
+    if text != *told {
+        tracing::error!("{text}");
+        error.hint().iter().for_each(|hint| tracing::error!("hint: {hint}"));
+        supervisor.status(&text);
+        *told = text;
     }
 }
 
@@ -220,16 +209,6 @@ async fn reload(operator: &Operator, accepted: &mut Accepted, keepers: &mut Keep
     } else {
         keepers.wake();
     }
-}
-
-/// What the socket tells of a name that has no value.
-fn why_not(home: &Arc<Home>, board: &Arc<Board>) -> WhyNot {
-    let (home, board) = (home.clone(), board.clone());
-    Box::new(move |name| {
-        let specs = home.specs();
-        let server = specs.get(name).map(|spec| &spec.server);
-        board.why_not(name, server)
-    })
 }
 
 /// Requests under way are awaited as long as the slowest server may take.

@@ -63,6 +63,13 @@ impl Operator {
         self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Why a name has no value, as far as that is known here.
+    pub(super) fn why_not(&self, name: &Name) -> Option<String> {
+        let specs = self.home.specs();
+        let server = specs.get(name).map(|spec| &spec.server);
+        self.board.why_not(name, server)
+    }
+
     pub(super) async fn carry_out(&self, command: Command, notes: &Notes) -> Result<Value, Refusal> {
         let keepers = self.keepers.all();
         let keepers: Vec<&HostKeeper> = keepers.iter().map(Arc::as_ref).collect();

@@ -123,51 +123,81 @@ fn fix_for(error: &io::Error) -> Option<String> {
     Some(fix.to_owned())
 }
 
-/// The deliveries of this host.
+/// What is handed out from memory alone, over the secrets socket.
 #[derive(Clone, Debug)]
-pub struct Deliveries {
-    /// Held across the blocking work, and handed out in the order of asking: of two values the later one stays, even
-    /// if nobody waits for the earlier one any more.
-    ways: Arc<tokio::sync::Mutex<Ways>>,
+pub struct Memory {
     resolver: Arc<Mutex<Resolver<Nss>>>,
     served: Arc<Served>,
     secrets: Arc<Secrets>,
+}
+
+impl Memory {
+    /// Nothing yet. `epoch` tells this process from others.
+    #[must_use]
+    pub fn new(epoch: u64) -> Self {
+        let (served, resolver) = (Arc::new(Served::new(epoch)), Arc::new(Mutex::new(Resolver::new(Nss))));
+        let secrets = Arc::new(Secrets::new(served.clone(), resolver.clone()));
+        Self { resolver, served, secrets }
+    }
+
+    /// What answers on the secrets socket.
+    #[must_use]
+    pub fn secrets(&self) -> Arc<Secrets> {
+        self.secrets.clone()
+    }
+
+    /// See [`Deliver::expect`].
+    pub async fn expect(&self, names: &BTreeMap<&Name, &Allow>) {
+        let Some(without_value) = self.served.without_value(names) else { return };
+        let names: BTreeSet<Name> = names.keys().map(|name| (*name).clone()).collect();
+        let (served, resolver) = (self.served.clone(), self.resolver.clone());
+        let look = move || {
+            let resolve = |(name, allow): (Name, Allow)| {
+                let readers = lock(&resolver).resolve(&allow, Instant::now());
+                (name, allow, readers)
+            };
+            served.expect(&names, without_value.into_iter().map(resolve).collect());
+        };
+        // It ends early only with the program.
+        let _ended = tokio::task::spawn_blocking(look).await;
+    }
+}
+
+/// The deliveries of this host.
+#[derive(Clone, Debug)]
+pub struct Deliveries {
+    memory: Memory,
+    /// Held across the blocking work, and handed out in the order of asking: of two values the later one stays, even
+    /// if nobody waits for the earlier one any more.
+    ways: Arc<tokio::sync::Mutex<Ways>>,
 }
 
 #[derive(Debug)]
 struct Ways {
     files: Option<Files>,
     generations: Generations,
-    served: Arc<Served>,
-    /// Locked while names are looked up, which may take long: never waited for where nothing may wait.
-    resolver: Arc<Mutex<Resolver<Nss>>>,
+    /// Its resolver is locked while names are looked up, which may take long: never waited for where nothing may wait.
+    memory: Memory,
     /// What of each name's `allow` grants nothing.
     warnings: BTreeMap<Name, Vec<Unresolved>>,
 }
 
 impl Deliveries {
-    /// Opens each way that the list asks for. `run` is the folder for the daemon's other run-time files, `epoch` tells
-    /// this process from others.
+    /// Opens each way that the list asks for, besides the one from memory. `run` is the folder for the daemon's other
+    /// run-time files.
     ///
     /// # Errors
     /// A folder cannot be made or used.
-    pub async fn open(files: Option<PathBuf>, run: &Path, epoch: u64) -> Result<Self, OpenError> {
+    pub async fn open(files: Option<PathBuf>, run: &Path, memory: Memory) -> Result<Self, OpenError> {
         let daemon = run.join("daemon");
         let open = move || {
-            let (served, resolver) = (Arc::new(Served::new(epoch)), Arc::new(Mutex::new(Resolver::new(Nss))));
             let ways = Ways {
                 generations: Generations::open(&daemon)?,
                 files: files.as_deref().map(Files::open).transpose()?,
-                served: served.clone(),
-                resolver: resolver.clone(),
+                memory: memory.clone(),
                 warnings: BTreeMap::new(),
             };
-            Ok(Self {
-                ways: Arc::new(tokio::sync::Mutex::new(ways)),
-                secrets: Arc::new(Secrets::new(served.clone(), resolver.clone())),
-                resolver,
-                served,
-            })
+            Ok(Self { memory, ways: Arc::new(tokio::sync::Mutex::new(ways)) })
         };
         tokio::task::spawn_blocking(open)
             .await
@@ -177,7 +207,7 @@ impl Deliveries {
     /// What answers on the secrets socket.
     #[must_use]
     pub fn secrets(&self) -> Arc<Secrets> {
-        self.secrets.clone()
+        self.memory.secrets()
     }
 
     /// Which generation of each name has been delivered, by former processes too.
@@ -231,18 +261,7 @@ impl Deliver for Deliveries {
     }
 
     async fn expect(&self, names: &BTreeMap<&Name, &Allow>) {
-        let Some(without_value) = self.served.without_value(names) else { return };
-        let names: BTreeSet<Name> = names.keys().map(|name| (*name).clone()).collect();
-        let (served, resolver) = (self.served.clone(), self.resolver.clone());
-        let look = move || {
-            let resolve = |(name, allow): (Name, Allow)| {
-                let readers = lock(&resolver).resolve(&allow, Instant::now());
-                (name, allow, readers)
-            };
-            served.expect(&names, without_value.into_iter().map(resolve).collect());
-        };
-        // It ends early only with the program.
-        let _ended = tokio::task::spawn_blocking(look).await;
+        self.memory.expect(names).await;
     }
 }
 
@@ -257,10 +276,11 @@ impl Ways {
         if self.files.as_ref().is_some_and(|files| !files.are_in_memory()) {
             return false;
         }
-        let remembered = self.resolver.try_lock().ok().and_then(|resolver| resolver.remembered(allow, now));
+        let remembered =
+            self.memory.resolver.try_lock().ok().and_then(|resolver| resolver.remembered(allow, now));
         let Some(readers) = remembered else { return false };
         let value = secret.map(|credential| (generation, credential.secret()));
-        let holds = self.served.holds(name, value, allow, &readers)
+        let holds = self.memory.served.holds(name, value, allow, &readers)
             && match (&self.files, secret) {
                 (None, _) => true,
                 (Some(files), None) => !files.has(name),
@@ -278,7 +298,7 @@ impl Ways {
         allow: &Allow,
         keep_newer: bool,
     ) -> Result<Delivered, DeliverError> {
-        let readers = lock(&self.resolver).resolve(allow, Instant::now());
+        let readers = lock(&self.memory.resolver).resolve(allow, Instant::now());
         self.warn(name, readers.warnings.clone());
         if let Some(newer) = self.generations.of(name).filter(|delivered| *delivered > generation)
             && keep_newer
@@ -290,10 +310,10 @@ impl Ways {
             );
             // The newer value is in its file alone. Who asks over the socket waits rather than get one that may have
             // been revoked.
-            self.served.put(name, None, allow, &readers);
+            self.memory.served.put(name, None, allow, &readers);
             return Ok(Delivered::NewerStays);
         }
-        self.served.put(name, secret.map(|secret| (generation, secret)), allow, &readers);
+        self.memory.served.put(name, secret.map(|secret| (generation, secret)), allow, &readers);
         if let Some(files) = &self.files {
             match secret {
                 Some(secret) => files.put(name, secret, &readers)?,

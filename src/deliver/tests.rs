@@ -356,7 +356,8 @@ async fn deliver(
 async fn a_value_comes_is_replaced_and_goes() {
     let run = folder();
     let secrets = run.path().join("secrets");
-    let deliveries = Deliveries::open(Some(secrets.clone()), run.path(), 1).await.expect("opened");
+    let deliveries =
+        Deliveries::open(Some(secrets.clone()), run.path(), Memory::new(1)).await.expect("opened");
     let generations = || fs::read_to_string(run.path().join("daemon/generations")).expect("generations");
     deliver(&deliveries, 1, Some("one"), false).await.expect("delivered");
     assert_eq!(
@@ -388,7 +389,7 @@ async fn a_value_comes_is_replaced_and_goes() {
 async fn an_older_value_waits_for_a_list_where_a_newer_one_is_delivered() {
     let run = folder();
     let secrets = run.path().join("secrets");
-    let open = || Deliveries::open(Some(secrets.clone()), run.path(), 1);
+    let open = || Deliveries::open(Some(secrets.clone()), run.path(), Memory::new(1));
     deliver(&open().await.expect("opened"), 7, Some("new"), true).await.expect("delivered");
 
     let deliveries = open().await.expect("opened by the next process");
@@ -407,7 +408,8 @@ async fn an_older_value_waits_for_a_list_where_a_newer_one_is_delivered() {
 async fn an_older_value_is_better_than_none() {
     let run = folder();
     let secrets = run.path().join("secrets");
-    let deliveries = Deliveries::open(Some(secrets.clone()), run.path(), 1).await.expect("opened");
+    let deliveries =
+        Deliveries::open(Some(secrets.clone()), run.path(), Memory::new(1)).await.expect("opened");
     deliver(&deliveries, 7, Some("new"), true).await.expect("delivered");
     fs::remove_file(secrets.join("a")).expect("removed by somebody");
     deliver(&deliveries, 5, Some("old"), true).await.expect("delivered");
@@ -417,7 +419,8 @@ async fn an_older_value_is_better_than_none() {
 #[tokio::test]
 async fn what_grants_nothing_is_told_per_name() {
     let run = folder();
-    let deliveries = Deliveries::open(Some(run.path().join("secrets")), run.path(), 1).await.expect("opened");
+    let deliveries =
+        Deliveries::open(Some(run.path().join("secrets")), run.path(), Memory::new(1)).await.expect("opened");
     let credential = Credential::Token(secret(CANARY));
     let (name, allow) = (name("a"), Allow { users: vec!["65534".into()], ..allow(READER) });
     let delivery =
@@ -435,7 +438,8 @@ async fn what_grants_nothing_is_told_per_name() {
 async fn of_two_values_the_later_one_stays_even_if_nobody_waits_for_the_first() {
     let run = folder();
     let secrets = run.path().join("secrets");
-    let deliveries = Deliveries::open(Some(secrets.clone()), run.path(), 1).await.expect("opened");
+    let deliveries =
+        Deliveries::open(Some(secrets.clone()), run.path(), Memory::new(1)).await.expect("opened");
     for round in 0..50 {
         let mut first = Box::pin(deliver(&deliveries, 2 * round, Some("first"), false));
         let _begun = std::future::poll_fn(|cx| std::task::Poll::Ready(first.as_mut().poll(cx))).await;

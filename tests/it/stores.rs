@@ -411,3 +411,29 @@ fn root_leaves_nothing_of_its_own_in_the_store_of_another() {
     assert_eq!(ran.code, Some(1), "{ran:?}");
     assert!(ran.stderr.contains("management-token"), "{ran:?}");
 }
+
+/// Nobody is to hang in the sockets for as long as the store does not open, nor get an empty secret.
+#[test]
+fn who_asks_while_the_store_does_not_open_hears_that_and_gets_it_later() {
+    let host = Host::new();
+    host.list_of(1);
+    host.apply();
+    fs::rename(host.path("store/identity.txt"), host.path("identity.txt")).unwrap();
+    let daemon = host.daemon();
+    daemon.wait_for("has an instance and no identity");
+    let asked = host.secrets_by_socket(&["get", "t0"]);
+    assert_eq!(asked.code, Some(1), "{asked:?}");
+    assert!(asked.stderr.contains("token t0 is not ready: store "), "{asked:?}");
+    let status = host.tokend(&["status"]);
+    assert_eq!(status.code, Some(1), "{status:?}");
+    assert!(
+        status.stderr.contains("has an instance and no identity") && status.stderr.contains("hint: "),
+        "{status:?}"
+    );
+    fs::rename(host.path("identity.txt"), host.path("store/identity.txt")).unwrap();
+    let waited = host.secrets_by_socket(&["wait", "--timeout", "20s", "t0"]);
+    assert_eq!(waited.code, Some(0), "{waited:?}");
+    host.assert_settled("t0");
+    assert_eq!(host.tokend(&["status"]).code, Some(0));
+    assert_eq!(daemon.stop().0, Some(0));
+}

@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 use super::{Command, owner::become_owner_of, remote::Daemon};
 use crate::{
     config::{self, Config, ConfigError},
-    daemon::{AssembleError, Home, HostKeeper, connect, open},
+    daemon::{AssembleError, Home, HostKeeper, connect, memory, open},
     hint::Hint,
     influxdb::ServerError,
     lifecycle::{ImportError, Ledger, RotateError, Shared, SystemClock, Unanswered},
@@ -180,7 +180,7 @@ impl Context {
     /// Opens the store as its only owner.
     pub(super) async fn open(&self, config: &Config) -> Result<Arc<Home>, Failure> {
         self.make_parents()?;
-        let home = open(config).await?;
+        let home = open(config, memory()).await?;
         home.set_specs(config.specs.clone());
         Ok(home)
     }
