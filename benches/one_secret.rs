@@ -1,4 +1,4 @@
-//! What one secret costs, over the socket and straight from the store, beside `/bin/true` and `age -d` in the same
+//! What one secret costs, from a daemon and straight from its store, beside `/bin/true` and `age -d` in the same
 //! run.
 //!
 //! `cargo bench --bench one_secret [-- OTHER_INFLUX_SECRETS…]`
@@ -8,14 +8,15 @@
 
 use std::{
     fs,
-    io::{Read as _, Write as _},
-    os::unix::net::UnixListener,
     path::Path,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
+use common::{stop, tokend, until_ready, write_list};
 use influx_sandbox::{Options, Sandbox};
+
+mod common;
 
 /// So many tokens.
 const TOKENS: usize = 50;
@@ -25,14 +26,17 @@ const ROUNDS: usize = 2000;
 fn main() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    seal(path);
-    serve(&path.join("secrets.sock"));
+    fs::create_dir(path.join("run")).unwrap();
+    let sandbox = Sandbox::start(Options::default()).unwrap();
+    write_list(path, &sandbox, TOKENS);
+    assert!(tokend(path, "apply").status().unwrap().success());
+    let (_, daemon) = until_ready(path);
 
     let mut programs = vec![vec!["/bin/true".to_owned()]];
     let shipped = env!("CARGO_BIN_EXE_influx-secrets").to_owned();
     let others = std::env::args().skip(1).filter(|argument| !argument.starts_with('-'));
     for program in [shipped].into_iter().chain(others) {
-        for (option, place) in [("--socket", "secrets.sock"), ("--store", "store")] {
+        for (option, place) in [("--socket", "run/secrets.sock"), ("--store", "store")] {
             let place = path.join(place).display().to_string();
             programs.push([program.as_str(), option, &place, "get", "t7"].map(str::to_owned).to_vec());
         }
@@ -58,43 +62,7 @@ fn main() {
             line.join(" ").replace(&path.display().to_string(), "…")
         );
     }
-}
-
-/// A store with all tokens, as the daemon writes one.
-fn seal(path: &Path) {
-    let sandbox = Sandbox::start(Options::default()).unwrap();
-    fs::write(path.join("management-token"), sandbox.management_token()).unwrap();
-    let tokens: String =
-        (0..TOKENS).map(|n| format!("[[token]]\nname = \"t{n}\"\nwrite = [\"telemetry\"]\n")).collect();
-    let at = path.display();
-    let list = format!(
-        "[server]\nproduct = \"clustered\"\nurl = \"{}\"\n\
-         management_token = {{ file = \"{at}/management-token\" }}\n[store]\npath = \"{at}/store\"\n\
-         [deliver.socket]\npath = \"{at}/run/secrets.sock\"\n[lifecycle]\nprobe = false\n{tokens}",
-        sandbox.url()
-    );
-    fs::write(path.join("tokens.toml"), list).unwrap();
-    let mut tokend = Command::new(env!("CARGO_BIN_EXE_influx-tokend"));
-    tokend.arg("--config").arg(path.join("tokens.toml")).args(["--log", "error", "apply"]);
-    assert!(tokend.stdin(Stdio::null()).stdout(Stdio::null()).status().unwrap().success());
-}
-
-/// A secret for whoever asks, at once: what the asking costs, not the answering.
-fn serve(socket: &Path) {
-    let listener = UnixListener::bind(socket).unwrap();
-    let secret = "x".repeat(100);
-    let answer = format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\ncontent-length: {}\r\nconnection: close\r\n\
-         date: Wed, 25 Nov 2026 12:00:00 GMT\r\n\r\n{secret}",
-        secret.len()
-    );
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let _request = stream.read(&mut [0; 1024]).unwrap();
-            stream.write_all(answer.as_bytes()).unwrap();
-        }
-    });
+    stop(daemon);
 }
 
 /// Of each program, shortest first.

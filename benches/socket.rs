@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{millis, resident, stop, tokend, until_ready};
+use common::{millis, resident, stop, tokend, until_ready, write_list};
 use influx_sandbox::{Options, Sandbox};
 
 mod common;
@@ -206,18 +206,4 @@ fn switches(pid: u32) -> u64 {
             line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
         })
         .sum()
-}
-
-fn write_list(path: &Path, sandbox: &Sandbox, tokens: usize) {
-    let at = path.display();
-    fs::write(path.join("management-token"), sandbox.management_token()).unwrap();
-    let tokens: String =
-        (0..tokens).map(|n| format!("[[token]]\nname = \"t{n}\"\nwrite = [\"telemetry\"]\n")).collect();
-    let list = format!(
-        "[server]\nproduct = \"clustered\"\nurl = \"{}\"\n\
-         management_token = {{ file = \"{at}/management-token\" }}\n[store]\npath = \"{at}/store\"\n\
-         [deliver.socket]\npath = \"{at}/run/secrets.sock\"\n[lifecycle]\nprobe = false\n{tokens}",
-        sandbox.url()
-    );
-    fs::write(path.join("tokens.toml"), list).unwrap();
 }

@@ -15,7 +15,7 @@
 //! | [`mod@reference`] | `@{store:key}` in a text |
 //! | [`cli`] | the two command lines |
 //!
-//! Dependencies point one way: `cli, daemon → lifecycle, deliver → influxdb, store, config → model`,
+//! Dependencies point one way: `cli, daemon → operate → lifecycle, deliver → influxdb, store, config → model`,
 //! and `cli → client → model`.
 
 #[cfg(not(target_os = "linux"))]

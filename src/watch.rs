@@ -23,8 +23,9 @@ use settling::{Settling, Touch};
 
 /// Where the system gives no events, the file is looked at this often.
 const POLL: Duration = Duration::from_secs(2);
-/// Where it does: for what it does not see, as a change made by another host on a network file system.
-const SELDOM: Duration = Duration::from_secs(60);
+/// Where it does: for what it does not see, as a change made by another host on a network file system. No more often than
+/// servers are asked, so that a daemon with nothing to do sleeps.
+const SELDOM: Duration = Duration::from_secs(15 * 60);
 
 /// Tells when a file says something else.
 #[derive(Debug)]

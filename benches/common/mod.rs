@@ -11,6 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use influx_sandbox::Sandbox;
+
 pub(crate) fn tokend(path: &Path, command: &str) -> Command {
     let mut tokend = Command::new(env!("CARGO_BIN_EXE_influx-tokend"));
     tokend.arg("--config").arg(path.join("tokens.toml")).args(["--log", "error", command]);
@@ -56,4 +58,19 @@ pub(crate) fn resident(pid: u32) -> String {
 
 pub(crate) fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
+}
+
+/// A list of so many tokens, delivered from memory alone.
+pub(crate) fn write_list(path: &Path, sandbox: &Sandbox, tokens: usize) {
+    let at = path.display();
+    fs::write(path.join("management-token"), sandbox.management_token()).unwrap();
+    let tokens: String =
+        (0..tokens).map(|n| format!("[[token]]\nname = \"t{n}\"\nwrite = [\"telemetry\"]\n")).collect();
+    let list = format!(
+        "[server]\nproduct = \"clustered\"\nurl = \"{}\"\n\
+         management_token = {{ file = \"{at}/management-token\" }}\n[store]\npath = \"{at}/store\"\n\
+         [deliver.socket]\npath = \"{at}/run/secrets.sock\"\n[lifecycle]\nprobe = false\n{tokens}",
+        sandbox.url()
+    );
+    fs::write(path.join("tokens.toml"), list).unwrap();
 }

@@ -385,6 +385,13 @@ async fn a_value_comes_is_replaced_and_goes() {
     assert!(!secrets.join("a").exists());
 }
 
+/// Whether this is what the socket has of the token.
+fn serves(deliveries: &Deliveries, value: Option<(u64, &str)>) -> bool {
+    let value = value.map(|(generation, text)| (generation, secret(text)));
+    let value = value.as_ref().map(|(generation, secret)| (*generation, secret));
+    deliveries.memory.served.holds(&name("a"), value, &allow(READER), &readers(&[READER], &[]))
+}
+
 #[tokio::test]
 async fn an_older_value_waits_for_a_list_where_a_newer_one_is_delivered() {
     let run = folder();
@@ -398,8 +405,11 @@ async fn an_older_value_waits_for_a_list_where_a_newer_one_is_delivered() {
         deliver(&deliveries, 5, older, true).await.expect("held back");
         assert_eq!(fs::read_to_string(secrets.join("a")).expect("a"), "new");
         assert_eq!(deliveries.delivered().await, BTreeMap::from([(name("a"), 7)]));
+        // Who asks for it gets neither: the newer one is in its file alone.
+        assert!(serves(&deliveries, None));
     }
     deliver(&deliveries, 5, Some("old"), false).await.expect("a list was read");
+    assert!(serves(&deliveries, Some((5, "old"))));
     assert_eq!(fs::read_to_string(secrets.join("a")).expect("a"), "old");
     assert_eq!(deliveries.delivered().await, BTreeMap::from([(name("a"), 5)]));
 }

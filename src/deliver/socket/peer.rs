@@ -35,9 +35,10 @@ pub struct Peer {
     pub pid: Option<u32>,
     /// The systemd unit that it runs in.
     pub unit: Option<String>,
-    /// When it began, in the kernel's ticks since boot: with `pid` it names the process for good.
+    /// When it began, in the kernel's ticks since boot, where the kernel does not tell the process for certain: with `pid`
+    /// it names it for good.
     pub started: Option<u64>,
-    /// Tells that it still lives.
+    /// Tells that it still lives, and names it for good.
     pidfd: Option<OwnedFd>,
 }
 
@@ -61,17 +62,19 @@ impl Peer {
         // None where the peer's process is in another pid namespace than ours, and not below it.
         let Some(pid) = credentials.pid().and_then(Pid::from_raw) else { return Ok(peer) };
         let (pidfd, is_exact) = pidfd(stream, pid)?;
-        let process = Process::read(pid);
+        let proc = Proc(pid);
+        let unit = proc.unit();
+        if !is_exact {
+            peer.started = proc.started();
+        }
+        let is_its = is_exact || proc.uid() == Some(uid);
         if has_ended(&pidfd) {
             // What was read may be another process's, which has the number now.
             return Err(io::Error::from(Errno::SRCH));
         }
         peer.pid = u32::try_from(pid.as_raw_nonzero().get()).ok();
         peer.pidfd = Some(pidfd);
-        if let Some(process) = process.filter(|process| is_exact || process.uid == uid) {
-            peer.unit = process.unit;
-            peer.started = Some(process.started);
-        }
+        peer.unit = unit.filter(|_| is_its);
         Ok(peer)
     }
 
@@ -118,28 +121,28 @@ fn has_ended(pidfd: &OwnedFd) -> bool {
     poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
 }
 
-/// What `/proc` says of a process.
-#[derive(Debug, PartialEq, Eq)]
-struct Process {
-    uid: u32,
-    unit: Option<String>,
-    started: u64,
-}
+/// What `/proc` says of a process; nothing where it is hidden (`hidepid=`, `ProtectProc=`).
+struct Proc(Pid);
 
-impl Process {
-    /// `None` where `/proc` hides it (`hidepid=`, `ProtectProc=`).
-    fn read(pid: Pid) -> Option<Self> {
-        let read = |file: &str| {
-            let mut text = String::new();
-            let path = format!("/proc/{}/{file}", pid.as_raw_nonzero());
-            File::open(path).ok()?.take(MAX_PROC).read_to_string(&mut text).ok()?;
-            Some(text)
-        };
-        Some(Self {
-            uid: effective_uid(&read("status")?)?,
-            unit: unit_of(&read("cgroup")?),
-            started: start_time(&read("stat")?)?,
-        })
+impl Proc {
+    fn read(&self, file: &str) -> Option<String> {
+        let path = format!("/proc/{}/{file}", self.0.as_raw_nonzero());
+        // Large enough for what there usually is: each read has its price, and every connection pays it.
+        let mut text = Vec::with_capacity(4096);
+        File::open(path).ok()?.take(MAX_PROC).read_to_end(&mut text).ok()?;
+        String::from_utf8(text).ok()
+    }
+
+    fn uid(&self) -> Option<u32> {
+        effective_uid(&self.read("status")?)
+    }
+
+    fn unit(&self) -> Option<String> {
+        unit_of(&self.read("cgroup")?)
+    }
+
+    fn started(&self) -> Option<u64> {
+        start_time(&self.read("stat")?)
     }
 }
 
@@ -246,7 +249,9 @@ mod tests {
         let peer = Peer::of(&stream).expect("a peer");
         assert_eq!(peer.pid, Some(child.id()));
         assert_eq!(peer.uid, geteuid().as_raw());
-        assert!(peer.started.is_some_and(|ticks| ticks > 0));
+        let pid = Pid::from_raw(child.id().cast_signed()).expect("a number");
+        assert!(Proc(pid).started().is_some_and(|ticks| ticks > 0));
+        assert_eq!(Proc(pid).uid(), Some(peer.uid));
         assert!(peer.is_alive() && peer.is_master());
         drop(child.stdin.take());
         assert!(child.wait().expect("ended").success());
