@@ -10,6 +10,7 @@ use tokio::{
     net::{UnixListener, UnixStream},
     sync::watch,
 };
+use zeroize::Zeroize as _;
 
 use super::{desk::Gate, operator::Operator};
 use crate::{
@@ -69,7 +70,13 @@ async fn take(
             Refusal::new("the command does not come whole", "send it at once"),
         );
     };
-    let command = match serde_json::from_slice::<Command>(&body.to_bytes()) {
+    let body = body.to_bytes();
+    let parsed = serde_json::from_slice::<Command>(&body);
+    // It may have held a secret.
+    if let Ok(mut body) = body.try_into_mut() {
+        body.as_mut().zeroize();
+    }
+    let command = match parsed {
         Ok(command) => command,
         // What serde says of it may repeat a secret.
         Err(_) => {

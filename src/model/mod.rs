@@ -12,6 +12,7 @@ mod server;
 mod spec;
 
 pub use allow::Allow;
+#[cfg(feature = "daemon")]
 pub(crate) use credential::sealed;
 pub use credential::{Credential, Secret, wiped_json};
 pub use evidence::{Evidence, Known, Probed};

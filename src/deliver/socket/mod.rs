@@ -9,7 +9,7 @@ use std::{
 
 use tokio::{
     net::{UnixListener, UnixStream},
-    sync::{OnceCell, watch},
+    sync::watch,
 };
 
 use super::access::{Nss, Resolver, user_name};
@@ -68,7 +68,6 @@ pub(super) struct Caller {
     peer: Peer,
     consumer: Arc<Consumer>,
     view: Mutex<Option<Arc<View>>>,
-    described: OnceCell<Described>,
 }
 
 impl Secrets {
@@ -121,12 +120,7 @@ impl Secrets {
             tracing::debug!(uid = peer.uid, "a connection is closed, there are too many of its kind");
             return None;
         };
-        let caller = Caller {
-            consumer: self.reads.consumer(&peer),
-            peer,
-            view: Mutex::default(),
-            described: OnceCell::new(),
-        };
+        let caller = Caller { consumer: self.reads.consumer(&peer), peer, view: Mutex::default() };
         Some(self.converse(stream, caller, is_reader, slot, stopping))
     }
 
@@ -190,16 +184,18 @@ impl Secrets {
     }
 
     /// Who a caller is, in words; its user's name as far as that can be had quickly.
-    async fn describe<'c>(&self, caller: &'c Caller) -> &'c Described {
-        caller
-            .described
-            .get_or_init(|| async {
-                let uid = caller.peer.uid;
-                let look = tokio::task::spawn_blocking(move || user_name(uid));
-                let user = tokio::time::timeout(LOOK_TIME, look).await.ok().and_then(Result::ok).flatten();
-                Described { uid, user, unit: caller.peer.unit.clone() }
-            })
-            .await
+    async fn describe(&self, caller: &Caller) -> Described {
+        let uid = caller.peer.uid;
+        let user = match caller.consumer.user() {
+            Some(known) => known,
+            None => {
+                let consumer = caller.consumer.clone();
+                let look = tokio::task::spawn_blocking(move || consumer.set_user(user_name(uid)));
+                let _in_time = tokio::time::timeout(LOOK_TIME, look).await;
+                caller.consumer.user().flatten()
+            }
+        };
+        Described { uid, user, unit: caller.peer.unit.clone() }
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{Peer, view::Ready};
@@ -14,6 +14,8 @@ use crate::model::{Name, Time};
 const COUNT_EVERY: i64 = 3600;
 /// A consumer that keeps asking for what it does not get is told of once in so many seconds.
 const DENIAL_EVERY: i64 = 60;
+/// A user's name is not looked up again for so long.
+const FRESH: Duration = Duration::from_secs(10);
 /// So many consumers are remembered; a host has a handful.
 const MAX_CONSUMERS: usize = 1024;
 /// So many names go on a line of the log.
@@ -66,7 +68,8 @@ impl Reads {
         if let Some(known) = consumers.get(&who) {
             return known.clone();
         }
-        let consumer = Arc::new(Consumer { who: who.clone(), notes: Mutex::default() });
+        let consumer =
+            Arc::new(Consumer { who: who.clone(), notes: Mutex::default(), user: Mutex::default() });
         if consumers.len() < MAX_CONSUMERS {
             consumers.insert(who, consumer.clone());
         }
@@ -93,6 +96,8 @@ impl Reads {
 pub(super) struct Consumer {
     who: Who,
     notes: Mutex<Notes>,
+    /// Its user's name, or that it has none, and when that was looked up.
+    user: Mutex<Option<(Option<String>, Instant)>>,
 }
 
 #[derive(Debug, Default)]
@@ -113,6 +118,17 @@ struct Notes {
 impl Consumer {
     pub(super) fn who(&self) -> &Who {
         &self.who
+    }
+
+    /// Its user's name, if that was looked up lately: the inner `None` is a user without one.
+    pub(super) fn user(&self) -> Option<Option<String>> {
+        let user = lock(&self.user);
+        user.as_ref().filter(|(_, at)| at.elapsed() < FRESH).map(|(name, _)| name.clone())
+    }
+
+    /// It has been looked up.
+    pub(super) fn set_user(&self, name: Option<String>) {
+        *lock(&self.user) = Some((name, Instant::now()));
     }
 
     /// It has read all that it may read.

@@ -63,12 +63,7 @@ impl Desk {
     }
 
     fn caller(&self, peer: Peer) -> Caller {
-        Caller {
-            consumer: self.secrets.reads.consumer(&peer),
-            peer,
-            view: Mutex::default(),
-            described: OnceCell::new(),
-        }
+        Caller { consumer: self.secrets.reads.consumer(&peer), peer, view: Mutex::default() }
     }
 
     async fn ask(&self, caller: &Caller, method: Method, target: &str) -> (u16, String) {

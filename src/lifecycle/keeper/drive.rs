@@ -66,6 +66,19 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         let mut promoted = false;
         loop {
             tokio::select! {
+                // In this order, not in a random one: a history of the simulation is the same each time.
+                biased;
+                () = signals.stop() => {
+                    // A probe that is not polled any more would keep its permit from the pass for good.
+                    probes.clear();
+                    if let Some(pass) = pass {
+                        let report = pass.await;
+                        // Not opened any more, and not over either.
+                        self.to_open(&report);
+                        tell(&report);
+                    }
+                    return;
+                }
                 report = next_report(&mut pass) => {
                     pass = None;
                     for (name, id) in self.to_open(&report) {
@@ -107,17 +120,6 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
                 }
                 () = self.wake.notified(), if pass.is_none() => {
                     timer = self.shared.clock.sleep(settle(mode)).boxed();
-                }
-                () = signals.stop() => {
-                    // A probe that is not polled any more would keep its permit from the pass for good.
-                    probes.clear();
-                    if let Some(pass) = pass {
-                        let report = pass.await;
-                        // Not opened any more, and not over either.
-                        self.to_open(&report);
-                        tell(&report);
-                    }
-                    return;
                 }
             }
         }

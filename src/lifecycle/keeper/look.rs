@@ -1,0 +1,171 @@
+//! Looking at a server: its list, and what would follow from it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Keeper, State, Unanswered};
+use crate::{
+    deliver::Deliver,
+    influxdb::{Server, ServerError},
+    lifecycle::{
+        Clock,
+        now::{NoTime, judging_time, latest_sealed},
+        plan::{self, Plan, View},
+    },
+    model::{Databases, Known, Label, Listed, Listing, Name, Origin, Spec, Time, TokenId},
+    store::Store,
+};
+
+impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
+    /// What the next pass would do, and the list it would rest on. Asks the server, changes nothing.
+    ///
+    /// # Errors
+    /// The server could not be asked.
+    pub async fn look(&self) -> Result<(Plan, Listing), Unanswered> {
+        let listing = self.list().await?;
+        let plan = self.plan(&listing).await?;
+        Ok((plan, listing))
+    }
+
+    pub(super) async fn list(&self) -> Result<Listing, Unanswered> {
+        let listing = self.server.list(&self.held_ids()).await?;
+        let since_boot = self.shared.clock.since_boot();
+        // Before anything is forgotten of the list before: others may be asking what time it is.
+        let judged = self.judge(&listing);
+        // As it is now: what was sealed since the question has its evidence already.
+        let held = self.held_ids();
+        let mut state = self.state();
+        state.evidence.probes.retain(|id, _| held.contains(id));
+        state.evidence.imported.retain(|id, _| held.contains(id));
+        state.server_failures = 0;
+        state.date = judged.as_ref().ok().map(|now| (*now, since_boot));
+        let now = judged?;
+        state.evidence.first_list.get_or_insert(now);
+        drop(state);
+        self.shared.listed().insert(self.key.clone());
+        Ok(listing)
+    }
+
+    /// The ids of all tokens in our hands.
+    fn held_ids(&self) -> BTreeSet<TokenId> {
+        let known = self.shared.ledger.known();
+        let records = known.values().filter_map(Known::record);
+        records.flat_map(|record| record.held().map(|held| held.id.clone())).collect()
+    }
+
+    fn judge(&self, listing: &Listing) -> Result<Time, NoTime> {
+        let clock = &self.shared.clock;
+        let sealed = latest_sealed(self.shared.ledger.known().values());
+        judging_time(
+            listing.date,
+            clock.now(),
+            clock.is_synchronised(),
+            self.settings.lifecycle.trust_local_clock,
+            sealed,
+        )
+    }
+
+    /// Plans; where the plan needs the databases, asks for them and plans again.
+    async fn plan(&self, listing: &Listing) -> Result<Plan, ServerError> {
+        let plan = self.plan_with(listing, &Databases::NotAsked);
+        let plan = if plan.needs_databases() {
+            let databases = match self.server.databases().await {
+                Ok(databases) => {
+                    self.state().databases.clone_from(&databases);
+                    Databases::Known(databases)
+                }
+                // An older release, or no right to: that will not change by asking again.
+                Err(error) if matches!(error.status(), Some(403 | 404)) => {
+                    Databases::Unlistable(error.kind.to_string())
+                }
+                Err(error) => return Err(error),
+            };
+            self.plan_with(listing, &databases)
+        } else {
+            plan
+        };
+        let now = self.now();
+        let mut state = self.state();
+        state.evidence.unknown_since.retain(|id, _| plan.unknown.contains(id));
+        for id in &plan.unknown {
+            state.evidence.unknown_since.entry(id.clone()).or_insert(now);
+        }
+        Ok(plan)
+    }
+
+    fn plan_with(&self, listing: &Listing, databases: &Databases) -> Plan {
+        self.with_view(listing, databases, plan::plan)
+    }
+
+    /// Everything the plan looks at, as it is now.
+    fn with_view<R>(&self, listing: &Listing, databases: &Databases, look: impl FnOnce(&View<'_>) -> R) -> R {
+        let instances = self.shared.ledger.instances();
+        let specs = self.shared.specs();
+        let records = self.shared.ledger.known();
+        let now = self.now();
+        let mut state = self.state();
+        self.gather(&mut state, &specs, &records, now);
+        look(&View {
+            now,
+            server: &self.name,
+            key: &self.key,
+            instance: &instances.current,
+            former: &instances.former,
+            specs: &specs,
+            records: &records,
+            listing,
+            databases,
+            capabilities: self.server.capabilities(),
+            evidence: &state.evidence,
+            lifecycle: &self.settings.lifecycle,
+        })
+    }
+
+    /// Brings the evidence up to now.
+    fn gather(
+        &self,
+        state: &mut State,
+        specs: &BTreeMap<Name, Spec>,
+        records: &BTreeMap<Name, Known>,
+        now: Time,
+    ) {
+        let boot = self.shared.clock.since_boot();
+        let waiting = state
+            .failures
+            .iter()
+            .filter_map(|(name, failures)| {
+                let wait = failures.not_before.checked_sub(boot).filter(|wait| !wait.is_zero())?;
+                Some((name.clone(), wait))
+            })
+            .collect();
+        state.evidence.waiting = waiting;
+        // As much as can be told of how long an imported one has been probed: it may be older than this store.
+        for next in records.values().filter_map(|known| known.record()?.next.as_ref()) {
+            if matches!(next.origin, Origin::Imported { .. }) {
+                state.evidence.imported.entry(next.id.clone()).or_insert(now);
+            }
+        }
+        state.evidence.retired = self.shared.retired(records);
+        // What has left the list, or this server, since it was asked for is nothing to wait for.
+        state.evidence.asked.retain(|name| specs.get(name).is_some_and(|spec| spec.server == self.name));
+        state.evidence.delivered.clone_from(&self.shared.delivered());
+    }
+
+    /// Live tokens that bear this store's label and are in no record, with that label; whether it names a former
+    /// instance. Not those that are being minted just now.
+    pub fn unrecorded(&self, listing: &Listing) -> Vec<(Listed, Label, bool)> {
+        self.with_view(listing, &Databases::NotAsked, |view| {
+            view.orphans()
+                .filter(|(_, label)| !view.evidence.in_flight.contains(&label.marker))
+                .map(|(row, label)| (row.clone(), label.clone(), label.instance != *view.instance))
+                .collect()
+        })
+    }
+
+    /// Ends such a token. Whoever uses it is cut off.
+    ///
+    /// # Errors
+    /// The server did not end it.
+    pub async fn end_unrecorded(&self, id: &TokenId) -> Result<(), ServerError> {
+        self.server.revoke(id).await
+    }
+}

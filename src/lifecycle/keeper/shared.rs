@@ -1,0 +1,146 @@
+//! What all keepers of a process share: records, deliveries, clocks, and the list in force.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    time::Duration,
+};
+
+use crate::{
+    deliver::{Deliver, Delivered, Delivery},
+    lifecycle::{Clock, ledger::Ledger},
+    model::{Allow, Known, Name, ServerKey, Spec, TokenId},
+    store::Store,
+};
+
+/// What all keepers of a process share.
+#[derive(Debug)]
+pub struct Shared<T, D, C> {
+    /// The records.
+    pub ledger: Ledger<T>,
+    /// The ways to consumers.
+    pub deliver: D,
+    /// The clocks.
+    pub clock: C,
+    /// The accepted list's tokens.
+    pub specs: RwLock<Arc<BTreeMap<Name, Spec>>>,
+    /// The generations that have reached every delivery.
+    delivered: Mutex<BTreeMap<Name, u64>>,
+    /// Servers whose list has been read.
+    listed: Mutex<BTreeSet<ServerKey>>,
+    /// Since when, on the boot-time clock, tokens are retiring; `None`: since before this process began.
+    retiring: Mutex<BTreeMap<TokenId, Option<Duration>>>,
+    /// One import at a time: none may miss what another is about to seal.
+    pub(super) importing: tokio::sync::Mutex<()>,
+    /// 128 random bits; tests draw their own.
+    pub chance: fn() -> [u8; 16],
+}
+
+impl<T: Store, D: Deliver, C: Clock> Shared<T, D, C> {
+    /// Over an open store.
+    pub fn new(ledger: Ledger<T>, deliver: D, clock: C, chance: fn() -> [u8; 16]) -> Self {
+        let retiring = retiring(&ledger.known()).map(|id| (id.clone(), None)).collect();
+        Self {
+            ledger,
+            deliver,
+            clock,
+            specs: RwLock::default(),
+            delivered: Mutex::default(),
+            listed: Mutex::default(),
+            retiring: Mutex::new(retiring),
+            importing: tokio::sync::Mutex::default(),
+            chance,
+        }
+    }
+
+    /// The accepted list's tokens.
+    pub fn specs(&self) -> Arc<BTreeMap<Name, Spec>> {
+        self.specs.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Another list was accepted.
+    pub fn set_specs(&self, specs: BTreeMap<Name, Spec>) {
+        *self.specs.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(specs);
+    }
+
+    /// Brings one name's value, or that there is none, to its consumers.
+    pub async fn deliver(&self, name: &Name) -> Result<(), crate::deliver::DeliverError> {
+        let Some(record) = self.ledger.record(name) else {
+            return Ok(());
+        };
+        let specs = self.specs();
+        let allow = specs.get(name).map_or(&record.allow, |spec| &spec.allow);
+        let secret = record.current.as_ref().map(|current| &current.secret);
+        // Until a list has been read, a restored backup may be all that speaks for an older value.
+        let server = record.held().map(|held| &held.server).next().or(specs.get(name).map(|spec| &spec.key));
+        let keep_newer = server.is_none_or(|server| !self.listed().contains(server));
+        let delivery = Delivery { name, generation: record.generation, secret, allow, keep_newer };
+        let outcome = self.deliver.deliver(delivery).await;
+        let mut delivered = self.delivered();
+        match &outcome {
+            Ok(Delivered::Done) if secret.is_some() => delivered.insert(name.clone(), record.generation),
+            Ok(_) | Err(_) => delivered.remove(name),
+        };
+        outcome.map(drop)
+    }
+
+    /// The same for all names; those that fail are told and do not keep the others back.
+    pub async fn deliver_all(&self) -> Vec<crate::deliver::DeliverError> {
+        let mut failed = Vec::new();
+        let known = self.ledger.known();
+        self.expect(&known).await;
+        for name in known.keys() {
+            if let Err(error) = self.deliver(name).await {
+                tracing::error!("{error}");
+                failed.push(error);
+            }
+        }
+        failed
+    }
+
+    /// Who asks for a name before there is a value hears that it is not ready, not that it is unknown.
+    async fn expect(&self, known: &BTreeMap<Name, Known>) {
+        let specs = self.specs();
+        // Where neither says who may read it, nobody may.
+        let nobody = Allow { users: vec![], groups: vec![], units: vec![] };
+        let of_record = |known: &'_ Known| known.record().map(|record| record.allow.clone());
+        let sealed: BTreeMap<&Name, Allow> = known
+            .iter()
+            .filter(|(name, _)| !specs.contains_key(*name))
+            .map(|(name, known)| (name, of_record(known).unwrap_or_else(|| nobody.clone())))
+            .collect();
+        let wanted = specs.iter().map(|(name, spec)| (name, &spec.allow));
+        let names = wanted.chain(sealed.iter().map(|(name, allow)| (*name, allow))).collect();
+        self.deliver.expect(&names).await;
+    }
+
+    pub(super) fn delivered(&self) -> MutexGuard<'_, BTreeMap<Name, u64>> {
+        self.delivered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn listed(&self) -> MutexGuard<'_, BTreeSet<ServerKey>> {
+        self.listed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For how long the tokens that retired while this process ran are retiring.
+    pub(super) fn retired(&self, known: &BTreeMap<Name, Known>) -> BTreeMap<TokenId, Duration> {
+        let now = self.clock.since_boot();
+        let mut since = self.retiring.lock().unwrap_or_else(PoisonError::into_inner);
+        *since =
+            retiring(known).map(|id| (id.clone(), since.get(id).copied().unwrap_or(Some(now)))).collect();
+        since.iter().filter_map(|(id, at)| Some((id.clone(), now.saturating_sub((*at)?)))).collect()
+    }
+
+    /// A number from 0 to 1, to spread work over time.
+    pub(crate) fn share(&self) -> f64 {
+        let bits = (self.chance)();
+        f64::from(u32::from_be_bytes([bits[0], bits[1], bits[2], bits[3]])) / f64::from(u32::MAX)
+    }
+}
+
+fn retiring(known: &BTreeMap<Name, Known>) -> impl Iterator<Item = &TokenId> {
+    known
+        .values()
+        .filter_map(Known::record)
+        .flat_map(|record| record.retiring.iter().map(|retiring| &retiring.held.id))
+}
