@@ -253,7 +253,11 @@ fn readers_and_strangers(start: impl Fn(&Host) -> Daemon) -> String {
     let answer = asked();
     assert!(!answer.contains("mine") && !answer.contains(&mine), "{answer}");
     daemon.wait_for("asked for tokens, and may read none of them");
-    assert!(daemon.log().contains(&format!("allow = {{ users = [\"{STRANGER}\"] }}")), "{}", daemon.log());
+    assert!(
+        daemon.log().contains(&format!("add users = [\"{STRANGER}\"] to a token's `allow`")),
+        "{}",
+        daemon.log()
+    );
     let (code, log) = daemon.stop();
     assert_eq!(code, Some(0), "{log}");
     log

@@ -11,7 +11,7 @@ use hyper::{
 use tokio::sync::watch;
 
 use super::{Caller, Secrets, served::One, told_to_stop, view::View};
-use crate::model::{Name, Time};
+use crate::model::{Allow, Name, Time};
 
 /// Where a Vault client finds the names: `mount_path` and `secret_path` of Telegraf's store.
 const KV_V1: &str = "/v1/influx/tokens";
@@ -83,52 +83,53 @@ impl Secrets {
             One::Ready(value) => {
                 caller.consumer.has_read_one(&name, value.generation, now);
                 let mut answer = json(StatusCode::OK, value.secret);
-                answer
-                    .headers_mut()
-                    .insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-                answer
-            }
-            One::NotReady => {
-                let why = self.why_not(&name);
-                if caller.consumer.is_denied(vec![name.clone()], now) {
-                    tracing::warn!(%name, "asked for by {}, and not ready: {why}", caller.consumer.who());
-                }
-                let mut answer =
-                    errors(StatusCode::SERVICE_UNAVAILABLE, &format!("token {name} is not ready: {why}"));
-                answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(RETRY_IN));
+                let bytes = HeaderValue::from_static("application/octet-stream");
+                answer.headers_mut().insert(CONTENT_TYPE, bytes);
                 answer
             }
+            One::NotReady => self.not_ready(caller, &name, now),
             // Who may read nothing is not told which names there are.
-            One::Unknown if self.view(caller).may_read_something() => {
-                errors(StatusCode::NOT_FOUND, &format!("there is no token {name}"))
+            One::NotYours(_) | One::Unknown if !self.view(caller).may_read_something() => {
+                self.refuse_all(caller, now).await
             }
-            One::Unknown => self.refuse_all(caller, now).await,
-            One::NotYours(allow) => {
-                let who = self.describe(caller).await;
-                let line = who.line_to_add(Some(&allow));
-                if caller.consumer.is_denied(vec![name.clone()], now) {
-                    tracing::warn!(%name, "asked for by {who}, which may not read it");
-                    tracing::warn!(%name, "hint: to let it, write in its [[token]]: {line}");
-                }
-                errors(
-                    StatusCode::FORBIDDEN,
-                    &format!("{who} may not read token {name}; to let it, write in its [[token]]: {line}"),
-                )
-            }
+            One::NotYours(allow) => self.not_yours(caller, &name, &allow, now).await,
+            One::Unknown => errors(StatusCode::NOT_FOUND, &format!("there is no token {name}")),
         }
+    }
+
+    fn not_ready(&self, caller: &Caller, name: &Name, now: Time) -> Answer {
+        let why = self.why_not(name);
+        if caller.consumer.is_denied(vec![name.clone()], now) {
+            tracing::warn!(%name, "asked for by {}, and not ready: {why}", caller.consumer.who());
+        }
+        let mut answer =
+            errors(StatusCode::SERVICE_UNAVAILABLE, &format!("token {name} is not ready: {why}"));
+        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(RETRY_IN));
+        answer
+    }
+
+    /// Who may read it is for the log alone: the caller is told what to add.
+    async fn not_yours(&self, caller: &Caller, name: &Name, allow: &Allow, now: Time) -> Answer {
+        let who = self.describe(caller).await;
+        if caller.consumer.is_denied(vec![name.clone()], now) {
+            tracing::warn!(%name, "asked for by {who}, which may not read it");
+            tracing::warn!(%name, "hint: to let it, write in its [[token]]: {}", who.with(allow));
+        }
+        let what = format!("{who} may not read token {name}; to let it, add {} to its `allow`", who.to_add());
+        errors(StatusCode::FORBIDDEN, &what)
     }
 
     async fn refuse_all(&self, caller: &Caller, now: Time) -> Answer {
         let who = self.describe(caller).await;
-        let line = who.line_to_add(None);
         if caller.consumer.is_denied(vec![], now) {
             tracing::warn!("{who} asked for tokens, and may read none of them");
-            tracing::warn!("hint: to let it, write in a [[token]]: {line}");
+            tracing::warn!("hint: to let it, add {} to a token's `allow`", who.to_add());
         }
-        errors(
-            StatusCode::FORBIDDEN,
-            &format!("{who} may read none of these tokens; to let it, write in a [[token]]: {line}"),
-        )
+        let what = format!(
+            "{who} may read none of these tokens; to let it, add {} to a token's `allow`",
+            who.to_add()
+        );
+        errors(StatusCode::FORBIDDEN, &what)
     }
 
     /// A caller that asks for all gets `false` for some: which of them it wanted only it knows.

@@ -214,21 +214,34 @@ struct Described {
 }
 
 impl Described {
-    /// The `allow` that would let it read, besides those who may already.
-    fn line_to_add(&self, allow: Option<&Allow>) -> String {
-        let mut allow = allow.cloned().unwrap_or(Allow { users: vec![], groups: vec![], units: vec![] });
+    /// What it is to be named by in an `allow`: its user, or its unit where the user is another one tomorrow.
+    fn named(&self) -> Allow {
+        let mut allow = Allow { users: vec![], groups: vec![], units: vec![] };
         match (&self.unit, super::access::is_lasting(self.uid)) {
             (Some(unit), false) => allow.units.push(unit.clone()),
             _ => allow.users.push(self.user.clone().unwrap_or_else(|| self.uid.to_string())),
         }
-        let lists = [("users", &allow.users), ("groups", &allow.groups), ("units", &allow.units)];
-        let lists: Vec<String> = lists
-            .into_iter()
-            .filter(|(_, texts)| !texts.is_empty())
-            .map(|(key, texts)| format!("{key} = {texts:?}"))
-            .collect();
-        format!("allow = {{ {} }}", lists.join(", "))
+        allow
     }
+
+    /// The same, as it stands in a list.
+    fn to_add(&self) -> String {
+        in_toml(&self.named())
+    }
+
+    /// An `allow` that lets it read besides those who may already, as it stands in a list.
+    fn with(&self, allow: &Allow) -> String {
+        let (mut allow, named) = (allow.clone(), self.named());
+        allow.users.extend(named.users);
+        allow.units.extend(named.units);
+        format!("allow = {{ {} }}", in_toml(&allow))
+    }
+}
+
+fn in_toml(allow: &Allow) -> String {
+    let lists = [("users", &allow.users), ("groups", &allow.groups), ("units", &allow.units)];
+    let lists = lists.into_iter().filter(|(_, texts)| !texts.is_empty());
+    lists.map(|(key, texts)| format!("{key} = {texts:?}")).collect::<Vec<_>>().join(", ")
 }
 
 impl fmt::Display for Described {
