@@ -10,7 +10,8 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior,
 /// # Errors
 /// The system refuses; secrets may then reach a dump.
 pub fn harden_process() -> io::Result<()> {
-    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    // A second lock on the same door. A unit that forbids the call sets the limit itself.
+    let _otherwise_set = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     Ok(())
 }

@@ -5,8 +5,11 @@ use std::{
     os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
 };
 
+/// What systemd-timesyncd leaves when it has set the clock, until the next boot (systemd-timesyncd.service(8)).
+const TIMESYNCD: &str = "/run/systemd/timesync/synchronized";
+
 /// Whether the kernel's clock is synchronised, as NTP daemons tell it. In containers and virtual machines it may
-/// say no although the host keeps the time.
+/// say no although the host keeps the time; where the kernel may not be asked (`ProtectClock=`), systemd-timesyncd is.
 #[must_use]
 pub fn clock_is_synchronised() -> bool {
     // SAFETY: `timex` is plain data for which zero bytes are valid; with modes = 0 the call only reads the clock's
@@ -17,7 +20,10 @@ pub fn clock_is_synchronised() -> bool {
         let state = libc::adjtimex(&raw mut timex);
         (state, timex.status)
     };
-    state >= 0 && state != libc::TIME_ERROR && status & libc::STA_UNSYNC == 0
+    if state < 0 {
+        return std::path::Path::new(TIMESYNCD).exists();
+    }
+    state != libc::TIME_ERROR && status & libc::STA_UNSYNC == 0
 }
 
 /// The most supplementary groups that a process can have (credentials(7), Linux 2.6.4 and later).
