@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::*;
 use crate::{
     deliver::{Readers, access::NOBODY},
-    model::Secret,
+    model::{Secret, Time},
 };
 
 // Nobody's on any host.
@@ -318,4 +318,31 @@ fn any_match_suffices_and_nobody_never_matches() {
     // Root may, whatever stands there.
     assert!(Readers::default().admit(&peer(0, &[], None)));
     assert!(!resolve(&by(&["65534"], &["65534"], &[])).admit(&peer(NOBODY, &[NOBODY], None)));
+}
+
+#[test]
+fn who_keeps_asking_in_vain_is_told_of_once_a_minute_or_when_it_is_something_else() {
+    let consumer = Reads::default().consumer(&peer(TELEGRAF, &[], None));
+    let at = |second: i64| Time::from_second(1_800_000_000 + second).expect("a time");
+    let one = || vec![name("a")];
+    assert!(consumer.is_denied(one(), at(0)));
+    assert!(!consumer.is_denied(one(), at(59)));
+    assert!(consumer.is_denied(vec![name("a"), name("b")], at(59)), "something else");
+    assert!(consumer.is_denied(one(), at(60)));
+    assert!(!consumer.is_denied(one(), at(119)));
+    assert!(consumer.is_denied(one(), at(120)));
+    // A clock that was set back tells once more rather than never again.
+    assert!(consumer.is_denied(one(), at(-3600)));
+}
+
+#[test]
+fn a_consumer_is_its_user_and_unit_whatever_its_process() {
+    let reads = Reads::default();
+    let first = reads.consumer(&peer(TELEGRAF, &[], Some("telegraf.service")));
+    assert!(Arc::ptr_eq(&first, &reads.consumer(&peer(TELEGRAF, &[5], Some("telegraf.service")))));
+    for (uid, unit) in
+        [(TELEGRAF, None), (TELEGRAF, Some("other.service")), (GRAFANA, Some("telegraf.service"))]
+    {
+        assert!(!Arc::ptr_eq(&first, &reads.consumer(&peer(uid, &[], unit))), "{uid} {unit:?}");
+    }
 }
