@@ -84,6 +84,7 @@ pub async fn run(list: PathBuf, context: config::Context) -> Result<End, Assembl
     });
     desk.gate.open(operator.clone());
     if signals.or_stop(listen(&desk, supervisor)).await.is_none() {
+        desk.stop().await;
         return Ok(End::Stopped);
     }
     supervisor.ready();
