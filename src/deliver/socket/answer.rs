@@ -134,27 +134,22 @@ impl Secrets {
 
     /// A caller that asks for all gets `false` for some: which of them it wanted only it knows.
     fn tell_of_missing(&self, caller: &Caller, view: &View, now: Time) {
-        let not_ready: Vec<&Name> = view.not_ready().collect();
-        let not_yours: Vec<&Name> = view.not_yours().collect();
-        if not_ready.is_empty() && not_yours.is_empty() {
-            return;
+        let (consumer, not_ready) = (&caller.consumer, view.not_ready());
+        if !not_ready.is_empty() && consumer.is_denied(not_ready.to_vec(), now) {
+            for name in not_ready.iter().take(MOST_TOLD) {
+                tracing::warn!(%name, "asked for by {}, and not ready: {}", consumer.who(), self.why_not(name));
+            }
+            if not_ready.len() > MOST_TOLD {
+                tracing::warn!("and {} more that are not ready", not_ready.len() - MOST_TOLD);
+            }
         }
-        let names = not_ready.iter().chain(&not_yours).map(|name| (*name).clone()).collect();
-        if !caller.consumer.is_denied(names, now) {
-            return;
-        }
-        let who = caller.consumer.who();
-        for name in not_ready.iter().take(MOST_TOLD) {
-            tracing::warn!(%name, "asked for by {who}, and not ready: {}", self.why_not(name));
-        }
-        if not_ready.len() > MOST_TOLD {
-            tracing::warn!("and {} more that are not ready", not_ready.len() - MOST_TOLD);
-        }
-        if !not_yours.is_empty() {
-            let some: Vec<&str> = not_yours.iter().take(MOST_TOLD).map(|name| name.as_str()).collect();
+        // That others have tokens too is no fault of anybody's: told once.
+        let not_yours = view.not_yours();
+        if consumer.is_news(not_yours) && !not_yours.is_empty() {
+            let some: Vec<&str> = not_yours.iter().take(MOST_TOLD).map(Name::as_str).collect();
             let more = not_yours.len() - some.len();
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            tracing::info!("not for {who}: {}{more}", some.join(", "));
+            tracing::info!("not for {}: {}{more}", consumer.who(), some.join(", "));
         }
     }
 

@@ -113,6 +113,8 @@ struct Notes {
     counted_at: Option<Time>,
     /// What it did not get, as the log was told, and when.
     denied: Option<(Vec<Name>, Time)>,
+    /// What it is not to get, as the log was told.
+    not_its: Option<Arc<[Name]>>,
 }
 
 impl Consumer {
@@ -161,6 +163,14 @@ impl Consumer {
             notes.denied = Some((names, now));
         }
         !told
+    }
+
+    /// Whether these names that it is not to get are others than the log was told of.
+    pub(super) fn is_news(&self, names: &Arc<[Name]>) -> bool {
+        let mut notes = lock(&self.notes);
+        let known = notes.not_its.as_ref().is_some_and(|told| Arc::ptr_eq(told, names) || told == names);
+        notes.not_its = Some(names.clone());
+        !known
     }
 
     /// The first read of each name's generation.

@@ -346,3 +346,14 @@ fn a_consumer_is_its_user_and_unit_whatever_its_process() {
         assert!(!Arc::ptr_eq(&first, &reads.consumer(&peer(uid, &[], unit))), "{uid} {unit:?}");
     }
 }
+
+#[test]
+fn what_is_not_ones_own_is_news_once() {
+    let consumer = Reads::default().consumer(&peer(TELEGRAF, &[], None));
+    let names = |texts: &[&str]| -> Arc<[Name]> { texts.iter().map(|text| name(text)).collect() };
+    assert!(consumer.is_news(&names(&["a"])));
+    assert!(!consumer.is_news(&names(&["a"])), "the same, rendered anew");
+    assert!(consumer.is_news(&names(&["a", "b"])));
+    assert!(consumer.is_news(&names(&[])));
+    assert!(!consumer.is_news(&names(&[])));
+}

@@ -20,6 +20,8 @@ pub(super) struct View {
     names: Vec<(Name, Option<Option<Value>>)>,
     /// Those with a value, and its generation.
     ready: Ready,
+    not_ready: Vec<Name>,
+    not_yours: Arc<[Name]>,
     may_read_something: bool,
     kv_v1: OnceLock<Bytes>,
     kv_v2: OnceLock<Bytes>,
@@ -37,10 +39,17 @@ impl View {
             .iter()
             .filter_map(|(name, value)| Some((name.clone(), value.as_ref()?.as_ref()?.generation)))
             .collect();
+        let those = |wanted: fn(&Option<Option<Value>>) -> bool| {
+            names.iter().filter(move |(_, value)| wanted(value)).map(|(name, _)| name.clone())
+        };
+        let not_ready = those(|value| matches!(value, Some(None))).collect();
+        let not_yours = those(Option::is_none).collect();
         Self {
             version,
             changed_at,
             ready,
+            not_ready,
+            not_yours,
             may_read_something: reads_all || names.iter().any(|(_, value)| value.is_some()),
             names,
             kv_v1: OnceLock::new(),
@@ -60,13 +69,13 @@ impl View {
     }
 
     /// The names that are the caller's, and have no value.
-    pub(super) fn not_ready(&self) -> impl Iterator<Item = &Name> {
-        self.names.iter().filter_map(|(name, value)| matches!(value, Some(None)).then_some(name))
+    pub(super) fn not_ready(&self) -> &[Name] {
+        &self.not_ready
     }
 
-    /// The names that are not the caller's.
-    pub(super) fn not_yours(&self) -> impl Iterator<Item = &Name> {
-        self.names.iter().filter_map(|(name, value)| value.is_none().then_some(name))
+    /// The names that are not the caller's; no secrets, so that it may be kept.
+    pub(super) fn not_yours(&self) -> &Arc<[Name]> {
+        &self.not_yours
     }
 
     /// As the second version of Vault's key-value engine answers (Vault API, "KV secrets engine - version 2").
