@@ -77,7 +77,9 @@ impl Operator {
             Command::Status => value(self.status(&keepers)),
             Command::Plan => value(plan::plan(&keepers).await.map_err(|error| Refusal::of(&error))?),
             Command::Check { list_only } => value(self.check(&keepers, list_only).await?),
-            Command::Apply => value(self.wait_for(&keepers, &BTreeSet::new(), wake_all, notes).await),
+            Command::Apply => {
+                value(self.wait_for(&keepers, &BTreeMap::new(), || wake_all(&keepers), notes).await?)
+            }
             Command::Rotate { names } => value(self.rotate(&keepers, names, notes).await?),
             Command::Confirm { digest } => self.confirm(&keepers, digest, notes).await,
             Command::Strays { revoke } if revoke.is_empty() => {
@@ -131,19 +133,14 @@ impl Operator {
             names.iter().filter_map(|name| specs.get(name)).map(|spec| &spec.server).collect();
         let concerned: Vec<&HostKeeper> =
             keepers.iter().copied().filter(|keeper| servers.contains(keeper.server_name())).collect();
-        let mut refused = None;
-        let ask = |_: HostKeepers<'_>| {
-            refused = lifecycle::rotate(keepers.iter().copied(), &names).err();
-        };
-        let applied = self.wait_for(&concerned, &names, ask, notes).await;
-        match refused {
-            None => Ok(applied),
-            Some(errors) => {
+        let ask = || {
+            lifecycle::rotate(keepers.iter().copied(), &names).map_err(|errors| {
                 let hint = errors.first().and_then(crate::hint::Hint::hint);
                 let what: Vec<String> = errors.iter().map(ToString::to_string).collect();
-                Err(Refusal { what: what.join("; "), hint, waits: false })
-            }
-        }
+                Refusal { what: what.join("; "), hint, waits: false }
+            })
+        };
+        self.wait_for(&concerned, &self.generations(&names), ask, notes).await
     }
 
     async fn confirm(
@@ -154,12 +151,12 @@ impl Operator {
     ) -> Result<Value, Refusal> {
         let moves = Moves::find(keepers).await.map_err(|error| Refusal::of(&error))?;
         let Some(digest) = digest else { return value(moves) };
-        let names = moves.confirmed(&digest)?;
-        let ask = |keepers: HostKeepers<'_>| {
+        let names: BTreeSet<Name> = moves.confirmed(&digest)?.into_iter().collect();
+        let ask = || {
             keepers.iter().for_each(|keeper| keeper.confirm(names.iter().cloned()));
-            wake_all(keepers);
+            wake_all(keepers)
         };
-        value(self.wait_for(keepers, &names.iter().cloned().collect(), ask, notes).await)
+        value(self.wait_for(keepers, &self.generations(&names), ask, notes).await?)
     }
 
     async fn import(&self, keepers: HostKeepers<'_>, import: Import, notes: &Notes) -> Result<Done, Refusal> {
@@ -174,7 +171,7 @@ impl Operator {
         let before = self.generations(&names);
         let imported = keeper.import(&import.order()).await?;
         let applied = if imported.listed {
-            Some(self.wait_since(&[*keeper], &before, wake_all, notes).await)
+            Some(self.wait_for(&[*keeper], &before, || wake_all(&[*keeper]), notes).await?)
         } else {
             None
         };
@@ -182,32 +179,21 @@ impl Operator {
     }
 
     fn generations(&self, names: &BTreeSet<Name>) -> BTreeMap<Name, u64> {
-        let of = |name: &Name| self.home.ledger.record(name).map_or(0, |record| record.generation);
-        names.iter().map(|name| (name.clone(), of(name))).collect()
+        names.iter().map(|name| (name.clone(), self.home.ledger.generation(name))).collect()
     }
 
-    /// Asks, and waits until it has been done as far as it can be now. `renewed` are to have a new value in the end.
+    /// Asks, and waits until it has been done as far as it can be now. The names of `before` are to have a newer
+    /// generation in the end. What is refused is not waited for.
     async fn wait_for(
         &self,
         keepers: HostKeepers<'_>,
-        renewed: &BTreeSet<Name>,
-        ask: impl FnOnce(HostKeepers<'_>),
-        notes: &Notes,
-    ) -> Applied {
-        let before = self.generations(renewed);
-        self.wait_since(keepers, &before, ask, notes).await
-    }
-
-    async fn wait_since(
-        &self,
-        keepers: HostKeepers<'_>,
         before: &BTreeMap<Name, u64>,
-        ask: impl FnOnce(HostKeepers<'_>),
+        ask: impl FnOnce() -> Result<(), Refusal>,
         notes: &Notes,
-    ) -> Applied {
+    ) -> Result<Applied, Refusal> {
         let reports = self.board.listen();
         let begun = keepers.iter().map(|keeper| (keeper.server_name().clone(), keeper.passes())).collect();
-        ask(keepers);
+        ask()?;
         let mut gathered = Gathered::about(before.keys().cloned().collect());
         let patience = self.patience();
         let in_time = keepers.is_empty()
@@ -225,7 +211,7 @@ impl Operator {
             let lacking = self.lacking(before).into_iter();
             gathered.errors.extend(lacking.map(|name| format!("token {name}: has no new value yet")));
         }
-        gathered.applied(self.tokens())
+        Ok(gathered.applied(self.tokens()))
     }
 
     /// Listens until each server has reported on a pass that began after the asking, and no probe is open or all that
@@ -259,8 +245,9 @@ impl Operator {
     }
 
     fn lacking(&self, before: &BTreeMap<Name, u64>) -> Vec<Name> {
-        let of = |name: &Name| self.home.ledger.record(name).map_or(0, |record| record.generation);
-        before.iter().filter(|(name, before)| of(name) <= **before).map(|(name, _)| name.clone()).collect()
+        let ledger = &self.home.ledger;
+        let lacks = |(name, before): &(&Name, &u64)| ledger.generation(name) <= **before;
+        before.iter().filter(lacks).map(|(name, _)| name.clone()).collect()
     }
 
     /// As long as the slowest probe may take, with a request before and after it.
@@ -273,8 +260,9 @@ impl Operator {
     }
 }
 
-fn wake_all(keepers: HostKeepers<'_>) {
+fn wake_all(keepers: HostKeepers<'_>) -> Result<(), Refusal> {
     keepers.iter().for_each(|keeper| keeper.wake());
+    Ok(())
 }
 
 /// What the data plane said of each name's current token and the one to come.

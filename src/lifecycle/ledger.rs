@@ -71,6 +71,12 @@ impl<T: Store> Ledger<T> {
         }
     }
 
+    /// How many values a name has had, as far as can be read.
+    #[must_use]
+    pub fn generation(&self, name: &Name) -> u64 {
+        self.record(name).map_or(0, |record| record.generation)
+    }
+
     /// What was wrong with the records that cannot be read.
     #[must_use]
     pub fn faults(&self) -> Vec<RecordError> {

@@ -67,6 +67,22 @@ fn what_makes_no_sense_is_said_as_it_is_without_a_daemon() {
     assert_eq!(host.sandbox.tokens().len(), 1);
 }
 
+/// With nothing else due a pass would come in a quarter of an hour.
+#[test]
+fn what_is_refused_is_told_without_waiting_for_a_pass() {
+    let host = Host::new();
+    host.list_of(1);
+    let daemon = host.daemon();
+    ready(&host, "t0");
+    assert_eq!(host.tokend(&["apply"]).code, Some(0));
+    host.sandbox.clear_requests();
+    let ran = host.tokend(&["rotate", "t0", "unlisted"]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.stderr.contains("token unlisted: is not in the list"), "{ran:?}");
+    assert!(host.sandbox.requests().is_empty(), "the server was asked meanwhile");
+    assert_eq!(daemon.stop().0, Some(0));
+}
+
 fn commands() -> [&'static [&'static str]; 5] {
     [
         &["rotate", "nope"],

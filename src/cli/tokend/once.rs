@@ -32,7 +32,7 @@ pub(super) async fn run(
     // What a daemon falls back on when the list in the file has faults.
     let text = crate::config::read(list)?;
     home.ledger.store().seal_list(&text)?;
-    let generation = |name: &Name| home.ledger.record(name).map_or(0, |record| record.generation);
+    let generation = |name: &Name| home.ledger.generation(name);
     let before: BTreeMap<&Name, u64> = renewed.iter().map(|name| (name, generation(name))).collect();
     let mut told = Gathered::about(renewed.clone());
     told.errors.extend(home.deliver_all().await.iter().map(ToString::to_string));
