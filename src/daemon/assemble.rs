@@ -43,9 +43,6 @@ pub enum AssembleError {
     /// The folder for delivered files.
     #[error(transparent)]
     Deliver(#[from] crate::deliver::OpenError),
-    /// A socket.
-    #[error(transparent)]
-    Listen(#[from] super::ListenError),
     /// The system.
     #[error("cannot listen to signals")]
     Signals(#[source] std::io::Error),
@@ -66,7 +63,6 @@ impl Hint for AssembleError {
             Self::Store(error) => error.hint(),
             Self::Source(error) => error.hint(),
             Self::Deliver(error) => error.hint(),
-            Self::Listen(error) => error.hint(),
             Self::Disown(_) | Self::Signals(_) => None,
         }
     }

@@ -97,13 +97,11 @@ impl Desk {
     }
 
     /// Answers, although there is nothing to hand out: every name of the list is not ready, for this reason.
-    pub(super) async fn answer_not_ready(&self, why: &dyn Hint) {
+    pub(super) async fn answer_not_ready(&self, why: &dyn Hint) -> Result<(), ListenError> {
         self.gate.close(Refusal::of(why));
         let wanted = self.state.lock().await.wanted.clone();
         self.memory.expect(&wanted.iter().map(|(name, allow)| (name, allow)).collect()).await;
-        if let Err(error) = self.answer().await {
-            tracing::error!("{error}");
-        }
+        self.answer().await
     }
 
     /// What is being answered is answered.

@@ -23,7 +23,7 @@ const SECRETS_MODE: u32 = 0o666;
 /// A socket that cannot be had.
 #[derive(Debug, thiserror::Error)]
 #[error("socket {path:?}: {what}: {source}")]
-pub struct ListenError {
+pub(super) struct ListenError {
     path: PathBuf,
     what: &'static str,
     #[source]

@@ -29,7 +29,6 @@ mod operator;
 
 pub use assemble::{AssembleError, Home, HostKeeper, connect, memory, open, open_read_only, take_over};
 pub use board::Board;
-pub use listen::ListenError;
 
 use desk::Desk;
 use keepers::{Keepers, Registry};
@@ -141,13 +140,16 @@ async fn start(
     supervisor: Supervisor,
     desk: &Desk,
 ) -> Result<(Accepted, Arc<Home>), AssembleError> {
-    let mut told = String::new();
+    let (mut told, mut told_of_sockets) = (String::new(), String::new());
     loop {
         let mut opening = std::pin::pin!(list::first(list, context, desk));
         let opened = match tokio::time::timeout(PROMPT, &mut opening).await {
             Ok(opened) => opened,
             Err(_) => {
-                desk.answer_not_ready(&Refusal::new("the store has not opened yet", "ask again")).await;
+                let why = Refusal::new("the store has not opened yet", "ask again");
+                if let Err(error) = desk.answer_not_ready(&why).await {
+                    tell_once(&error, &mut told_of_sockets, supervisor);
+                }
                 opening.await
             }
         };
@@ -156,8 +158,11 @@ async fn start(
             Err(error) if error.passes() => error,
             Err(error) => return Err(error),
         };
+        // Before it is told: who reads that may then ask.
+        if let Err(error) = desk.answer_not_ready(&error).await {
+            tell_once(&error, &mut told_of_sockets, supervisor);
+        }
         tell_once(&error, &mut told, supervisor);
-        desk.answer_not_ready(&error).await;
         tokio::time::sleep(RETRY).await;
     }
 }
