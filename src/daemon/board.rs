@@ -169,8 +169,7 @@ impl Board {
         let mut found: BTreeMap<Name, Vec<String>> = BTreeMap::new();
         for (text, name) in self.notes().servers.values().flat_map(|note| &note.findings) {
             if let Some(name) = name {
-                let text = text.strip_prefix(&format!("token {name}: ")).unwrap_or(text);
-                found.entry(name.clone()).or_default().push(text.to_owned());
+                found.entry(name.clone()).or_default().push(without_name(text, name).to_owned());
             }
         }
         found
@@ -191,12 +190,17 @@ impl Board {
     /// Why a name has no value, as far as passes tell: what was found of it, else what keeps its server away.
     #[must_use]
     pub fn why_not(&self, name: &Name, server: Option<&ServerName>) -> Option<String> {
-        let found = self.findings().remove(name).map(|found| found.join("; "));
-        found.or_else(|| {
-            let notes = self.notes();
-            let fault = notes.servers.get(server?)?.error.as_ref()?;
-            Some(format!("{} (since {:.0})", fault.what, fault.since))
-        })
+        let notes = self.notes();
+        let findings = notes.servers.values().flat_map(|note| &note.findings);
+        let found: Vec<&str> = findings
+            .filter(|(_, about)| about.as_ref() == Some(name))
+            .map(|(text, _)| without_name(text, name))
+            .collect();
+        if !found.is_empty() {
+            return Some(found.join("; "));
+        }
+        let fault = notes.servers.get(server?)?.error.as_ref()?;
+        Some(format!("{} (since {:.0})", fault.what, fault.since))
     }
 
     /// Something above has changed.
@@ -237,6 +241,10 @@ impl Board {
     fn notes(&self) -> MutexGuard<'_, Notes> {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn without_name<'t>(text: &'t str, name: &Name) -> &'t str {
+    text.strip_prefix(&format!("token {name}: ")).unwrap_or(text)
 }
 
 /// Whether the management token has been refused in so many passes that waiting is no use, it comes from where only a

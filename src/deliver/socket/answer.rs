@@ -1,6 +1,6 @@
 //! What is asked over the secrets socket, and what is answered.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -33,7 +33,7 @@ impl Secrets {
         &self,
         caller: &Caller,
         request: &Request<B>,
-        stopping: &mut watch::Receiver<bool>,
+        stopping: &watch::Receiver<bool>,
     ) -> Answer {
         let path = request.uri().path();
         match (request.method(), path) {
@@ -157,7 +157,7 @@ impl Secrets {
         &self,
         caller: &Caller,
         query: Option<&str>,
-        stopping: &mut watch::Receiver<bool>,
+        stopping: &watch::Receiver<bool>,
     ) -> Answer {
         if !self.view(caller).may_read_something() {
             self.look_again().await;
@@ -166,7 +166,7 @@ impl Secrets {
             return self.refuse_all(caller, Time::now()).await;
         }
         let cursor = query.and_then(cursor);
-        let mut versions = self.served.subscribe();
+        let (mut versions, mut stopping) = (self.served.subscribe(), stopping.clone());
         let end = tokio::time::sleep(LONGEST_POLL);
         tokio::pin!(end);
         loop {
@@ -180,7 +180,7 @@ impl Secrets {
             tokio::select! {
                 _ = versions.changed() => {}
                 () = &mut end => return changes_since(&next, &changed),
-                () = told_to_stop(stopping) => return changes_since(&next, &changed),
+                () = told_to_stop(&mut stopping) => return changes_since(&next, &changed),
             }
         }
     }
@@ -239,16 +239,4 @@ fn json(status: StatusCode, body: Bytes) -> Answer {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer
-}
-
-/// A connection's view, as long as nothing changes.
-pub(super) fn fresh(
-    known: &mut Option<Arc<View>>,
-    version: u64,
-    make: impl FnOnce() -> Arc<View>,
-) -> Arc<View> {
-    match known {
-        Some(view) if view.version == version => view.clone(),
-        _ => known.insert(make()).clone(),
-    }
 }

@@ -135,15 +135,15 @@ impl Secrets {
         let terms =
             Terms { idle: if is_reader { READER_IDLE } else { STRANGER_IDLE }, keep_alive: is_reader };
         let caller = Arc::new(caller);
-        let told = stopping.clone();
+        let told = Arc::new(stopping.clone());
         let ended = converse(stream, terms, stopping, |request| {
-            let (secrets, caller, mut told) = (self.clone(), caller.clone(), told.clone());
+            let (secrets, caller, told) = (self.clone(), caller.clone(), told.clone());
             async move {
                 // Its connection may have been handed on: what comes now nobody vouches for.
                 if !caller.peer.is_alive() {
                     return Err(io::Error::from(io::ErrorKind::ConnectionAborted));
                 }
-                Ok(secrets.answer(&caller, &request, &mut told).await)
+                Ok(secrets.answer(&caller, &request, &told).await)
             }
         })
         .await;
@@ -154,7 +154,10 @@ impl Secrets {
 
     fn view(&self, caller: &Caller) -> Arc<View> {
         let mut known = caller.view.lock().unwrap_or_else(PoisonError::into_inner);
-        answer::fresh(&mut known, self.served.version(), || self.served.view(&caller.peer))
+        match &*known {
+            Some(view) if view.version == self.served.version() => view.clone(),
+            _ => known.insert(self.served.view(&caller.peer)).clone(),
+        }
     }
 
     fn why_not(&self, name: &Name) -> String {

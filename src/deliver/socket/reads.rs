@@ -3,12 +3,15 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use super::{Peer, view::Ready};
-use crate::model::{Name, Time};
+use crate::{
+    deliver::lock,
+    model::{Name, Time},
+};
 
 /// Counts are logged so often, when something is read.
 const COUNT_EVERY: i64 = 3600;
@@ -214,8 +217,4 @@ impl Consumer {
             .map(|(name, generation, at)| (name, LastRead { at, by: self.who.to_string(), generation }))
             .collect()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -68,7 +68,7 @@ impl Desk {
 
     async fn ask(&self, caller: &Caller, method: Method, target: &str) -> (u16, String) {
         let request = Request::builder().method(method).uri(target).body(()).expect("a request");
-        let answer = self.secrets.answer(caller, &request, &mut self.stop.subscribe()).await;
+        let answer = self.secrets.answer(caller, &request, &self.stop.subscribe()).await;
         let status = answer.status().as_u16();
         let body = answer.into_body().collect().await.expect("a body").to_bytes();
         (status, String::from_utf8(body.to_vec()).expect("text"))
