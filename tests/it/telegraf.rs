@@ -1,6 +1,10 @@
 //! A stock Telegraf, started from each of the shipped snippets, across changes of its tokens and faults of ours.
 
-use std::{io::Write as _, path::PathBuf, process::Stdio};
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
 use hyper::Method;
 use influx_sandbox::{Effect, Fault};
@@ -28,6 +32,14 @@ fn host(overlap_cap: &str, tokens: &[&str]) -> Host {
         .collect();
     host.list(&(lifecycle + &tokens.concat()));
     host
+}
+
+/// One Telegraf for each of: our file with its secret store, its output, its token.
+fn start(host: &Host, telegraf: &Path, agents: &[(&str, &str, &str)]) -> Vec<Agent> {
+    let start = |(file, output, token): &(&str, &str, &str)| {
+        Agent::start(host, telegraf, token, &snippet(host, file, output, token))
+    };
+    agents.iter().map(start).collect()
 }
 
 fn id(host: &Host, name: &str) -> String {
@@ -68,12 +80,7 @@ fn a_new_value_arrives_live_and_no_write_is_refused() {
     host.apply();
     let daemon = host.daemon();
     daemon.wait_for("ready");
-    let agents: Vec<Agent> = LIVE
-        .iter()
-        .map(|(file, output, token)| {
-            Agent::start(&host, &telegraf, token, &snippet(&host, file, output, token))
-        })
-        .collect();
+    let agents = start(&host, &telegraf, &LIVE);
     let mut ids: Vec<Vec<String>> = vec![names.iter().map(|name| id(&host, name)).collect()];
     for _ in 0..2 {
         let newest = ids.last().unwrap();
@@ -101,12 +108,7 @@ fn where_it_takes_a_reload_one_within_the_overlap_loses_nothing() {
     host.apply();
     let daemon = host.daemon();
     daemon.wait_for("ready");
-    let agents: Vec<Agent> = BY_RELOAD
-        .iter()
-        .map(|(file, output, token)| {
-            Agent::start(&host, &telegraf, token, &snippet(&host, file, output, token))
-        })
-        .collect();
+    let agents = start(&host, &telegraf, &BY_RELOAD);
     let old: Vec<String> = names.iter().map(|name| id(&host, name)).collect();
     agents.iter().zip(&old).for_each(|(agent, id)| agent.wait_for_points(&host, id, 3));
     rotate(&host, &names);
