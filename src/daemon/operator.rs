@@ -24,7 +24,7 @@ use crate::{
     lifecycle::{self, Status, statuses},
     model::{Known, Name, ServerName, Time},
     operate::{
-        applied::{Applied, Gathered, Heard},
+        applied::{Applied, Awaited, Gathered, Heard},
         check::Checked,
         command::{Command, Import, Refusal},
         confirm::Moves,
@@ -78,7 +78,7 @@ impl Operator {
             Command::Plan => value(plan::plan(&keepers).await.map_err(|error| Refusal::of(&error))?),
             Command::Check { list_only } => value(self.check(&keepers, list_only).await?),
             Command::Apply => {
-                value(self.wait_for(&keepers, &BTreeMap::new(), || wake_all(&keepers), notes).await?)
+                value(self.wait_for(&keepers, &Awaited::default(), || wake_all(&keepers), notes).await?)
             }
             Command::Rotate { names } => value(self.rotate(&keepers, names, notes).await?),
             Command::Confirm { digest } => self.confirm(&keepers, digest, notes).await,
@@ -128,11 +128,7 @@ impl Operator {
         notes: &Notes,
     ) -> Result<Applied, Refusal> {
         let names: BTreeSet<Name> = names.into_iter().collect();
-        let specs = self.home.specs();
-        let servers: BTreeSet<&ServerName> =
-            names.iter().filter_map(|name| specs.get(name)).map(|spec| &spec.server).collect();
-        let concerned: Vec<&HostKeeper> =
-            keepers.iter().copied().filter(|keeper| servers.contains(keeper.server_name())).collect();
+        let concerned = lifecycle::keepers_of(keepers.iter().copied(), &names);
         let ask = || {
             lifecycle::rotate(keepers.iter().copied(), &names).map_err(|errors| {
                 let hint = errors.first().and_then(crate::hint::Hint::hint);
@@ -140,7 +136,7 @@ impl Operator {
                 Refusal { what: what.join("; "), hint, waits: false }
             })
         };
-        self.wait_for(&concerned, &self.generations(&names), ask, notes).await
+        self.wait_for(&concerned, &self.awaited(&names), ask, notes).await
     }
 
     async fn confirm(
@@ -156,7 +152,7 @@ impl Operator {
             keepers.iter().for_each(|keeper| keeper.confirm(names.iter().cloned()));
             wake_all(keepers)
         };
-        value(self.wait_for(keepers, &self.generations(&names), ask, notes).await?)
+        value(self.wait_for(keepers, &self.awaited(&names), ask, notes).await?)
     }
 
     async fn import(&self, keepers: HostKeepers<'_>, import: Import, notes: &Notes) -> Result<Done, Refusal> {
@@ -168,48 +164,45 @@ impl Operator {
             ));
         };
         let names = BTreeSet::from([import.name.clone()]);
-        let before = self.generations(&names);
+        let awaited = self.awaited(&names);
         let imported = keeper.import(&import.order()).await?;
         let applied = if imported.listed {
-            Some(self.wait_for(&[*keeper], &before, || wake_all(&[*keeper]), notes).await?)
+            Some(self.wait_for(&[*keeper], &awaited, || wake_all(&[*keeper]), notes).await?)
         } else {
             None
         };
         Ok(Done { imported, applied })
     }
 
-    fn generations(&self, names: &BTreeSet<Name>) -> BTreeMap<Name, u64> {
-        names.iter().map(|name| (name.clone(), self.home.ledger.generation(name))).collect()
+    fn awaited(&self, names: &BTreeSet<Name>) -> Awaited {
+        Awaited::of(&self.home.ledger, names)
     }
 
-    /// Asks, and waits until it has been done as far as it can be now. The names of `before` are to have a newer
-    /// generation in the end. What is refused is not waited for.
+    /// Asks, and waits until it has been done as far as it can be now. What is refused is not waited for.
     async fn wait_for(
         &self,
         keepers: HostKeepers<'_>,
-        before: &BTreeMap<Name, u64>,
+        awaited: &Awaited,
         ask: impl FnOnce() -> Result<(), Refusal>,
         notes: &Notes,
     ) -> Result<Applied, Refusal> {
         let reports = self.board.listen();
         let begun = keepers.iter().map(|keeper| (keeper.server_name().clone(), keeper.passes())).collect();
         ask()?;
-        let mut gathered = Gathered::about(before.keys().cloned().collect());
+        let mut gathered = Gathered::about(awaited);
         let patience = self.patience();
         let in_time = keepers.is_empty()
             || tokio::time::timeout(
                 patience,
-                self.gather(&mut gathered, keepers, before, begun, reports, notes),
+                self.gather(&mut gathered, keepers, awaited, begun, reports, notes),
             )
             .await
             .is_ok();
         if !in_time {
             let longer = "it takes longer: the daemon goes on, `influx-tokend status` tells how far it is";
             gathered.errors.push(longer.to_owned());
-        } else if !gathered.waits() {
-            // What waits for a person says why.
-            let lacking = self.lacking(before).into_iter();
-            gathered.errors.extend(lacking.map(|name| format!("token {name}: has no new value yet")));
+        } else {
+            gathered.tell_lacking(&awaited.lacking(&self.home.ledger));
         }
         Ok(gathered.applied(self.tokens()))
     }
@@ -220,7 +213,7 @@ impl Operator {
         &self,
         gathered: &mut Gathered,
         keepers: HostKeepers<'_>,
-        before: &BTreeMap<Name, u64>,
+        awaited: &Awaited,
         mut begun: BTreeMap<ServerName, u64>,
         mut reports: Receiver<Heard>,
         notes: &Notes,
@@ -237,17 +230,11 @@ impl Operator {
                 Ok(_) | Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return,
             }
-            let is_there = !before.is_empty() && self.lacking(before).is_empty();
+            let is_there = !awaited.is_empty() && awaited.lacking(&self.home.ledger).is_empty();
             if begun.is_empty() && (is_there || !keepers.iter().any(|keeper| keeper.is_probing())) {
                 return;
             }
         }
-    }
-
-    fn lacking(&self, before: &BTreeMap<Name, u64>) -> Vec<Name> {
-        let ledger = &self.home.ledger;
-        let lacks = |(name, before): &(&Name, &u64)| ledger.generation(name) <= **before;
-        before.iter().filter(lacks).map(|(name, _)| name.clone()).collect()
     }
 
     /// As long as the slowest probe may take, with a request before and after it.

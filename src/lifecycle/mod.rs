@@ -14,7 +14,7 @@ mod state;
 pub use clock::{Clock, SystemClock};
 pub use keeper::{
     Import, ImportError, Imported, Keeper, Mode, Report, RotateError, Settings, Shared, Signals, Unanswered,
-    rotate,
+    keepers_of, rotate,
 };
 pub use ledger::{ChangeError, DisownError, Ledger};
 pub use now::{NoTime, judging_time};

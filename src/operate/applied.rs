@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     hint::Hint as _,
-    lifecycle::{Report, State, Status, plan::Finding},
+    lifecycle::{Ledger, Report, State, Status, plan::Finding},
     model::{Name, ServerName},
+    store::Store,
 };
 
 /// What came of it.
@@ -110,6 +111,31 @@ impl Heard {
     }
 }
 
+/// Names that are to have a new value, with how many each has had so far.
+#[derive(Clone, Debug, Default)]
+pub struct Awaited(BTreeMap<Name, u64>);
+
+impl Awaited {
+    /// From now on.
+    #[must_use]
+    pub fn of<T: Store>(ledger: &Ledger<T>, names: &BTreeSet<Name>) -> Self {
+        Self(names.iter().map(|name| (name.clone(), ledger.generation(name))).collect())
+    }
+
+    /// Whether no name is to have one.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Those that have none yet.
+    #[must_use]
+    pub fn lacking<T: Store>(&self, ledger: &Ledger<T>) -> Vec<&Name> {
+        let lacks = |(name, before): &(&Name, &u64)| ledger.generation(name) <= **before;
+        self.0.iter().filter(lacks).map(|(name, _)| name).collect()
+    }
+}
+
 /// What several reports told, about all names or only some.
 #[derive(Debug, Default)]
 pub struct Gathered {
@@ -123,8 +149,8 @@ pub struct Gathered {
 impl Gathered {
     /// Only what concerns these names counts; all does, where there is none.
     #[must_use]
-    pub fn about(names: BTreeSet<Name>) -> Self {
-        Self { about: names, ..Self::default() }
+    pub fn about(awaited: &Awaited) -> Self {
+        Self { about: awaited.0.keys().cloned().collect(), ..Self::default() }
     }
 
     /// Adds a report.
@@ -140,9 +166,15 @@ impl Gathered {
     }
 
     /// Whether something waits for a person.
-    #[must_use]
-    pub fn waits(&self) -> bool {
+    fn waits(&self) -> bool {
         self.states.values().flatten().any(|found| found.waits_for_a_person)
+    }
+
+    /// Adds which names have no new value yet, unless something waits for a person: that says why.
+    pub fn tell_lacking(&mut self, lacking: &[&Name]) {
+        if !self.waits() {
+            self.errors.extend(lacking.iter().map(|name| format!("token {name}: has no new value yet")));
+        }
     }
 
     /// With the tokens as they are in the end.

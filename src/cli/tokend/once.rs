@@ -1,7 +1,7 @@
 //! One run of what the daemon does, on the servers at hand, until nothing is due and no probe is open.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     path::Path,
     sync::{Mutex, PoisonError},
 };
@@ -18,7 +18,7 @@ use crate::{
     daemon::{Home, HostKeeper},
     lifecycle::{Mode, Signals, statuses},
     model::{Name, Time},
-    operate::applied::{Applied, Ended, Gathered, Heard},
+    operate::applied::{Applied, Awaited, Ended, Gathered, Heard},
 };
 
 /// Delivers what is sealed and does what is due. Those in `renewed` are to have a new value in the end.
@@ -32,19 +32,14 @@ pub(super) async fn run(
     // What a daemon falls back on when the list in the file has faults.
     let text = crate::config::read(list)?;
     home.ledger.store().seal_list(&text)?;
-    let generation = |name: &Name| home.ledger.generation(name);
-    let before: BTreeMap<&Name, u64> = renewed.iter().map(|name| (name, generation(name))).collect();
-    let mut told = Gathered::about(renewed.clone());
+    let awaited = Awaited::of(&home.ledger, renewed);
+    let mut told = Gathered::about(&awaited);
     told.errors.extend(home.deliver_all().await.iter().map(ToString::to_string));
     let told = Mutex::new(told);
     drive(keepers, &told).await?;
     let mut told = told.into_inner().unwrap_or_else(PoisonError::into_inner);
     let tokens = statuses(&home.specs(), &home.ledger.known(), &config.lifecycle, Time::now());
-    let lacking = before.iter().filter(|(name, before)| generation(name) <= **before);
-    // What waits for a person says why.
-    if !told.waits() {
-        told.errors.extend(lacking.map(|(name, _)| format!("token {name}: has no new value yet")));
-    }
+    told.tell_lacking(&awaited.lacking(&home.ledger));
     Ok(told.applied(tokens))
 }
 

@@ -11,10 +11,8 @@ use super::{
 };
 use crate::{
     cli::ui,
-    config::Config,
-    daemon::HostKeeper,
     lifecycle::{self, RotateError},
-    model::{Name, ServerName},
+    model::Name,
     operate::{applied::Applied, command::Command},
 };
 
@@ -44,15 +42,9 @@ fn here(context: &Context, rotate: &Rotate) -> Result<Applied, Failure> {
         let home = context.open(&config).await?;
         let keepers = context.keepers(&config, &home)?;
         lifecycle::rotate(&keepers, &names).map_err(|errors| all_but_one(context, errors))?;
-        let concerned = servers_of(&config, &names);
-        let keepers: Vec<&HostKeeper> =
-            keepers.iter().filter(|keeper| concerned.contains(keeper.server_name())).collect();
+        let keepers = lifecycle::keepers_of(&keepers, &names);
         once::run(&context.list, &config, &home, &keepers, &names).await
     })
-}
-
-fn servers_of<'a>(config: &'a Config, names: &BTreeSet<Name>) -> BTreeSet<&'a ServerName> {
-    names.iter().filter_map(|name| config.specs.get(name)).map(|spec| &spec.server).collect()
 }
 
 /// Tells all errors but the last, which is the command's own.

@@ -84,6 +84,18 @@ pub fn rotate<'a, S: Server + 'a, T: Store + 'a, D: Deliver + 'a, C: Clock + 'a>
     Ok(())
 }
 
+/// The keepers of the servers that these names are listed with.
+pub fn keepers_of<'a, S: Server + 'a, T: Store + 'a, D: Deliver + 'a, C: Clock + 'a>(
+    keepers: impl IntoIterator<Item = &'a Keeper<S, T, D, C>>,
+    names: &BTreeSet<Name>,
+) -> Vec<&'a Keeper<S, T, D, C>> {
+    let is_of = |keeper: &&Keeper<S, T, D, C>| {
+        let specs = keeper.shared.specs();
+        names.iter().any(|name| specs.get(name).is_some_and(|spec| spec.server == keeper.name))
+    };
+    keepers.into_iter().filter(is_of).collect()
+}
+
 impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     /// A person wants these names of this server to have a new value now (rule 11: that neither waits nor counts as a
     /// replacement). All of them, or, if one cannot be had, none. One that has a `next` already gets that.

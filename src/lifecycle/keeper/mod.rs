@@ -30,7 +30,7 @@ mod probes;
 mod shared;
 mod steps;
 
-pub use asked::{RotateError, rotate};
+pub use asked::{RotateError, keepers_of, rotate};
 pub use drive::{Mode, Signals};
 pub use import::{Import, ImportError, Imported};
 pub use shared::Shared;
