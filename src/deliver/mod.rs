@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use crate::{
     hint::Hint,
-    model::{Allow, Credential, Name, Secret},
+    model::{Allow, Credential, Holders, Name, Secret},
 };
 
 mod access;
@@ -62,6 +62,13 @@ pub trait Deliver: Send + Sync {
     /// Makes this the value that consumers get. Does nothing where it is already.
     fn deliver(&self, delivery: Delivery<'_>)
     -> impl Future<Output = Result<Delivered, DeliverError>> + Send;
+
+    /// Who may still hold a value of this name that is older than `generation`, the current one (rule 9).
+    fn holders(&self, name: &Name, generation: u64) -> impl Future<Output = Holders> + Send {
+        // Where nobody looks, nobody knows.
+        let _nobody_looks = (name, generation);
+        std::future::ready(Holders::default())
+    }
 
     /// These are all the names there are, and who may read each: what has not been delivered yet is answered as not
     /// ready, where there is somebody to answer.

@@ -1,8 +1,11 @@
 //! Time, passed in so that tests can move it.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::OnceLock, time::Duration};
 
-use crate::{model::Time, sys};
+use crate::{
+    model::{BootTime, Time},
+    sys,
+};
 
 /// The clocks of this machine.
 pub trait Clock: Send + Sync {
@@ -11,6 +14,9 @@ pub trait Clock: Send + Sync {
 
     /// Since boot, time asleep included; never set by anybody.
     fn since_boot(&self) -> Duration;
+
+    /// The same, and which boot it is; `None` where the kernel does not tell.
+    fn boot_time(&self) -> Option<BootTime>;
 
     /// Whether the kernel says that the wall clock is synchronised.
     fn is_synchronised(&self) -> bool;
@@ -32,6 +38,16 @@ impl Clock for SystemClock {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
         // Both are never negative on this clock.
         Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or_default())
+    }
+
+    fn boot_time(&self) -> Option<BootTime> {
+        static BOOT: OnceLock<Option<String>> = OnceLock::new();
+        let boot = BOOT.get_or_init(|| {
+            let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+            Some(id.trim().to_owned()).filter(|id| !id.is_empty())
+        });
+        let millis = u64::try_from(self.since_boot().as_millis()).ok()?;
+        Some(BootTime { boot: boot.clone()?, millis })
     }
 
     fn is_synchronised(&self) -> bool {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    model::{Known, Name, Origin, Record},
+    model::{Known, Name, Origin, Record, RecordVersion},
     store::{Instances, RecordError, Revision, SealError, Store, StoreError, Stored},
 };
 
@@ -118,6 +118,7 @@ impl<T: Store> Ledger<T> {
         if let Some(before) = before.filter(|before| **before == after) {
             return Ok(before);
         }
+        after.version = RecordVersion::CURRENT;
         let read = self.entries().revisions.get(name).copied();
         match self.store.seal(&after, read).await {
             Ok(revision) => Ok(self.entries().put(after, revision)),

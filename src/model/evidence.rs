@@ -45,15 +45,14 @@ pub struct Evidence {
     pub in_flight: BTreeSet<Marker>,
     /// Names whose last mint failed, and how long they wait.
     pub waiting: BTreeMap<Name, Duration>,
-    /// A person has confirmed that these names move to another server.
-    pub confirmed: BTreeSet<Name>,
+    /// What a person has confirmed of a name.
+    pub confirmed: BTreeMap<Name, Word>,
     /// A person wants these names to have a new value now. Forgotten once a token that was minted after the asking is
     /// sealed, or the `next` that was there already is promoted; not sealed itself: whoever asked is told if this
     /// process ends before.
     pub asked: BTreeSet<Name>,
-    /// For how long the tokens that retired while this process ran are retiring, on a clock that nobody sets: a Date
-    /// that jumps ahead ends none of them.
-    pub retired: BTreeMap<TokenId, Duration>,
+    /// Of names with former tokens: who may still hold one.
+    pub holders: BTreeMap<Name, Holders>,
     /// When this process first saw an imported token as `next`.
     pub imported: BTreeMap<TokenId, Time>,
 }
@@ -63,6 +62,34 @@ impl Evidence {
     #[must_use]
     pub fn next_since(&self, next: &Held) -> Time {
         self.imported.get(&next.id).copied().unwrap_or(next.created_at)
+    }
+}
+
+/// A person's word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// The name moves to another server (rule 12).
+    Move,
+    /// The tokens of the name, which has left the list, are to be ended (rule 11).
+    End,
+}
+
+/// Who may still hold a former value of a name (rule 9).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holders {
+    /// Readers of a former value that have not read the current one, hooks that have not acknowledged it, and relays
+    /// that have handed a former one on; in words for people, sorted.
+    pub known: BTreeSet<String>,
+    /// From this generation on every reader is known; `None`: of no generation. What was read before this process
+    /// began, or by a process that has ended since, nobody knows.
+    pub complete_from: Option<u64>,
+}
+
+impl Holders {
+    /// Whether nobody holds this former value any more.
+    #[must_use]
+    pub fn nobody_has(&self, generation: u64) -> bool {
+        self.known.is_empty() && generation > 0 && self.complete_from.is_some_and(|from| from <= generation)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The words of the domain as types. Pure: no I/O, no clock, no randomness.
 
 mod allow;
+mod boot;
 mod credential;
 mod evidence;
 mod grant;
@@ -12,10 +13,11 @@ mod server;
 mod spec;
 
 pub use allow::Allow;
+pub use boot::{BootTime, Moment};
 #[cfg(feature = "daemon")]
 pub(crate) use credential::sealed;
 pub use credential::{Credential, Secret, wiped_json};
-pub use evidence::{Evidence, Known, Probed};
+pub use evidence::{Evidence, Holders, Known, Probed, Word};
 pub use grant::{Action, Database, Grant, Grants, InvalidDatabase};
 pub use label::{Instance, Label, Marker};
 pub use listed::{Capabilities, Databases, Listed, Listing};

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use zeroize::Zeroizing;
 
 use super::{
-    Allow, Credential, Grants, Marker, Name, ServerKey, Time, TokenId,
+    Allow, BootTime, Credential, Grants, Marker, Moment, Name, ServerKey, Time, TokenId,
     credential::{sealed, wiped_json},
 };
 
@@ -24,7 +24,7 @@ pub struct RecordVersion {
 
 impl RecordVersion {
     /// What this program writes.
-    pub const CURRENT: Self = Self { major: 1, minor: 0 };
+    pub const CURRENT: Self = Self { major: 1, minor: 1 };
 }
 
 impl fmt::Display for RecordVersion {
@@ -85,9 +85,18 @@ pub struct Record {
     /// When a value was replaced that neither schedule, list nor person asked for (at most three a day).
     #[serde(default)]
     pub replaced: Vec<Time>,
-    /// When the name left the list.
-    #[serde(default)]
-    pub removed_at: Option<Time>,
+    /// The name has left the list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removed: Option<Moment>,
+    /// Since when the current token may do more than the list asks for: it is narrowed after `grace`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub surplus_since: Option<Time>,
+    /// When the list was seen to ask for a lifetime that the current token has outlived already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shortened_at: Option<Time>,
+    /// A person has undone a rotation: the schedule waits for the next one that is asked for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspended: bool,
     /// 0 to 1000: the share, in ten-thousandths of the lifetime, by which rotation comes early; drawn once.
     #[serde(default)]
     pub jitter: u16,
@@ -110,7 +119,10 @@ impl Record {
             ended: vec![],
             remints: vec![],
             replaced: vec![],
-            removed_at: None,
+            removed: None,
+            surplus_since: None,
+            shortened_at: None,
+            suspended: false,
             jitter,
         }
     }
@@ -188,6 +200,12 @@ pub struct Retiring {
     pub held: Held,
     /// Since when it is not current.
     pub since: Time,
+    /// The same on the boot-time clock, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<BootTime>,
+    /// Which value of its name it was; zero: that is not known, or it never was one.
+    #[serde(default)]
+    pub generation: u64,
     /// What is done with it.
     pub state: RetiringState,
 }

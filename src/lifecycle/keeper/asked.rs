@@ -116,7 +116,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         };
         let elsewhere = record.current.iter().chain(&record.next).find(|held| held.server != self.key);
         match elsewhere {
-            Some(held) if !self.state().evidence.confirmed.contains(name) => {
+            Some(held) if !self.state().evidence.confirmed.contains_key(name) => {
                 Err(RotateError::LivesElsewhere { name: name.clone(), server: held.server.clone() })
             }
             _ => Ok(()),

@@ -261,13 +261,13 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
 
     /// Seals it as `next`; what was `next` before is retired.
     async fn seal_as_next(&self, name: &Name, spec: Option<&Spec>, held: Held) -> Result<(), ChangeError> {
-        let now = self.now();
+        let now = self.moment();
         let allow = spec.map_or_else(Allow::default, |spec| spec.allow.clone());
         let new = || self.new_record(name, allow);
         let take_in = |record: &mut Record| {
             if record.held().all(|known| known.id != held.id) {
                 let former = record.next.replace(held);
-                retire(record, former, RetiringState::Overlap, now);
+                retire(record, former, 0, RetiringState::Overlap, &now);
             }
         };
         self.shared.ledger.change(name, new, take_in).await.map(drop)

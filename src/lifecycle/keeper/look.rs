@@ -11,7 +11,7 @@ use crate::{
         now::{NoTime, judging_time, latest_sealed},
         plan::{self, Plan, View},
     },
-    model::{Databases, Known, Label, Listed, Listing, Name, Origin, Spec, Time, TokenId},
+    model::{Databases, Known, Label, Listed, Listing, Moment, Name, Origin, Spec, Time, TokenId},
     store::Store,
 };
 
@@ -101,11 +101,12 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         let instances = self.shared.ledger.instances();
         let specs = self.shared.specs();
         let records = self.shared.ledger.known();
-        let now = self.now();
+        let Moment { at: now, boot } = self.moment();
         let mut state = self.state();
         self.gather(&mut state, &specs, &records, now);
         look(&View {
             now,
+            boot: boot.as_ref(),
             server: &self.name,
             key: &self.key,
             instance: &instances.current,
@@ -144,7 +145,6 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
                 state.evidence.imported.entry(next.id.clone()).or_insert(now);
             }
         }
-        state.evidence.retired = self.shared.retired(records);
         // What has left the list, or this server, since it was asked for is nothing to wait for.
         state.evidence.asked.retain(|name| specs.get(name).is_some_and(|spec| spec.server == self.name));
         state.evidence.delivered.clone_from(&self.shared.delivered());

@@ -101,7 +101,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     /// Rule 1. Nothing else happens to the secret before it is sealed; if it cannot be, it is ended.
     async fn seal(&self, spec: &Spec, marker: &Marker, minted: Minted, why: Why) -> Result<(), String> {
         let name = &spec.name;
-        let now = self.now();
+        let now = self.moment();
         let id = minted.id.clone();
         let held = self.held(marker, minted);
         // A person may have asked while it was minted.
@@ -113,12 +113,12 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
                 return;
             }
             let former = record.next.replace(held.clone());
-            retire(record, former, RetiringState::Overlap, now);
+            retire(record, former, 0, RetiringState::Overlap, &now);
             match why {
-                Why::Gone => record.replaced.push(now),
+                Why::Gone => record.replaced.push(now.at),
                 Why::Refused => {
-                    record.replaced.push(now);
-                    record.remints.push(now);
+                    record.replaced.push(now.at);
+                    record.remints.push(now.at);
                 }
                 Why::Asked => record.replaced.clear(),
                 Why::Missing | Why::Inherited => {}

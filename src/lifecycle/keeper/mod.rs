@@ -17,7 +17,7 @@ use crate::{
     deliver::Deliver,
     influxdb::{Server, ServerError},
     lifecycle::now::NoTime,
-    model::{Evidence, Lifecycle, Name, Probed, ServerKey, ServerName, Time, TokenId},
+    model::{Evidence, Lifecycle, Moment, Name, Probed, ServerKey, ServerName, Time, TokenId, Word},
     store::Store,
 };
 
@@ -197,6 +197,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
 
     /// A person has confirmed that names move to this server (rule 12).
     pub fn confirm(&self, names: impl IntoIterator<Item = Name>) {
+        let names = names.into_iter().map(|name| (name, Word::Move));
         self.state().evidence.confirmed.extend(names);
     }
 
@@ -239,6 +240,11 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             Some((date, at)) => after(date, clock.since_boot().saturating_sub(at)),
             None => clock.now(),
         }
+    }
+
+    /// The same, and the boot-time clock's.
+    fn moment(&self) -> Moment {
+        Moment { at: self.now(), boot: self.shared.clock.boot_time() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -3,13 +3,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
-    time::Duration,
 };
 
 use crate::{
     deliver::{Deliver, Delivered, Delivery},
     lifecycle::{Clock, ledger::Ledger},
-    model::{Allow, Known, Name, ServerKey, Spec, TokenId},
+    model::{Allow, Known, Name, ServerKey, Spec},
     store::Store,
 };
 
@@ -28,8 +27,6 @@ pub struct Shared<T, D, C> {
     delivered: Mutex<BTreeMap<Name, u64>>,
     /// Servers whose list has been read.
     listed: Mutex<BTreeSet<ServerKey>>,
-    /// Since when, on the boot-time clock, tokens are retiring; `None`: since before this process began.
-    retiring: Mutex<BTreeMap<TokenId, Option<Duration>>>,
     /// One import at a time: none may miss what another is about to seal.
     pub(super) importing: tokio::sync::Mutex<()>,
     /// 128 random bits; tests draw their own.
@@ -39,7 +36,6 @@ pub struct Shared<T, D, C> {
 impl<T: Store, D: Deliver, C: Clock> Shared<T, D, C> {
     /// Over an open store.
     pub fn new(ledger: Ledger<T>, deliver: D, clock: C, chance: fn() -> [u8; 16]) -> Self {
-        let retiring = retiring(&ledger.known()).map(|id| (id.clone(), None)).collect();
         Self {
             ledger,
             deliver,
@@ -47,7 +43,6 @@ impl<T: Store, D: Deliver, C: Clock> Shared<T, D, C> {
             specs: RwLock::default(),
             delivered: Mutex::default(),
             listed: Mutex::default(),
-            retiring: Mutex::new(retiring),
             importing: tokio::sync::Mutex::default(),
             chance,
         }
@@ -122,25 +117,9 @@ impl<T: Store, D: Deliver, C: Clock> Shared<T, D, C> {
         self.listed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// For how long the tokens that retired while this process ran are retiring.
-    pub(super) fn retired(&self, known: &BTreeMap<Name, Known>) -> BTreeMap<TokenId, Duration> {
-        let now = self.clock.since_boot();
-        let mut since = self.retiring.lock().unwrap_or_else(PoisonError::into_inner);
-        *since =
-            retiring(known).map(|id| (id.clone(), since.get(id).copied().unwrap_or(Some(now)))).collect();
-        since.iter().filter_map(|(id, at)| Some((id.clone(), now.saturating_sub((*at)?)))).collect()
-    }
-
     /// A number from 0 to 1, to spread work over time.
     pub(crate) fn share(&self) -> f64 {
         let bits = (self.chance)();
         f64::from(u32::from_be_bytes([bits[0], bits[1], bits[2], bits[3]])) / f64::from(u32::MAX)
     }
-}
-
-fn retiring(known: &BTreeMap<Name, Known>) -> impl Iterator<Item = &TokenId> {
-    known
-        .values()
-        .filter_map(Known::record)
-        .flat_map(|record| record.retiring.iter().map(|retiring| &retiring.held.id))
 }

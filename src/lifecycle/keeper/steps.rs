@@ -13,7 +13,7 @@ use crate::{
         ledger::ChangeError,
         plan::{Change, DAY, Gone, Step, since},
     },
-    model::{Ended, Held, Marker, Name, Record, Retiring, RetiringState, ServerKey, Time, TokenId},
+    model::{Ended, Held, Marker, Moment, Name, Record, Retiring, RetiringState, ServerKey, Time, TokenId},
     store::Store,
 };
 
@@ -128,7 +128,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     }
 
     async fn note(&self, name: &Name, change: Change, report: &mut Report) {
-        let now = self.now();
+        let now = self.moment();
         let key = &self.key;
         let delivery_changes =
             matches!(change, Change::Allow(_) | Change::SetAside { .. } | Change::Reinstate(_));
@@ -137,7 +137,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             Change::Reinstate(id) => tracing::warn!(%name, %id, "former token is current again"),
             other => tracing::debug!(%name, ?other, "record changes"),
         }
-        let changed = self.change(name, |record| amend(record, change, key, now)).await;
+        let changed = self.change(name, |record| amend(record, change, key, &now)).await;
         match changed {
             Ok(()) => report.progress = true,
             Err(error) => return fail(report, error.to_string()),
@@ -149,15 +149,15 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
 
     /// Makes `next` the current token, if it is still the one that was looked at.
     pub(super) async fn promote(&self, name: &Name, id: &TokenId, report: &mut Report) {
-        let now = self.now();
+        let now = self.moment();
         let asked = self.is_asked_for(name);
         let promoted = self
             .change(name, |record| {
                 if record.next.as_ref().is_some_and(|next| next.id == *id) {
                     let former = std::mem::replace(&mut record.current, record.next.take());
-                    retire(record, former, RetiringState::Overlap, now);
+                    retire(record, former, record.generation, RetiringState::Overlap, &now);
                     record.generation += 1;
-                    record.promoted_at = Some(now);
+                    record.promoted_at = Some(now.at);
                     if asked {
                         record.replaced.clear();
                     }
@@ -213,8 +213,8 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             return fail(report, format!("token {name}: {error}"));
         }
         tracing::info!(%name, %id, server = %self.name, "overlap is over, ended the former token");
-        let now = self.now();
-        match self.change(name, |record| set_aside(record, id, Gone::Ended, now)).await {
+        let now = self.moment();
+        match self.change(name, |record| set_aside(record, id, Gone::Ended, &now)).await {
             Ok(()) => report.progress = true,
             // The list will show that it has ended.
             Err(error) => fail(report, error.to_string()),
@@ -239,35 +239,46 @@ pub(super) fn fail(report: &mut Report, error: String) {
     report.errors.push(error);
 }
 
-/// A former current or next token joins the retiring ones.
-pub(super) fn retire(record: &mut Record, former: Option<Held>, state: RetiringState, now: Time) {
-    record.retiring.extend(former.map(|held| Retiring { held, since: now, state }));
+/// A former current or next token joins the retiring ones. `generation`: which value it was; zero if it was none.
+pub(super) fn retire(
+    record: &mut Record,
+    former: Option<Held>,
+    generation: u64,
+    state: RetiringState,
+    now: &Moment,
+) {
+    let Moment { at: since, boot } = now.clone();
+    record.retiring.extend(former.map(|held| Retiring { held, since, boot, generation, state }));
 }
 
-fn amend(record: &mut Record, change: Change, key: &ServerKey, now: Time) {
+fn amend(record: &mut Record, change: Change, key: &ServerKey, now: &Moment) {
     match change {
         Change::Allow(allow) => record.allow = allow,
         Change::CloseIntent(marker) => record.intents.retain(|intent| intent.marker != marker),
         Change::SetAside { id, gone } => set_aside(record, &id, gone, now),
-        Change::Reinstate(id) => reinstate(record, &id, now),
+        Change::Reinstate(id) => reinstate(record, &id, now.at),
         Change::Forget(id) => record.ended.retain(|ended| ended.id != id),
         Change::Adopt { from } => adopt(record, &from, key),
     }
-    record.remints.retain(|at| since(*at, now) < DAY);
-    record.replaced.retain(|at| since(*at, now) < DAY);
+    record.remints.retain(|at| since(*at, now.at) < DAY);
+    record.replaced.retain(|at| since(*at, now.at) < DAY);
 }
 
-fn set_aside(record: &mut Record, id: &TokenId, gone: Gone, now: Time) {
+fn set_aside(record: &mut Record, id: &TokenId, gone: Gone, now: &Moment) {
     let is_it = |held: &mut Held| held.id == *id;
+    let was_current = record.current.as_ref().is_some_and(|held| held.id == *id);
     let taken = record.current.take_if(is_it).or_else(|| record.next.take_if(is_it)).or_else(|| {
         let at = record.retiring.iter().position(|retiring| retiring.held.id == *id)?;
         Some(record.retiring.remove(at).held)
     });
     let Some(held) = taken else { return };
     match gone {
-        Gone::Absent => retire(record, Some(held), RetiringState::Absent, now),
+        Gone::Absent => {
+            let generation = if was_current { record.generation } else { 0 };
+            retire(record, Some(held), generation, RetiringState::Absent, now);
+        }
         Gone::Ended => {
-            record.ended.push(Ended { id: held.id, server: held.server, marker: held.marker, at: now });
+            record.ended.push(Ended { id: held.id, server: held.server, marker: held.marker, at: now.at });
         }
     }
 }

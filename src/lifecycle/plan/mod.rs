@@ -8,8 +8,8 @@ use std::{
 };
 
 use crate::model::{
-    Allow, Capabilities, Databases, Evidence, Instance, Known, Label, Lifecycle, Listed, Listing, Marker,
-    Name, Record, ServerKey, ServerName, Spec, Time, TokenId,
+    Allow, BootTime, Capabilities, Databases, Evidence, Instance, Known, Label, Lifecycle, Listed, Listing,
+    Marker, Name, Record, ServerKey, ServerName, Spec, Time, TokenId,
 };
 
 mod finding;
@@ -30,6 +30,8 @@ pub use overlap::overlap_ends;
 pub struct View<'a> {
     /// The moment by which everything is judged: the list's Date where there is one (rule 10).
     pub now: Time,
+    /// The same on the boot-time clock, where that is known.
+    pub boot: Option<&'a BootTime>,
     /// Which server, by its name in the list.
     pub server: &'a ServerName,
     /// The same, as records know it.
@@ -259,6 +261,13 @@ impl<'a> Scene<'a> {
     /// The spec of a name, if it is this server's.
     fn spec(&self, name: &Name) -> Option<&Spec> {
         self.specs.get(name).filter(|spec| spec.server == *self.server)
+    }
+
+    /// When a time is over on both clocks (rule 10): of the boot-time clock only what is known to be of this boot counts.
+    fn over_at(&self, since: Time, boot: Option<&BootTime>, wait: Duration) -> Time {
+        let passed = boot.zip(self.boot).and_then(|(since, now)| since.passed(now));
+        let rest = passed.map(|passed| wait.saturating_sub(passed)).unwrap_or_default();
+        after(since, wait).max(after(self.now, rest))
     }
 
     /// Whether this server has anything to do with a record.

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::model::{
     Database, Databases, Evidence, Grants, Held, Name, Origin, Record, Retiring, RetiringState, Spec, Time,
-    TokenId,
+    TokenId, Word,
 };
 
 /// A refused `next` is minted anew no sooner than this after it was minted (rule 6).
@@ -84,7 +84,7 @@ fn same_server(scene: &Scene<'_>, spec: &Spec, record: &Record, plan: &mut Plan)
     if shown {
         plan.note(record, Change::Adopt { from: from.clone() });
         false
-    } else if scene.evidence.confirmed.contains(&record.name) {
+    } else if scene.evidence.confirmed.get(&record.name) == Some(&Word::Move) {
         true
     } else {
         plan.find(&record.name, Matter::ServerChanged { from: from.clone() });

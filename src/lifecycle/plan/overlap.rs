@@ -48,9 +48,7 @@ pub(super) fn plan(scene: &Scene<'_>, spec: &Spec, record: &Record, plan: &mut P
             continue;
         }
         let due = after(retiring.since, wait);
-        // The other clock: what of the time has not passed on it, for a token that it saw retire.
-        let rest = scene.evidence.retired.get(&held.id).map(|passed| wait.saturating_sub(*passed));
-        let at = due.max(after(scene.now, rest.unwrap_or_default()));
+        let at = scene.over_at(retiring.since, retiring.boot.as_ref(), wait);
         if at > scene.now {
             plan.due(at);
             continue;

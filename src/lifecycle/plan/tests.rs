@@ -38,6 +38,7 @@ fn grants() -> Grants {
 /// Everything a plan looks at, owned, with one spec called `a` and an empty store and server.
 struct World {
     now: i64,
+    boot: Option<crate::model::BootTime>,
     key: ServerKey,
     instance: Instance,
     former: Vec<Instance>,
@@ -64,6 +65,7 @@ impl World {
         };
         Self {
             now: hours(1000),
+            boot: None,
             key: key(),
             instance: Instance::from_bits([1; 16]),
             former: vec![],
@@ -80,6 +82,7 @@ impl World {
         self.listing.date = Some(at(self.now));
         plan(&View {
             now: at(self.now),
+            boot: self.boot.as_ref(),
             server: &ServerName("default".into()),
             key: &self.key,
             instance: &self.instance,
@@ -312,7 +315,13 @@ fn a_retiring_token_that_works_becomes_current_again() {
     let former = world.held(1, hours(24));
     let since = at(hours(990));
     world.record(|record| {
-        record.retiring.push(Retiring { held: former, since, state: RetiringState::Overlap })
+        record.retiring.push(Retiring {
+            held: former,
+            since,
+            boot: None,
+            generation: 1,
+            state: RetiringState::Overlap,
+        })
     });
     world.list(1, hours(24), |_| {});
     assert!(world.plan().steps.iter().any(|step| matches!(step, Step::Verify { .. })));
@@ -451,7 +460,7 @@ fn another_address_is_adopted_if_it_shows_our_tokens_and_else_waits_for_a_person
     let plan = world.plan();
     assert_eq!(plan.steps, []);
     assert!(found(&plan, |matter| matches!(matter, Matter::ServerChanged { .. })));
-    world.evidence.confirmed.insert(name("a"));
+    world.evidence.confirmed.insert(name("a"), crate::model::Word::Move);
     assert_eq!(mints(&world.plan()), 1);
 }
 

@@ -8,8 +8,8 @@ use crate::{
     influxdb::{Check, MintError, Minted, Order, Server, ServerError, Verdict},
     lifecycle::Clock,
     model::{
-        Capabilities, Credential, Grants, Listed, Listing, Name, Product, Record, ServerKey, ServerName,
-        Time, TokenId,
+        BootTime, Capabilities, Credential, Grants, Listed, Listing, Name, Product, Record, ServerKey,
+        ServerName, Time, TokenId,
     },
     store::{Instances, RecordError, Records, Revision, SealError, Store, StoreError, Stored},
 };
@@ -36,6 +36,11 @@ impl Clock for ModelClock {
 
     fn since_boot(&self) -> Duration {
         self.0.since_boot()
+    }
+
+    fn boot_time(&self) -> Option<BootTime> {
+        let millis = u64::try_from(self.since_boot().as_millis()).ok()?;
+        Some(BootTime { boot: "one".into(), millis })
     }
 
     fn is_synchronised(&self) -> bool {

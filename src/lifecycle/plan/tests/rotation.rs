@@ -1,6 +1,7 @@
 //! New values: asked for by a person, and what becomes of the old ones.
 
 use super::*;
+use crate::model::BootTime;
 
 #[test]
 fn what_a_person_asks_for_is_minted_once_and_neither_pause_nor_gone_matters() {
@@ -57,12 +58,26 @@ impl World {
         let held = world.held(9, hours(500));
         let since = at(world.now - age);
         world.record(|record| {
-            record.retiring.push(Retiring { held, since, state: RetiringState::Overlap });
+            record.retiring.push(Retiring {
+                held,
+                since,
+                boot: None,
+                generation: 1,
+                state: RetiringState::Overlap,
+            });
             record.generation = 2;
         });
         world.list(9, hours(500), |_| {});
         world.evidence.delivered.insert(name("a"), 2);
         world
+    }
+
+    /// So many milliseconds ago on the boot-time clock.
+    fn retired_in_this_boot(&mut self, ago: u64) {
+        let boot = |millis| Some(BootTime { boot: "this".into(), millis });
+        self.boot = boot(1 << 40);
+        let since = boot((1 << 40) - ago);
+        self.record(|record| record.retiring[0].boot = since);
     }
 
     fn former(&mut self, change: impl FnOnce(&mut Held)) {
@@ -102,13 +117,14 @@ fn the_cap_of_the_list_counts_and_never_less_than_the_floor() {
 #[test]
 fn a_date_that_jumps_ahead_ends_nothing_that_retired_while_we_ran() {
     let mut world = World::new().rotated(WEEK + hours(24 * 365));
-    let id = TokenId("id-9".into());
-    let week = Duration::from_secs(WEEK.unsigned_abs());
-    world.evidence.retired.insert(id.clone(), week - Duration::from_secs(60));
+    let week = WEEK.unsigned_abs() * 1000;
+    world.retired_in_this_boot(week - 60_000);
     let plan = world.plan();
     assert_eq!(plan.steps, []);
     assert_eq!(plan.next_due, Some(at(world.now + 60)));
-    world.evidence.retired.insert(id, week);
+    world.record(|record| record.retiring[0].boot.as_mut().expect("known").boot = "before".into());
+    assert_eq!(ends(&world.plan()), ["id-9"], "in a boot before this one only the wall clock tells");
+    world.retired_in_this_boot(week);
     assert_eq!(ends(&world.plan()), ["id-9"]);
 }
 
@@ -215,8 +231,9 @@ proptest::proptest! {
         let mut world = World::new().rotated(i64::from(age));
         let seconds = |n: u32| Duration::from_secs(n.into());
         (world.lifecycle.overlap, world.lifecycle.overlap_cap) = (seconds(overlap), cap.map(seconds));
-        let id = TokenId("id-9".into());
-        world.evidence.retired.extend(ran.map(|ran| (id, seconds(ran))));
+        if let Some(ran) = ran {
+            world.retired_in_this_boot(u64::from(ran) * 1000);
+        }
         if expires {
             let expires = at(world.now + 1);
             world.former(|held| held.expires_at = Some(expires));
@@ -240,7 +257,13 @@ fn a_young_token_that_was_never_probed_does_not_become_current_by_one_answer() {
     let former = world.held(9, 599);
     let since = at(world.now - 60);
     world.record(|record| {
-        record.retiring.push(Retiring { held: former, since, state: RetiringState::Overlap });
+        record.retiring.push(Retiring {
+            held: former,
+            since,
+            boot: None,
+            generation: 1,
+            state: RetiringState::Overlap,
+        });
     });
     world.list(9, 599, |_| {});
     world.probed(9, |probed| probed.accept(at(hours(1000))));
