@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     hint::Hint as _,
-    model::{Allow, Database, Grants, Lifecycle, Name, Pickup, Probe, ServerName, Spec},
+    model::{Allow, Database, Grants, Lifecycle, Name, Pickup, Probe, ServerName, Spec, due_age, room},
 };
 
 /// More tokens than this are a slip.
@@ -281,13 +281,9 @@ impl One<'_> {
         path: &str,
         faults: &mut Faults<'_>,
     ) {
-        const HOUR: Duration = Duration::from_secs(3600);
-        const TEN_DAYS: Duration = Duration::from_secs(10 * 86_400);
         let Some(At { value: lifetime, span }) = lifetime else { return };
-        let due = if *lifetime < TEN_DAYS { *lifetime / 2 } else { *lifetime * 2 / 3 };
-        let needed = probe.map_or(Duration::ZERO, |probe| probe.deadline)
-            + self.lifecycle.overlap
-            + HOUR.min(*lifetime / 24);
+        let due = due_age(*lifetime);
+        let needed = room(*lifetime, probe, self.lifecycle.overlap);
         if *lifetime - due < needed {
             let what = format!(
                 "lifetime is too short: it is renewed {} s before it ends, and probe deadline, overlap and reserve take {} s",

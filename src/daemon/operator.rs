@@ -27,12 +27,13 @@ use crate::{
         applied::{Applied, Awaited, Gathered, Heard},
         check::Checked,
         command::{Command, Import, Refusal},
-        confirm::Moves,
+        confirm::Waiting,
         forget,
         import::Done,
         plan::{self, Told},
         status::{HostStatus, ListStatus, Seen, Verdict},
         strays,
+        undo::{self, Cut},
     },
 };
 
@@ -80,7 +81,9 @@ impl Operator {
             Command::Apply => {
                 value(self.wait_for(&keepers, &Awaited::default(), || wake_all(&keepers), notes).await?)
             }
-            Command::Rotate { names } => value(self.rotate(&keepers, names, notes).await?),
+            Command::Rotate { names, undo: false } => value(self.rotate(&keepers, names, notes).await?),
+            Command::Rotate { names, undo: true } => value(self.undo(&keepers, names, notes).await?),
+            Command::Revoke { name } => value(self.revoke(&keepers, name, notes).await?),
             Command::Confirm { digest } => self.confirm(&keepers, digest, notes).await,
             Command::Strays { revoke } if revoke.is_empty() => {
                 value(strays::find(&keepers).await.map_err(|error| Refusal::of(&error))?)
@@ -129,14 +132,35 @@ impl Operator {
     ) -> Result<Applied, Refusal> {
         let names: BTreeSet<Name> = names.into_iter().collect();
         let concerned = lifecycle::keepers_of(keepers.iter().copied(), &names);
-        let ask = || {
-            lifecycle::rotate(keepers.iter().copied(), &names).map_err(|errors| {
-                let hint = errors.first().and_then(crate::hint::Hint::hint);
-                let what: Vec<String> = errors.iter().map(ToString::to_string).collect();
-                Refusal { what: what.join("; "), hint, waits: false }
-            })
-        };
+        let ask =
+            || lifecycle::rotate(keepers.iter().copied(), &names).map_err(|errors| Refusal::of_all(&errors));
         self.wait_for(&concerned, &self.awaited(&names), ask, notes).await
+    }
+
+    async fn undo(
+        &self,
+        keepers: HostKeepers<'_>,
+        names: Vec<Name>,
+        notes: &Notes,
+    ) -> Result<Applied, Refusal> {
+        let names: BTreeSet<Name> = names.into_iter().collect();
+        let awaited = self.awaited(&names);
+        undo::undo(keepers, &names).await?;
+        let concerned = lifecycle::keepers_of(keepers.iter().copied(), &names);
+        self.wait_for(&concerned, &awaited, || wake_all(&concerned), notes).await
+    }
+
+    async fn revoke(&self, keepers: HostKeepers<'_>, name: Name, notes: &Notes) -> Result<Cut, Refusal> {
+        let names = BTreeSet::from([name.clone()]);
+        let awaited = self.awaited(&names);
+        let tell = |line| _ = notes.send(line);
+        let (mut cut, errors) = undo::revoke(keepers, &name, tell).await?;
+        if self.home.specs().contains_key(&name) {
+            let concerned = lifecycle::keepers_of(keepers.iter().copied(), &names);
+            cut.applied = Some(self.wait_for(&concerned, &awaited, || wake_all(&concerned), notes).await?);
+        }
+        errors.into_iter().for_each(|error| _ = notes.send(error));
+        Ok(cut)
     }
 
     async fn confirm(
@@ -145,11 +169,12 @@ impl Operator {
         digest: Option<String>,
         notes: &Notes,
     ) -> Result<Value, Refusal> {
-        let moves = Moves::find(keepers).await.map_err(|error| Refusal::of(&error))?;
-        let Some(digest) = digest else { return value(moves) };
-        let names: BTreeSet<Name> = moves.confirmed(&digest)?.into_iter().collect();
+        let waiting = Waiting::find(keepers).await.map_err(|error| Refusal::of(&error))?;
+        let Some(digest) = digest else { return value(waiting) };
+        let confirmed = waiting.confirmed(&digest)?;
+        let names: BTreeSet<Name> = confirmed.moved().cloned().collect();
         let ask = || {
-            keepers.iter().for_each(|keeper| keeper.confirm(names.iter().cloned()));
+            confirmed.tell(keepers);
             wake_all(keepers)
         };
         value(self.wait_for(keepers, &self.awaited(&names), ask, notes).await?)

@@ -63,6 +63,9 @@ pub trait Deliver: Send + Sync {
     fn deliver(&self, delivery: Delivery<'_>)
     -> impl Future<Output = Result<Delivered, DeliverError>> + Send;
 
+    /// Which value of this name consumers have, if any: also one that a former process delivered.
+    fn generation(&self, name: &Name) -> impl Future<Output = Option<u64>> + Send;
+
     /// Who may still hold a value of this name that is older than `generation`, the current one (rule 9).
     fn holders(&self, name: &Name, generation: u64) -> impl Future<Output = Holders> + Send {
         // Where nobody looks, nobody knows.
@@ -267,6 +270,10 @@ impl Deliver for Deliveries {
         })
     }
 
+    async fn generation(&self, name: &Name) -> Option<u64> {
+        self.ways.lock().await.generations.of(name)
+    }
+
     async fn expect(&self, names: &BTreeMap<&Name, &Allow>) {
         self.memory.expect(names).await;
     }
@@ -359,5 +366,9 @@ pub struct Nowhere;
 impl Deliver for Nowhere {
     async fn deliver(&self, _: Delivery<'_>) -> Result<Delivered, DeliverError> {
         Ok(Delivered::Done)
+    }
+
+    async fn generation(&self, _: &Name) -> Option<u64> {
+        None
     }
 }

@@ -221,6 +221,22 @@ impl ServerError {
         }
     }
 
+    /// Whether the server may have done what it was asked, or may yet do it.
+    #[must_use]
+    pub fn may_have_been_done(&self) -> bool {
+        match &self.kind {
+            ErrorKind::Status { status, .. } => !self.needs_a_person() || *status >= 500,
+            ErrorKind::Redirect { .. }
+            | ErrorKind::Dns(_)
+            | ErrorKind::Connect(_)
+            | ErrorKind::Tls(_)
+            | ErrorKind::ManagementToken(_) => false,
+            ErrorKind::Timeout(_) | ErrorKind::Cut(_) | ErrorKind::TooLarge(_) | ErrorKind::Nonsense(_) => {
+                true
+            }
+        }
+    }
+
     /// Whether trying again soon is pointless: somebody has to change something first.
     #[must_use]
     pub fn needs_a_person(&self) -> bool {

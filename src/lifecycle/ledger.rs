@@ -131,6 +131,31 @@ impl<T: Store> Ledger<T> {
         }
     }
 
+    /// Takes a record out of the store, if it can be read and is ours.
+    ///
+    /// # Errors
+    /// It is still there.
+    pub async fn forget(&self, name: &Name) -> Result<(), ChangeError> {
+        let lock = self.lock_of(name);
+        let _one_at_a_time = lock.lock().await;
+        let (is_ours, revision) = {
+            let entries = self.entries();
+            let known = entries.known.get(name);
+            (known.is_none_or(|known| matches!(known, Known::Ours(_))), entries.revisions.get(name).copied())
+        };
+        if !is_ours {
+            return Err(ChangeError::NotOurs(name.clone()));
+        }
+        let Some(revision) = revision else { return Ok(()) };
+        let removed = self.store.remove(name, revision).await;
+        let there = match &removed {
+            Ok(()) => Ok(None),
+            Err(_) => self.store.read(name).await,
+        };
+        self.entries().set(name, there);
+        removed.map_err(ChangeError::from)
+    }
+
     /// Somebody else uses these tokens: they are replaced, never ended by us. Repeated if it was interrupted.
     ///
     /// # Errors

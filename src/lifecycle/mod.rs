@@ -13,8 +13,8 @@ mod state;
 
 pub use clock::{Clock, SystemClock};
 pub use keeper::{
-    Import, ImportError, Imported, Keeper, Mode, Report, RotateError, Settings, Shared, Signals, Unanswered,
-    keepers_of, rotate,
+    Import, ImportError, Imported, Keeper, Mode, Report, RevokeError, RotateError, Settings, Shared, Signals,
+    Unanswered, UndoError, keepers_of, rotate, servers_of,
 };
 pub use ledger::{ChangeError, DisownError, Ledger};
 pub use now::{NoTime, judging_time};

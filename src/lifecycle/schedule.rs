@@ -9,20 +9,28 @@ const CAP_WITHOUT_CURRENT: Duration = Duration::from_secs(300);
 /// The longest wait at all.
 const CAP: Duration = Duration::from_secs(3600);
 
+/// What is at stake while something is tried again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stake {
+    /// Whether everybody concerned has a current token.
+    pub(super) has_current: bool,
+    /// What remains of the one that expires first, if any does.
+    pub(super) remaining: Option<Duration>,
+}
+
 /// The wait after `failures` failures in a row (rule 10): 30 s, doubling, ±25 %, capped by an eighth of what
-/// remains of the current token, within 30 s and an hour; five minutes where there is none. `chance` is 0 to 1.
+/// remains of the current token, within 30 s and an hour; five minutes where there is none. At once as long as it
+/// gets where somebody has to do something first (`is_lasting`). `chance` is 0 to 1.
 #[must_use]
-pub(super) fn backoff(
-    failures: u32,
-    remaining: Option<Duration>,
-    has_current: bool,
-    chance: f64,
-) -> Duration {
-    let cap = match remaining {
-        _ if !has_current => CAP_WITHOUT_CURRENT,
+pub(super) fn backoff(failures: u32, stake: Stake, is_lasting: bool, chance: f64) -> Duration {
+    let cap = match stake.remaining {
+        _ if !stake.has_current => CAP_WITHOUT_CURRENT,
         Some(remaining) => (remaining / 8).clamp(FIRST, CAP),
         None => CAP,
     };
+    if is_lasting {
+        return cap;
+    }
     let doubled = FIRST.saturating_mul(1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX));
     vary(doubled.min(CAP), 0.25, chance).min(cap)
 }
@@ -47,12 +55,16 @@ mod tests {
 
     use super::*;
 
+    const AT_EASE: Stake = Stake { has_current: true, remaining: None };
+
     proptest! {
         #[test]
         fn a_backoff_keeps_its_bounds(
-            failures in 0_u32..200, remaining in proptest::option::of(0_u64..10_000_000), has: bool, chance in 0.0..1.0,
+            failures in 0_u32..200, remaining in proptest::option::of(0_u64..10_000_000), has: bool, lasts: bool,
+            chance in 0.0..1.0,
         ) {
-            let wait = backoff(failures, remaining.map(Duration::from_secs), has, chance);
+            let stake = Stake { has_current: has, remaining: remaining.map(Duration::from_secs) };
+            let wait = backoff(failures, stake, lasts, chance);
             prop_assert!(wait >= Duration::from_millis(22_500));
             prop_assert!(wait <= CAP);
             if !has {
@@ -71,7 +83,8 @@ mod tests {
 
     #[test]
     fn it_doubles() {
-        let waits: Vec<u64> = (1..=5).map(|n| backoff(n, None, true, 0.5).as_secs()).collect();
+        let waits: Vec<u64> = (1..=5).map(|n| backoff(n, AT_EASE, false, 0.5).as_secs()).collect();
         assert_eq!(waits, [30, 60, 120, 240, 480]);
+        assert_eq!(backoff(1, AT_EASE, true, 0.5), CAP, "trying again soon is no use");
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::plan::{overlap_ends, since};
+use super::plan::{after, overlap_ends, rotation_due, since};
 use crate::model::{Held, Known, Lifecycle, Name, Origin, Record, RetiringState, Spec, Time, TokenId};
 
 /// One name.
@@ -28,6 +28,8 @@ pub struct Status {
     pub age: Option<u64>,
     /// When the token expires by itself.
     pub expires_at: Option<Time>,
+    /// When it is replaced by schedule.
+    pub rotates_at: Option<Time>,
     /// Why there is something to wait for.
     pub waits: Option<String>,
     /// Former tokens that still work.
@@ -127,14 +129,17 @@ fn status(
         created_at: held.map(|held| held.created_at),
         age: held.map(|held| since(held.created_at, now).as_secs()),
         expires_at: held.and_then(|held| held.expires_at),
-        waits: waits(spec, known, now).or_else(|| retiring.first().map(Former::in_words)),
+        rotates_at: spec
+            .zip(record)
+            .and_then(|(spec, record)| rotation_due(spec, record, record.current.as_ref()?, lifecycle)),
+        waits: waits(spec, known, lifecycle, now).or_else(|| retiring.first().map(Former::in_words)),
         retiring,
     }
 }
 
 /// Each ends when its overlap does, where the list still asks for the name, or else expires.
 fn formers(record: &Record, spec: Option<&Spec>, lifecycle: &Lifecycle) -> Vec<Former> {
-    let works = record.retiring.iter().filter(|retiring| retiring.state == RetiringState::Overlap);
+    let works = record.retiring.iter().filter(|retiring| retiring.state != RetiringState::Absent);
     works
         .map(|retiring| {
             let here = spec.is_some_and(|spec| spec.key == retiring.held.server);
@@ -157,6 +162,7 @@ fn state(spec: Option<&Spec>, known: Option<&Known>) -> State {
     };
     match (&record.current, &record.next) {
         (Some(_), _) if spec.is_none() => State::Removed,
+        _ if spec.is_none() && record.removed.is_some() => State::Removed,
         (Some(_), _) => State::Ready,
         (None, Some(_)) if spec.is_none() => State::Imported,
         (None, Some(_)) => State::Probing,
@@ -164,7 +170,7 @@ fn state(spec: Option<&Spec>, known: Option<&Known>) -> State {
     }
 }
 
-fn waits(spec: Option<&Spec>, known: Option<&Known>, now: Time) -> Option<String> {
+fn waits(spec: Option<&Spec>, known: Option<&Known>, lifecycle: &Lifecycle, now: Time) -> Option<String> {
     let record = match known {
         None => return Some("not minted yet".to_owned()),
         Some(Known::Unreadable) => return Some("its record cannot be read".to_owned()),
@@ -173,12 +179,24 @@ fn waits(spec: Option<&Spec>, known: Option<&Known>, now: Time) -> Option<String
     };
     let Some(spec) = spec else {
         return match (&record.current, &record.next) {
-            (Some(_), _) => Some("left the list, stays delivered".to_owned()),
-            (None, Some(_)) => Some("the list to ask for it".to_owned()),
+            (Some(_), _) => Some(ends(record, lifecycle)),
+            (None, Some(_)) if record.removed.is_none() => Some("the list to ask for it".to_owned()),
+            _ if record.removed.is_some() => Some("left the list".to_owned()),
+            (None, Some(_)) => None,
             (None, None) => None,
         };
     };
     waits_by_record(spec, record, now)
+}
+
+/// When the token of a name that left the list ends.
+fn ends(record: &Record, lifecycle: &Lifecycle) -> String {
+    match &record.removed {
+        Some(removed) => {
+            format!("left the list, its token ends at {:.0}", after(removed.at, lifecycle.grace))
+        }
+        None => "left the list, its token stays delivered".to_owned(),
+    }
 }
 
 fn waits_by_record(spec: &Spec, record: &Record, now: Time) -> Option<String> {
@@ -204,6 +222,9 @@ fn waits_by_record(spec: &Spec, record: &Record, now: Time) -> Option<String> {
     }
     if current.expires_at.is_some_and(|at| at <= now) {
         return Some("expired".to_owned());
+    }
+    if record.suspended {
+        return Some("a new value by schedule, until `influx-tokend rotate` asks for one".to_owned());
     }
     (current.grants != spec.grants)
         .then(|| format!("the list asks for {}, the token has {}", spec.grants, current.grants))

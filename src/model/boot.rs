@@ -16,6 +16,13 @@ pub struct BootTime {
 }
 
 impl BootTime {
+    /// So much later.
+    #[must_use]
+    pub fn later(self, by: Duration) -> Self {
+        let by = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        Self { millis: self.millis.saturating_add(by), ..self }
+    }
+
     /// How much later `now` is; `None` where it is of another boot: that cannot be told then.
     #[must_use]
     pub fn passed(&self, now: &Self) -> Option<Duration> {

@@ -8,6 +8,9 @@ use std::{
 
 use super::{Held, Marker, Name, Record, Time, TokenId};
 
+/// A date that is so far from what was expected was set.
+const JUMP: Duration = Duration::from_secs(600);
+
 /// A record of the store, as far as it can be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Known {
@@ -58,6 +61,17 @@ pub struct Evidence {
 }
 
 impl Evidence {
+    /// A server whose clock is set tells nothing by the times it told before: what was seen then is to be seen again.
+    pub fn forget_if_jumped(&mut self, expected: Time, now: Time) {
+        let apart: Duration = now.duration_since(expected).unsigned_abs();
+        if apart > JUMP {
+            self.probes.clear();
+            self.unknown_since.clear();
+            self.imported.clear();
+            self.first_list = None;
+        }
+    }
+
     /// Since when a `next` waits to be accepted: since it was minted, or was first seen where it was made elsewhere.
     #[must_use]
     pub fn next_since(&self, next: &Held) -> Time {

@@ -127,6 +127,18 @@ impl Grants {
         self.0.is_empty()
     }
 
+    /// Whether they allow all that the others do, each for each: `*` does not stand for a name here.
+    #[must_use]
+    pub fn cover(&self, others: &Self) -> bool {
+        self.0.is_superset(&others.0)
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn union(&self, others: &Self) -> Self {
+        self.0.union(&others.0).cloned().collect()
+    }
+
     /// The databases named, `*` left out.
     pub fn named_databases(&self) -> impl Iterator<Item = &str> {
         let names: BTreeSet<&str> = self

@@ -26,7 +26,7 @@ pub use record::{
     Ended, Held, Intent, MAX_RECORD_BYTES, Origin, Record, RecordVersion, Retiring, RetiringState,
 };
 pub use server::{Product, ServerKey, ServerName, TokenId};
-pub use spec::{Lifecycle, Pickup, Probe, Spec};
+pub use spec::{Lifecycle, Pickup, Probe, Spec, due_age, room};
 
 /// A moment in UTC. Sealed ones are the server's, where it tells its date.
 pub use jiff::Timestamp as Time;

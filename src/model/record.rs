@@ -90,7 +90,7 @@ pub struct Record {
     pub removed: Option<Moment>,
     /// Since when the current token may do more than the list asks for: it is narrowed after `grace`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub surplus_since: Option<Time>,
+    pub surplus_since: Option<Moment>,
     /// When the list was seen to ask for a lifetime that the current token has outlived already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shortened_at: Option<Time>,
@@ -138,6 +138,12 @@ impl Record {
             .iter_mut()
             .chain(&mut self.next)
             .chain(self.retiring.iter_mut().map(|retiring| &mut retiring.held))
+    }
+
+    /// Whether nothing on any server has to do with it any more, as far as is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.held().next().is_none() && self.intents.is_empty() && self.ended.is_empty()
     }
 
     /// Whether some mint of this record bore the marker.
@@ -193,6 +199,14 @@ pub enum Origin {
     Inherited,
 }
 
+impl Origin {
+    /// Rule 8: whether it is ours to change and to end. What others may use is not.
+    #[must_use]
+    pub fn is_ours(self) -> bool {
+        matches!(self, Self::Minted | Self::Imported { exclusive: true })
+    }
+}
+
 /// A former token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retiring {
@@ -218,7 +232,7 @@ pub enum RetiringState {
     Overlap,
     /// Made unusable, not yet ended.
     Disabled,
-    /// Its end has been asked for.
+    /// Its end has been asked for, and nobody knows whether that was heard: it may come late.
     Revoking,
     /// The server does not show it any more (rule 4); kept in case it comes back.
     Absent,
@@ -233,6 +247,9 @@ pub struct Intent {
     pub server: ServerKey,
     /// After this the request is not answered any more.
     pub deadline: Time,
+    /// The same on the boot-time clock, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<BootTime>,
     /// Where the secret is chosen here.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_secret")]
     pub secret: Option<super::Secret>,
@@ -296,6 +313,7 @@ mod tests {
             marker: Marker::from_bits([8; 16]),
             server,
             deadline: Time::UNIX_EPOCH,
+            boot: None,
             secret: None,
         });
         let json = record.to_json();

@@ -27,6 +27,29 @@ pub struct Spec {
     pub probe: Option<Probe>,
 }
 
+impl Spec {
+    /// The least time that must remain of a token when the next one is begun: for a slow probe, the overlap, and somebody
+    /// to notice (rule 10).
+    #[must_use]
+    pub fn room(&self, lifetime: Duration, overlap: Duration) -> Duration {
+        room(lifetime, self.probe.as_ref(), overlap)
+    }
+}
+
+/// See [`Spec::room`].
+#[must_use]
+pub fn room(lifetime: Duration, probe: Option<&Probe>, overlap: Duration) -> Duration {
+    const HOUR: Duration = Duration::from_secs(3600);
+    probe.map_or(Duration::ZERO, |probe| probe.deadline) + overlap + HOUR.min(lifetime / 24)
+}
+
+/// At what age a token with this lifetime is replaced at the latest: at two thirds, at half of less than ten days.
+#[must_use]
+pub fn due_age(lifetime: Duration) -> Duration {
+    const TEN_DAYS: Duration = Duration::from_secs(10 * 86_400);
+    if lifetime < TEN_DAYS { lifetime / 2 } else { lifetime / 3 * 2 }
+}
+
 /// What is known of this token's readers (rule 9).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pickup {

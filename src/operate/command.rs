@@ -31,10 +31,18 @@ pub enum Command {
     },
     /// What is due, now.
     Apply,
-    /// New values.
+    /// New values, or the former ones again.
     Rotate {
         /// For these names.
         names: Vec<Name>,
+        /// The former ones.
+        #[serde(default)]
+        undo: bool,
+    },
+    /// The current token of a name to end now, whoever uses it.
+    Revoke {
+        /// Which name.
+        name: Name,
     },
     /// What waits for a person's word; with the digest of what was shown, that word.
     Confirm {
@@ -89,6 +97,7 @@ impl Command {
             Self::Check { .. } => "check",
             Self::Apply => "apply",
             Self::Rotate { .. } => "rotate",
+            Self::Revoke { .. } => "revoke",
             Self::Confirm { .. } => "confirm",
             Self::Strays { .. } => "strays",
             Self::Forget { .. } => "forget",
@@ -102,9 +111,12 @@ impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.word())?;
         match self {
-            Self::Rotate { names } | Self::Forget { names } => {
+            Self::Rotate { names, undo } => {
+                f.write_str(if *undo { " --undo" } else { "" })?;
                 names.iter().try_for_each(|name| write!(f, " {name}"))
             }
+            Self::Forget { names } => names.iter().try_for_each(|name| write!(f, " {name}")),
+            Self::Revoke { name } => write!(f, " {name} --now"),
             Self::Strays { revoke } => revoke.iter().try_for_each(|id| write!(f, " --revoke {id}")),
             Self::Confirm { digest } => digest.iter().try_for_each(|digest| write!(f, " {digest}")),
             Self::Import(import) => write!(f, " {}", import.name),
@@ -142,6 +154,13 @@ impl Refusal {
     /// With what an error knows.
     pub fn of(error: &dyn Hint) -> Self {
         Self { what: error.to_string(), hint: error.hint(), waits: false }
+    }
+
+    /// The same for several: the fix of the first is the one that is told.
+    pub fn of_all<E: Hint>(errors: &[E]) -> Self {
+        let what: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        let hint = errors.first().and_then(Hint::hint);
+        Self { what: what.join("; "), hint, waits: false }
     }
 
     /// What was asked for makes no sense.

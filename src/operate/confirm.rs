@@ -1,4 +1,5 @@
-//! A person's word that tokens really move to another server (rule 12).
+//! A person's word: that tokens really move to another server (rule 12), or that so many of them are really to be ended
+//! because their names left the list (rule 11).
 
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
@@ -8,15 +9,20 @@ use super::{Keepers, command::Refusal};
 use crate::{
     deliver::Deliver,
     lifecycle::{Unanswered, plan::Matter},
-    model::{Name, ServerKey, ServerName},
+    model::{Name, ServerKey, ServerName, Word},
     store::Store,
 };
 
-/// Names that get a new token on another server; their old ones are kept and reported.
+/// What waits for a person's word.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Moves(pub Vec<Move>);
+pub struct Waiting {
+    /// Names that get a new token on another server; their old ones are kept and reported.
+    pub moves: Vec<Move>,
+    /// Names that left the list, whose tokens are ended.
+    pub ends: Vec<End>,
+}
 
-/// One name.
+/// A name that moves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Move {
     /// Which.
@@ -29,46 +35,89 @@ pub struct Move {
     pub server: ServerName,
 }
 
-impl Moves {
-    /// What waits for such a word now.
+/// A name whose tokens end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct End {
+    /// Which.
+    pub name: Name,
+    /// Where they live, by its name in the list.
+    pub server: ServerName,
+}
+
+impl Waiting {
+    /// What waits now.
     ///
     /// # Errors
     /// The first server that cannot be asked.
     pub async fn find<T: Store, D: Deliver>(keepers: Keepers<'_, T, D>) -> Result<Self, Unanswered> {
-        let mut moves = Vec::new();
+        let mut waiting = Self::default();
         for keeper in keepers {
             for finding in keeper.look().await?.0.findings {
-                if let (Some(name), Matter::ServerChanged { from }) = (finding.name, finding.matter) {
-                    let (to, server) = (keeper.server_key().clone(), keeper.server_name().clone());
-                    moves.push(Move { name, from, to, server });
+                let Some(name) = finding.name else { continue };
+                let server = keeper.server_name().clone();
+                match finding.matter {
+                    Matter::ServerChanged { from } => {
+                        waiting.moves.push(Move { name, from, to: keeper.server_key().clone(), server });
+                    }
+                    Matter::EndNeedsWord => waiting.ends.push(End { name, server }),
+                    _ => {}
                 }
             }
         }
-        moves.sort_by(|one, other| one.name.cmp(&other.name));
-        Ok(Self(moves))
+        waiting.moves.sort_by(|one, other| one.name.cmp(&other.name));
+        waiting.ends.sort_by(|one, other| (&one.name, &one.server).cmp(&(&other.name, &other.server)));
+        Ok(waiting)
+    }
+
+    /// Whether nothing does.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.moves.is_empty() && self.ends.is_empty()
     }
 
     /// So that nobody confirms something else than what was shown.
     #[must_use]
     pub fn digest(&self) -> String {
         let mut hash = Sha256::new();
-        for Move { name, from, server, .. } in &self.0 {
-            hash.update(format!("{name}\n{from}\n{server}\n"));
+        for Move { name, from, server, .. } in &self.moves {
+            hash.update(format!("move {name}\n{from}\n{server}\n"));
+        }
+        for End { name, server } in &self.ends {
+            hash.update(format!("end {name}\n{server}\n"));
         }
         HEXLOWER.encode(&hash.finalize()[..6])
     }
 
-    /// The names, if the digest is the one that was shown for them.
+    /// What is confirmed, if the digest is the one that was shown for it.
     ///
     /// # Errors
     /// It is another one.
-    pub fn confirmed(self, digest: &str) -> Result<Vec<Name>, Refusal> {
+    pub fn confirmed(self, digest: &str) -> Result<Confirmed, Refusal> {
         if self.digest() != digest {
             return Err(Refusal::new(
                 "that is not what would be done now",
                 "run `influx-tokend confirm` to see what it is, and its digest",
             ));
         }
-        Ok(self.0.into_iter().map(|one| one.name).collect())
+        Ok(Confirmed(self))
+    }
+}
+
+/// What a person has confirmed.
+#[derive(Clone, Debug, Default)]
+pub struct Confirmed(Waiting);
+
+impl Confirmed {
+    /// Names that are to have a new value.
+    pub fn moved(&self) -> impl Iterator<Item = &Name> {
+        self.0.moves.iter().map(|one| &one.name)
+    }
+
+    /// Tells it to those who act on it.
+    pub fn tell<T: Store, D: Deliver>(&self, keepers: Keepers<'_, T, D>) {
+        for keeper in keepers {
+            keeper.confirm(self.moved().cloned(), Word::Move);
+            keeper.confirm(self.0.ends.iter().map(|one| one.name.clone()), Word::End);
+        }
     }
 }

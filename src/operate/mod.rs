@@ -10,6 +10,7 @@ pub mod import;
 pub mod plan;
 pub mod status;
 pub mod strays;
+pub mod undo;
 
 use crate::{
     influxdb::AnyServer,

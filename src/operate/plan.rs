@@ -7,7 +7,7 @@ use crate::{
     deliver::Deliver,
     lifecycle::{
         Unanswered,
-        plan::{Change, Finding, Plan, Step, Why},
+        plan::{Change, EndWhy, Finding, Plan, Step, Why},
     },
     store::Store,
 };
@@ -78,6 +78,8 @@ fn in_words(step: &Step) -> String {
                 Why::Gone => "what there was is gone",
                 Why::Refused => "the new one is refused",
                 Why::Inherited => "the one there is belongs elsewhere",
+                Why::Due => "its time has come",
+                Why::Grants => "the list asks for other grants",
                 Why::Asked => "a person wants a new value",
             };
             format!("mint {name}: {why}")
@@ -86,9 +88,21 @@ fn in_words(step: &Step) -> String {
         Step::Verify { name, id } => format!("ask for {name} whether {id} still works"),
         Step::Promote { name, id } => format!("promote {name}: {id} becomes current"),
         Step::Revoke { name, id, .. } => format!("end {id}: minted for {name} and lost"),
-        Step::End { name, id } => format!("end {id} of {name}: its overlap is over"),
+        Step::Patch { name, id, grants } => format!("change {id} of {name}: it may {grants}"),
+        Step::End { name, id, why: EndWhy::Overlap } => format!("end {id} of {name}: its overlap is over"),
+        Step::End { name, id, why: EndWhy::Removed } => format!("end {id} of {name}: it left the list"),
+        Step::Drop { name } => format!("forget {name}, which left the list long ago"),
         Step::Separate => "take a new instance: a copy of this store is in use elsewhere".to_owned(),
         Step::Note { name, change } => match change {
+            Change::Removed(true) => format!("note for {name}: it has left the list"),
+            Change::Removed(false) => format!("note for {name}: it is back in the list"),
+            Change::Surplus(true) => format!("note for {name}: it may do more than the list asks for"),
+            Change::Surplus(false) => format!("note for {name}: it may do no more than the list asks for"),
+            Change::Grants { id, grants } => format!("note for {name}: {id} may {grants}"),
+            Change::Shortened => format!("note for {name}: it has outlived its new lifetime"),
+            Change::Withdraw(id) => {
+                format!("hand out {id} of {name} no more: it left the list, others may use it")
+            }
             Change::Allow(_) => format!("note for {name}: who may read it has changed"),
             Change::CloseIntent(_) => format!("note for {name}: a mint of unknown fate is settled"),
             Change::SetAside { id, .. } => format!("set aside {id} of {name}: it is gone"),

@@ -111,6 +111,9 @@ pub trait Store: Send + Sync {
         read: Option<Revision>,
     ) -> impl Future<Output = Result<Revision, SealError>> + Send;
 
+    /// Takes a record out of the store, durably, if the one there is still the one that was `read`.
+    fn remove(&self, name: &Name, read: Revision) -> impl Future<Output = Result<(), SealError>> + Send;
+
     /// This store's instance, and those it had before.
     fn instances(&self) -> impl Future<Output = Result<Instances, StoreError>> + Send;
 

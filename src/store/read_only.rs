@@ -48,6 +48,10 @@ impl Store for ReadOnly {
         Err(self.refused().into())
     }
 
+    async fn remove(&self, _: &Name, _: Revision) -> Result<(), SealError> {
+        Err(self.refused().into())
+    }
+
     async fn instances(&self) -> Result<Instances, StoreError> {
         Ok(self.instances.clone())
     }

@@ -10,8 +10,7 @@ use super::{
 use crate::{
     config::Config,
     daemon::HostKeeper,
-    model::Name,
-    operate::{applied::Applied, command::Command},
+    operate::{applied::Applied, command::Command, confirm::Confirmed},
 };
 
 pub(super) fn run(context: &Context, format: Format) -> Result<Outcome, Failure> {
@@ -19,14 +18,14 @@ pub(super) fn run(context: &Context, format: Format) -> Result<Outcome, Failure>
         Some(applied) => applied,
         None => {
             let config = context.load()?;
-            here(context, &config, &[])?
+            here(context, &config, &Confirmed::default())?
         }
     };
     once::tell(format, &applied)
 }
 
-/// Without a daemon; with a person's word that these names move to another server.
-pub(super) fn here(context: &Context, config: &Config, confirmed: &[Name]) -> Result<Applied, Failure> {
+/// Without a daemon; with a person's word for what is not done without one.
+pub(super) fn here(context: &Context, config: &Config, confirmed: &Confirmed) -> Result<Applied, Failure> {
     context.block_on(async {
         let home = context.open(config).await?;
         if config.specs.is_empty() && !home.ledger.known().is_empty() {
@@ -37,8 +36,8 @@ pub(super) fn here(context: &Context, config: &Config, confirmed: &[Name]) -> Re
             });
         }
         let keepers = context.keepers(config, &home)?;
-        keepers.iter().for_each(|keeper| keeper.confirm(confirmed.iter().cloned()));
         let all: Vec<&HostKeeper> = keepers.iter().collect();
+        confirmed.tell(&all);
         once::run(&context.list, config, &home, &all, &BTreeSet::new()).await
     })
 }

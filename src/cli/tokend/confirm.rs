@@ -1,4 +1,4 @@
-//! `influx-tokend confirm`: a person says that tokens really move to another server (rule 12).
+//! `influx-tokend confirm`: a person's word for what is not done without one (rules 11 and 12).
 
 use clap::Args;
 
@@ -13,7 +13,7 @@ use crate::{
     operate::{
         applied::Applied,
         command::Command,
-        confirm::{Move, Moves},
+        confirm::{End, Move, Waiting},
     },
 };
 
@@ -32,21 +32,33 @@ pub(super) fn run(context: &Context, confirm: &Confirm) -> Result<Outcome, Failu
 }
 
 fn show(context: &Context) -> Result<Outcome, Failure> {
-    let moves = match context.ask(&Command::Confirm { digest: None })? {
-        Some(moves) => moves,
-        None => moves_of(context, &context.load()?)?,
+    let waiting: Waiting = match context.ask(&Command::Confirm { digest: None })? {
+        Some(waiting) => waiting,
+        None => waiting_of(context, &context.load()?)?,
     };
-    if moves.0.is_empty() {
+    if waiting.is_empty() {
         ui::print("nothing waits for a confirmation\n")?;
         return Ok(Outcome::Done);
     }
-    let mut text =
-        "these names get a new token on another server; their old ones are kept and reported:\n".to_owned();
-    for Move { name, from, to, server } in &moves.0 {
+    ui::print(&format!("{}to confirm: influx-tokend confirm {}\n", text(&waiting), waiting.digest()))?;
+    Ok(Outcome::Waits)
+}
+
+fn text(waiting: &Waiting) -> String {
+    let mut text = String::new();
+    if !waiting.moves.is_empty() {
+        text += "these names get a new token on another server; their old ones are kept and reported:\n";
+    }
+    for Move { name, from, to, server } in &waiting.moves {
         text += &format!("  {name}: from {from} to {to} ({server})\n");
     }
-    ui::print(&format!("{text}to confirm: influx-tokend confirm {}\n", moves.digest()))?;
-    Ok(Outcome::Waits)
+    if !waiting.ends.is_empty() {
+        text += "these names left the list, their tokens are ended, whoever uses them is cut off:\n";
+    }
+    for End { name, server } in &waiting.ends {
+        text += &format!("  {name} ({server})\n");
+    }
+    text
 }
 
 fn carry_out(context: &Context, digest: &str) -> Result<Outcome, Failure> {
@@ -54,17 +66,17 @@ fn carry_out(context: &Context, digest: &str) -> Result<Outcome, Failure> {
         Some(applied) => applied,
         None => {
             let config = context.load()?;
-            let names = moves_of(context, &config)?.confirmed(digest)?;
-            apply::here(context, &config, &names)?
+            let confirmed = waiting_of(context, &config)?.confirmed(digest)?;
+            apply::here(context, &config, &confirmed)?
         }
     };
     once::tell(Format::Text, &applied)
 }
 
 /// Without a daemon.
-fn moves_of(context: &Context, config: &Config) -> Result<Moves, Failure> {
+fn waiting_of(context: &Context, config: &Config) -> Result<Waiting, Failure> {
     context.block_on(async {
         let keepers = onlookers(config).await?;
-        Ok(Moves::find(&keepers.iter().collect::<Vec<&Onlooker>>()).await?)
+        Ok(Waiting::find(&keepers.iter().collect::<Vec<&Onlooker>>()).await?)
     })
 }

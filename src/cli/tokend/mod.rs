@@ -16,6 +16,7 @@ mod once;
 mod owner;
 mod plan;
 mod remote;
+mod revoke;
 mod rotate;
 mod run;
 mod status;
@@ -66,9 +67,11 @@ enum Command {
     Status(Output),
     /// Give tokens a new value now; the old one works on until its overlap is over
     Rotate(rotate::Rotate),
+    /// End a token now: whoever uses it is cut off; another is minted where the list asks for it
+    Revoke(revoke::Revoke),
     /// Adopt a token that was made by hand: its id and its string are read from standard input
     Import(import::Import),
-    /// Confirm that tokens move to another server
+    /// Confirm that tokens move to another server, or that many are to be ended
     Confirm(confirm::Confirm),
     /// List live tokens that bear this store's label but are in no record, and end those that are named
     Strays(strays::Strays),
@@ -91,6 +94,7 @@ pub fn main(arguments: Tokend) -> Result<Outcome, Failure> {
         Command::Check(check) => check::run(&context, check),
         Command::Status(output) => status::run(&context, output.output),
         Command::Rotate(rotate) => rotate::run(&context, &rotate),
+        Command::Revoke(revoke) => revoke::run(&context, &revoke),
         Command::Import(import) => import::run(&context, &import),
         Command::Confirm(confirm) => confirm::run(&context, &confirm),
         Command::Strays(strays) => strays::run(&context, &strays),

@@ -11,9 +11,10 @@ use super::{
 };
 use crate::{
     cli::ui,
-    lifecycle::{self, RotateError},
-    model::Name,
-    operate::{applied::Applied, command::Command},
+    daemon::HostKeeper,
+    lifecycle::{self, RotateError, statuses},
+    model::{Name, Time},
+    operate::{applied::Applied, command::Command, undo},
 };
 
 /// What to rotate.
@@ -22,12 +23,15 @@ pub(super) struct Rotate {
     /// Names that are to have a new value
     #[arg(required = true, value_name = "NAME")]
     names: Vec<Name>,
+    /// Make the former value current again while it lives; no new one is made by schedule until `rotate` asks for one
+    #[arg(long)]
+    undo: bool,
     #[command(flatten)]
     output: Output,
 }
 
 pub(super) fn run(context: &Context, rotate: &Rotate) -> Result<Outcome, Failure> {
-    let applied = match context.ask(&Command::Rotate { names: rotate.names.clone() })? {
+    let applied = match context.ask(&Command::Rotate { names: rotate.names.clone(), undo: rotate.undo })? {
         Some(applied) => applied,
         None => here(context, rotate)?,
     };
@@ -41,6 +45,13 @@ fn here(context: &Context, rotate: &Rotate) -> Result<Applied, Failure> {
     context.block_on(async {
         let home = context.open(&config).await?;
         let keepers = context.keepers(&config, &home)?;
+        if rotate.undo {
+            let all: Vec<&HostKeeper> = keepers.iter().collect();
+            undo::undo(&all, &names).await?;
+            let tokens = statuses(&home.specs(), &home.ledger.known(), &config.lifecycle, Time::now());
+            let tokens = tokens.into_iter().filter(|status| names.contains(&status.name)).collect();
+            return Ok(Applied { tokens, ..Applied::default() });
+        }
         lifecycle::rotate(&keepers, &names).map_err(|errors| all_but_one(context, errors))?;
         let keepers = lifecycle::keepers_of(&keepers, &names);
         once::run(&context.list, &config, &home, &keepers, &names).await

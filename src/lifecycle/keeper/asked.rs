@@ -63,6 +63,19 @@ pub fn rotate<'a, S: Server + 'a, T: Store + 'a, D: Deliver + 'a, C: Clock + 'a>
     keepers: impl IntoIterator<Item = &'a Keeper<S, T, D, C>>,
     names: &BTreeSet<Name>,
 ) -> Result<(), Vec<RotateError>> {
+    let found = servers_of(keepers, names)?;
+    found.into_iter().for_each(|(keeper, name)| keeper.ask_for(name));
+    Ok(())
+}
+
+/// The keeper of each name's server, if all of the names may have a new value.
+///
+/// # Errors
+/// What keeps each of the others from it.
+pub fn servers_of<'a, 'n, S: Server + 'a, T: Store + 'a, D: Deliver + 'a, C: Clock + 'a>(
+    keepers: impl IntoIterator<Item = &'a Keeper<S, T, D, C>>,
+    names: &'n BTreeSet<Name>,
+) -> Result<Vec<(&'a Keeper<S, T, D, C>, &'n Name)>, Vec<RotateError>> {
     let keepers: Vec<&Keeper<S, T, D, C>> = keepers.into_iter().collect();
     let specs = keepers.first().map(|keeper| keeper.shared.specs()).unwrap_or_default();
     let (mut found, mut refused) = (vec![], vec![]);
@@ -72,16 +85,12 @@ pub fn rotate<'a, S: Server + 'a, T: Store + 'a, D: Deliver + 'a, C: Clock + 'a>
             None => refused.push(RotateError::NotListed(name.clone())),
             Some(None) => refused.push(RotateError::NoServer(name.clone())),
             Some(Some(keeper)) => match keeper.may_rotate(name) {
-                Ok(()) => found.push((keeper, name)),
+                Ok(()) => found.push((*keeper, name)),
                 Err(error) => refused.push(error),
             },
         }
     }
-    if !refused.is_empty() {
-        return Err(refused);
-    }
-    found.into_iter().for_each(|(keeper, name)| keeper.ask_for(name));
-    Ok(())
+    if refused.is_empty() { Ok(found) } else { Err(refused) }
 }
 
 /// The keepers of the servers that these names are listed with.
@@ -106,7 +115,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         rotate([self], names)
     }
 
-    fn may_rotate(&self, name: &Name) -> Result<(), RotateError> {
+    pub(super) fn may_rotate(&self, name: &Name) -> Result<(), RotateError> {
         let known = self.shared.ledger.known();
         let record = match known.get(name) {
             None => return Ok(()),
@@ -127,7 +136,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         self.state().evidence.asked.contains(name)
     }
 
-    fn ask_for(&self, name: &Name) {
+    pub(super) fn ask_for(&self, name: &Name) {
         let mut state = self.state();
         // Whatever the last mint failed of: a person knows better now.
         state.failures.remove(name);

@@ -5,21 +5,24 @@ use std::{pin::Pin, time::Duration};
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use tokio::sync::watch;
 
-use super::{Keeper, Report, probes::SETTLE};
+use super::{Keeper, Report, Unanswered, probes::SETTLE};
 use crate::{
     deliver::Deliver,
     influxdb::Server,
     lifecycle::{
         Clock,
         plan::{Matter, since},
-        schedule::{backoff, reconcile},
+        schedule::{Stake, backoff, reconcile},
     },
-    model::{Name, TokenId},
+    model::{Known, Name, TokenId},
     store::Store,
 };
 
 /// What failed for a reason of our own is tried again after this.
 const RETRY: Duration = Duration::from_secs(30);
+
+/// So often in a row a pass is repeated for what it has learnt.
+const REPEATS: u32 = 2;
 
 /// How long to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,7 +153,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
 
     /// The time to the next pass.
     fn pause(&self, report: &Report, mode: Mode) -> Duration {
-        if report.again {
+        if self.is_to_repeat(report) {
             return Duration::ZERO;
         }
         if self.is_due_now(report) {
@@ -159,29 +162,51 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         let chance = self.shared.share();
         let usual = reconcile(self.settings.reconcile, report.list_bytes, chance);
         if let Some(error) = &report.server_error {
-            let asked = match error {
-                super::Unanswered::Server(error) => error.retry_after().unwrap_or_default(),
-                super::Unanswered::Time(_) => Duration::ZERO,
+            let (asked, lasts) = match error {
+                Unanswered::Server(error) => {
+                    (error.retry_after().unwrap_or_default(), error.needs_a_person())
+                }
+                Unanswered::Time(_) => (Duration::ZERO, false),
             };
             let mut state = self.state();
             state.server_failures += 1;
             let failures = state.server_failures;
             drop(state);
-            return backoff(failures, None, self.all_have_current(), chance).min(usual).max(asked);
+            return backoff(failures, self.stake(), lasts, chance).min(usual).max(asked);
         }
+        let failures = {
+            let mut state = self.state();
+            state.failed_passes = if report.errors.is_empty() { 0 } else { state.failed_passes + 1 };
+            state.failed_passes
+        };
         let now = self.now();
         // A moment later than due: the server's clock and ours round differently.
         let due = report.next_due.map_or(usual, |at| since(now, at) + SETTLE);
-        let retry = if report.errors.is_empty() { usual } else { RETRY };
+        let retry = if failures == 0 { usual } else { backoff(failures, self.stake(), false, chance) };
         usual.min(due).min(retry)
     }
 
-    fn all_have_current(&self) -> bool {
-        let records = self.shared.ledger.known();
-        let has = |name: &Name| {
-            records.get(name).is_some_and(|known| known.record().is_some_and(|r| r.current.is_some()))
-        };
-        self.shared.specs().values().filter(|spec| spec.server == self.name).all(|spec| has(&spec.name))
+    /// Whether another pass can act at once on what this one has learnt. One that learns the same again cannot.
+    fn is_to_repeat(&self, report: &Report) -> bool {
+        let mut state = self.state();
+        state.repeats = if report.again { state.repeats + 1 } else { 0 };
+        (1..=REPEATS).contains(&state.repeats)
+    }
+
+    /// What is at stake while this server cannot be asked.
+    fn stake(&self) -> Stake {
+        let (records, now) = (self.shared.ledger.known(), self.now());
+        let mut stake = Stake { has_current: true, remaining: None };
+        for spec in self.shared.specs().values().filter(|spec| spec.server == self.name) {
+            let record = records.get(&spec.name).and_then(Known::record);
+            let Some(current) = record.and_then(|record| record.current.as_ref()) else {
+                stake.has_current = false;
+                continue;
+            };
+            let remaining = current.expires_at.map(|at| since(now, at));
+            stake.remaining = stake.remaining.into_iter().chain(remaining).min();
+        }
+        stake
     }
 }
 

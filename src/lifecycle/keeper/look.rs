@@ -9,9 +9,9 @@ use crate::{
     lifecycle::{
         Clock,
         now::{NoTime, judging_time, latest_sealed},
-        plan::{self, Plan, View},
+        plan::{self, Plan, View, after},
     },
-    model::{Databases, Known, Label, Listed, Listing, Moment, Name, Origin, Spec, Time, TokenId},
+    model::{Databases, Known, Label, Listed, Listing, Moment, Name, Origin, Spec, Time, TokenId, Word},
     store::Store,
 };
 
@@ -37,6 +37,9 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         state.evidence.probes.retain(|id, _| held.contains(id));
         state.evidence.imported.retain(|id, _| held.contains(id));
         state.server_failures = 0;
+        if let (Ok(now), Some((date, at))) = (&judged, state.date) {
+            state.evidence.forget_if_jumped(after(date, since_boot.saturating_sub(at)), *now);
+        }
         state.date = judged.as_ref().ok().map(|now| (*now, since_boot));
         let now = judged?;
         state.evidence.first_list.get_or_insert(now);
@@ -93,7 +96,15 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     }
 
     fn plan_with(&self, listing: &Listing, databases: &Databases) -> Plan {
-        self.with_view(listing, databases, plan::plan)
+        self.with_view(listing, databases, |view| {
+            #[cfg_attr(not(test), expect(unused_mut, reason = "only tests break plans"))]
+            let mut plan = plan::plan(view);
+            #[cfg(test)]
+            if let Some(tamper) = self.tamper {
+                tamper(&mut plan, view);
+            }
+            plan
+        })
     }
 
     /// Everything the plan looks at, as it is now.
@@ -147,6 +158,8 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         }
         // What has left the list, or this server, since it was asked for is nothing to wait for.
         state.evidence.asked.retain(|name| specs.get(name).is_some_and(|spec| spec.server == self.name));
+        // A word holds for as long as there is what it was given for.
+        state.evidence.confirmed.retain(|name, word| (*word == Word::Move) == specs.contains_key(name));
         state.evidence.delivered.clone_from(&self.shared.delivered());
     }
 

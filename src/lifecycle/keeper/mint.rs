@@ -11,7 +11,7 @@ use crate::{
         keeper::steps::retire,
         ledger::ChangeError,
         plan::{Why, after, since},
-        schedule::backoff,
+        schedule::{Stake, backoff},
     },
     model::{Allow, Held, Intent, Label, Marker, Name, Origin, Record, RetiringState, Spec, Time, TokenId},
     store::Store,
@@ -80,10 +80,12 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     }
 
     async fn intend(&self, spec: &Spec, marker: &Marker) -> Result<(), ChangeError> {
+        let now = self.moment();
         let intent = Intent {
             marker: marker.clone(),
             server: self.key.clone(),
-            deadline: after(self.now(), self.settings.timeout),
+            deadline: after(now.at, self.settings.timeout),
+            boot: now.boot.map(|boot| boot.later(self.settings.timeout)),
             secret: None,
         };
         let new = || self.new_record(&spec.name, spec.allow.clone());
@@ -120,8 +122,11 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
                     record.replaced.push(now.at);
                     record.remints.push(now.at);
                 }
-                Why::Asked => record.replaced.clear(),
-                Why::Missing | Why::Inherited => {}
+                Why::Asked => {
+                    record.replaced.clear();
+                    record.suspended = false;
+                }
+                Why::Missing | Why::Inherited | Why::Due | Why::Grants => {}
             }
         };
         let Err(first) = self.take_in(spec, &take_in).await else {
@@ -181,7 +186,9 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         let mut state = self.state();
         let failures = state.failures.entry(name.clone()).or_insert(Failures { count: 0, not_before: boot });
         failures.count += 1;
-        let wait = backoff(failures.count, remaining, current.is_some(), chance);
+        let stake = Stake { has_current: current.is_some(), remaining };
+        let lasts = error.is_some_and(ServerError::needs_a_person);
+        let wait = backoff(failures.count, stake, lasts, chance);
         let asked = error.and_then(ServerError::retry_after).unwrap_or_default();
         failures.not_before = boot + wait.max(asked);
     }

@@ -23,17 +23,22 @@ use crate::{
 
 mod asked;
 mod drive;
+mod ends;
 mod import;
 mod look;
 mod mint;
 mod probes;
 mod shared;
 mod steps;
+mod undo;
 
-pub use asked::{RotateError, keepers_of, rotate};
+pub use asked::{RotateError, keepers_of, rotate, servers_of};
 pub use drive::{Mode, Signals};
 pub use import::{Import, ImportError, Imported};
 pub use shared::Shared;
+#[cfg(test)]
+pub(super) use steps::amend;
+pub use undo::{RevokeError, UndoError};
 
 /// So many mints are under way at once.
 const MINTS: usize = 8;
@@ -54,7 +59,13 @@ pub struct Keeper<S, T, D, C> {
     probing: Semaphore,
     /// Somebody wants a pass soon.
     wake: Notify,
+    /// Breaks plans on purpose, to show that this is seen.
+    #[cfg(test)]
+    pub(super) tamper: Option<Tamper>,
 }
+
+#[cfg(test)]
+pub(super) type Tamper = fn(&mut super::plan::Plan, &super::plan::View<'_>);
 
 /// What does not change while a keeper lives.
 #[derive(Clone, Debug)]
@@ -77,6 +88,10 @@ struct State {
     has_accepted: bool,
     failures: BTreeMap<Name, Failures>,
     server_failures: u32,
+    /// Passes in a row in which something could not be done.
+    failed_passes: u32,
+    /// Passes in a row that made another worth while at once.
+    repeats: u32,
     /// How many have begun.
     passes: u64,
     /// Probes under way.
@@ -162,6 +177,8 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             state: Mutex::default(),
             probing: Semaphore::new(1),
             wake: Notify::new(),
+            #[cfg(test)]
+            tamper: None,
         }
     }
 
@@ -195,9 +212,9 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         self.wake.notify_one();
     }
 
-    /// A person has confirmed that names move to this server (rule 12).
-    pub fn confirm(&self, names: impl IntoIterator<Item = Name>) {
-        let names = names.into_iter().map(|name| (name, Word::Move));
+    /// A person has confirmed that names move to this server (rule 12), or that their tokens are to be ended (rule 11).
+    pub fn confirm(&self, names: impl IntoIterator<Item = Name>, word: Word) {
+        let names = names.into_iter().map(|name| (name, word));
         self.state().evidence.confirmed.extend(names);
     }
 
@@ -259,8 +276,10 @@ fn rank(step: &Step) -> u8 {
         Step::Note { .. } => 1,
         Step::Promote { .. } => 2,
         Step::Mint { .. } => 3,
-        Step::Probe { .. } => 4,
-        Step::Verify { .. } => 5,
-        Step::Revoke { .. } | Step::End { .. } => 6,
+        Step::Patch { .. } => 4,
+        Step::Probe { .. } => 5,
+        Step::Verify { .. } => 6,
+        Step::Revoke { .. } | Step::End { .. } => 7,
+        Step::Drop { .. } => 8,
     }
 }

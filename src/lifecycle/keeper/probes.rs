@@ -23,7 +23,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     /// unless all that is lacking is one more acceptance.
     pub(super) async fn probe(&self, name: Name, id: TokenId, mode: Mode) -> Report {
         let mut report = Report::default();
-        let Some((held, settings)) = self.to_probe(&name, &id) else {
+        let Some((mut held, settings)) = self.to_probe(&name, &id) else {
             return report;
         };
         let begun = self.state().evidence.next_since(&held);
@@ -32,11 +32,27 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             return report;
         };
         loop {
+            match self.to_probe(&name, &id) {
+                None => return report,
+                // It may do something else since: that is to be accepted as well.
+                Some((now, settings)) if now.grants != held.grants => {
+                    let Some(anew) = Probing::new(self.checks(&now, Some(&settings)), settings) else {
+                        return report;
+                    };
+                    (held, probing) = (now, anew);
+                }
+                Some(_) => {}
+            }
             let answers = self.ask(&held, probing.round()).await;
             let now = self.now();
             let round = probing.hear(&answers, now >= deadline);
             let accepts = matches!(round, Round::Accepting(_));
             let wait = match round {
+                Round::Accepted
+                    if self.to_probe(&name, &id).is_some_and(|(now, _)| now.grants != held.grants) =>
+                {
+                    continue;
+                }
                 Round::Accepted => {
                     self.note_accepted(&id);
                     break;
@@ -67,9 +83,6 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
                 return report;
             }
             self.shared.clock.sleep(wait).await;
-            if self.to_probe(&name, &id).is_none() {
-                return report;
-            }
         }
         match self.may_be_promoted(&name) {
             Some(true) => self.promote(&name, &id, &mut report).await,

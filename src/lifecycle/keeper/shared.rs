@@ -3,12 +3,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    time::Duration,
 };
 
 use crate::{
-    deliver::{Deliver, Delivered, Delivery},
-    lifecycle::{Clock, ledger::Ledger},
-    model::{Allow, Known, Name, ServerKey, Spec},
+    deliver::{Deliver, DeliverError, Delivered, Delivery},
+    lifecycle::{Clock, ledger::Ledger, plan::after},
+    model::{Allow, Known, Name, Record, Retiring, RetiringState, ServerKey, Spec},
     store::Store,
 };
 
@@ -32,6 +33,9 @@ pub struct Shared<T, D, C> {
     /// 128 random bits; tests draw their own.
     pub chance: fn() -> [u8; 16],
 }
+
+/// A value that is delivered later than this after its promotion is late.
+const LATE: Duration = Duration::from_secs(10);
 
 impl<T: Store, D: Deliver, C: Clock> Shared<T, D, C> {
     /// Over an open store.
@@ -59,10 +63,11 @@ impl<T: Store, D: Deliver, C: Clock> Shared<T, D, C> {
     }
 
     /// Brings one name's value, or that there is none, to its consumers.
-    pub async fn deliver(&self, name: &Name) -> Result<(), crate::deliver::DeliverError> {
+    pub async fn deliver(&self, name: &Name) -> Result<(), DeliverError> {
         let Some(record) = self.ledger.record(name) else {
             return Ok(());
         };
+        let record = self.begin_overlap_anew_if_late(record).await?;
         let specs = self.specs();
         let allow = specs.get(name).map_or(&record.allow, |spec| &spec.allow);
         let secret = record.current.as_ref().map(|current| &current.secret);
@@ -79,8 +84,39 @@ impl<T: Store, D: Deliver, C: Clock> Shared<T, D, C> {
         outcome.map(drop)
     }
 
+    /// A value that arrives long after it was promoted, because it could not be delivered before, has the whole overlap
+    /// before it. Sealed first: nobody has the new value yet.
+    async fn begin_overlap_anew_if_late(&self, record: Arc<Record>) -> Result<Arc<Record>, DeliverError> {
+        let is_overlap = |retiring: &Retiring| {
+            // Any value before this one may be what consumers have, whatever was to arrive in between.
+            retiring.state == RetiringState::Overlap && retiring.generation > 0
+        };
+        let Some(now) = self.clock.boot_time() else { return Ok(record) };
+        let passed = |retiring: &Retiring| {
+            retiring.boot.as_ref().and_then(|since| since.passed(&now)).filter(|passed| *passed > LATE)
+        };
+        if !record.retiring.iter().any(|retiring| is_overlap(retiring) && passed(retiring).is_some()) {
+            return Ok(record);
+        }
+        let has = self.deliver.generation(&record.name).await;
+        if has.is_none_or(|has| has >= record.generation) {
+            return Ok(record);
+        }
+        let begin = |record: &mut Record| {
+            for retiring in record.retiring.iter_mut().filter(|retiring| is_overlap(retiring)) {
+                let Some(passed) = passed(retiring) else { continue };
+                (retiring.since, retiring.boot) = (after(retiring.since, passed), Some(now.clone()));
+            }
+        };
+        self.ledger.change(&record.name, || (*record).clone(), begin).await.map_err(|error| DeliverError {
+            name: record.name.clone(),
+            what: "arrives late, which cannot be sealed".to_owned(),
+            source: std::io::Error::other(error),
+        })
+    }
+
     /// The same for all names; those that fail are told and do not keep the others back.
-    pub async fn deliver_all(&self) -> Vec<crate::deliver::DeliverError> {
+    pub async fn deliver_all(&self) -> Vec<DeliverError> {
         let mut failed = Vec::new();
         let known = self.ledger.known();
         self.expect(&known).await;

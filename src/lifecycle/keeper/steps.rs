@@ -13,7 +13,7 @@ use crate::{
         ledger::ChangeError,
         plan::{Change, DAY, Gone, Step, since},
     },
-    model::{Ended, Held, Marker, Moment, Name, Record, Retiring, RetiringState, ServerKey, Time, TokenId},
+    model::{Ended, Held, Moment, Name, Record, Retiring, RetiringState, ServerKey, Time, TokenId},
     store::Store,
 };
 
@@ -48,10 +48,12 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
                     self.mint_all(std::mem::take(&mut mints), signals, report).await;
                     self.revoke_stray(&name, &id, &marker, report).await;
                 }
-                Step::End { name, id } => {
+                Step::Patch { name, id, grants } => self.patch(&name, &id, &grants, report).await,
+                Step::End { name, id, why } => {
                     self.mint_all(std::mem::take(&mut mints), signals, report).await;
-                    self.end(&name, &id, report).await;
+                    self.end(&name, &id, why, report).await;
                 }
+                Step::Drop { name } => self.drop_record(&name, report).await,
             }
         }
         if !delivered {
@@ -130,11 +132,18 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     async fn note(&self, name: &Name, change: Change, report: &mut Report) {
         let now = self.moment();
         let key = &self.key;
-        let delivery_changes =
-            matches!(change, Change::Allow(_) | Change::SetAside { .. } | Change::Reinstate(_));
+        let delivery_changes = matches!(
+            change,
+            Change::Allow(_) | Change::SetAside { .. } | Change::Reinstate(_) | Change::Withdraw(_)
+        );
         match &change {
             Change::SetAside { id, gone } => tracing::warn!(%name, %id, ?gone, "token is gone"),
             Change::Reinstate(id) => tracing::warn!(%name, %id, "former token is current again"),
+            Change::Removed(true) => tracing::info!(%name, "left the list"),
+            Change::Removed(false) => tracing::info!(%name, "is back in the list"),
+            Change::Withdraw(id) => {
+                tracing::warn!(%name, %id, "left the list, is not handed out any more; others may use it");
+            }
             other => tracing::debug!(%name, ?other, "record changes"),
         }
         let changed = self.change(name, |record| amend(record, change, key, &now)).await;
@@ -156,10 +165,10 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
                 if record.next.as_ref().is_some_and(|next| next.id == *id) {
                     let former = std::mem::replace(&mut record.current, record.next.take());
                     retire(record, former, record.generation, RetiringState::Overlap, &now);
-                    record.generation += 1;
-                    record.promoted_at = Some(now.at);
+                    count_up(record, now.at);
                     if asked {
                         record.replaced.clear();
+                        record.suspended = false;
                     }
                 }
             })
@@ -174,50 +183,6 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         }
         if let Err(error) = self.shared.deliver(name).await {
             fail(report, error.to_string());
-        }
-    }
-
-    async fn revoke_stray(&self, name: &Name, id: &TokenId, marker: &Marker, report: &mut Report) {
-        if let Err(error) = self.server.revoke(id).await {
-            return fail(report, error.to_string());
-        }
-        tracing::info!(%name, %id, server = %self.name, "ended a token that was minted and lost");
-        let ended =
-            Ended { id: id.clone(), server: self.key.clone(), marker: Some(marker.clone()), at: self.now() };
-        let sealed = self
-            .change(name, |record| {
-                record.ended.retain(|known| known.id != ended.id);
-                record.ended.push(ended);
-            })
-            .await;
-        match sealed {
-            Ok(()) => report.progress = true,
-            Err(error) => fail(report, error.to_string()),
-        }
-    }
-
-    /// Rule 9. Looks once more before: a token may have been promoted since the plan was made.
-    async fn end(&self, name: &Name, id: &TokenId, report: &mut Report) {
-        let stands = self.shared.ledger.record(name).is_some_and(|record| {
-            record.current.is_some()
-                && self.shared.delivered().get(name) == Some(&record.generation)
-                && record
-                    .retiring
-                    .iter()
-                    .any(|retiring| retiring.held.id == *id && retiring.state == RetiringState::Overlap)
-        });
-        if !stands {
-            return;
-        }
-        if let Err(error) = self.server.revoke(id).await {
-            return fail(report, format!("token {name}: {error}"));
-        }
-        tracing::info!(%name, %id, server = %self.name, "overlap is over, ended the former token");
-        let now = self.moment();
-        match self.change(name, |record| set_aside(record, id, Gone::Ended, &now)).await {
-            Ok(()) => report.progress = true,
-            // The list will show that it has ended.
-            Err(error) => fail(report, error.to_string()),
         }
     }
 
@@ -251,9 +216,18 @@ pub(super) fn retire(
     record.retiring.extend(former.map(|held| Retiring { held, since, boot, generation, state }));
 }
 
-fn amend(record: &mut Record, change: Change, key: &ServerKey, now: &Moment) {
+pub(in crate::lifecycle) fn amend(record: &mut Record, change: Change, key: &ServerKey, now: &Moment) {
     match change {
         Change::Allow(allow) => record.allow = allow,
+        Change::Removed(left) => record.removed = left.then(|| record.removed.take().unwrap_or(now.clone())),
+        Change::Surplus(has) => {
+            record.surplus_since = has.then(|| record.surplus_since.take().unwrap_or(now.clone()));
+        }
+        Change::Grants { id, grants } => {
+            record.held_mut().filter(|held| held.id == id).for_each(|held| held.grants = grants.clone());
+        }
+        Change::Shortened => record.shortened_at = Some(now.at),
+        Change::Withdraw(id) => withdraw(record, &id, now),
         Change::CloseIntent(marker) => record.intents.retain(|intent| intent.marker != marker),
         Change::SetAside { id, gone } => set_aside(record, &id, gone, now),
         Change::Reinstate(id) => reinstate(record, &id, now.at),
@@ -264,7 +238,7 @@ fn amend(record: &mut Record, change: Change, key: &ServerKey, now: &Moment) {
     record.replaced.retain(|at| since(*at, now.at) < DAY);
 }
 
-fn set_aside(record: &mut Record, id: &TokenId, gone: Gone, now: &Moment) {
+pub(super) fn set_aside(record: &mut Record, id: &TokenId, gone: Gone, now: &Moment) {
     let is_it = |held: &mut Held| held.id == *id;
     let was_current = record.current.as_ref().is_some_and(|held| held.id == *id);
     let taken = record.current.take_if(is_it).or_else(|| record.next.take_if(is_it)).or_else(|| {
@@ -283,6 +257,24 @@ fn set_aside(record: &mut Record, id: &TokenId, gone: Gone, now: &Moment) {
     }
 }
 
+fn withdraw(record: &mut Record, id: &TokenId, now: &Moment) {
+    let is_it = |held: &mut Held| held.id == *id;
+    if let Some(current) = record.current.take_if(is_it) {
+        retire(record, Some(current), record.generation, RetiringState::Overlap, now);
+    } else {
+        let next = record.next.take_if(is_it);
+        retire(record, next, 0, RetiringState::Overlap, now);
+    }
+}
+
+/// Another token is current: what was noted of the former one does not hold of it.
+pub(super) fn count_up(record: &mut Record, now: Time) {
+    record.generation += 1;
+    record.promoted_at = Some(now);
+    record.surplus_since = None;
+    record.shortened_at = None;
+}
+
 fn reinstate(record: &mut Record, id: &TokenId, now: Time) {
     let Some(at) = record.retiring.iter().position(|retiring| retiring.held.id == *id) else {
         return;
@@ -291,8 +283,7 @@ fn reinstate(record: &mut Record, id: &TokenId, now: Time) {
         return;
     }
     record.current = Some(record.retiring.remove(at).held);
-    record.generation += 1;
-    record.promoted_at = Some(now);
+    count_up(record, now);
 }
 
 fn adopt(record: &mut Record, from: &ServerKey, key: &ServerKey) {

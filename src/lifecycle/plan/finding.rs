@@ -59,8 +59,22 @@ pub enum Matter {
         /// The token on the server; `None` where it is said in a way we do not know.
         has: Option<Grants>,
     },
-    /// The name has left the list; its token stays delivered.
-    LeftTheList,
+    /// The token may do more than the list asks for.
+    Surplus {
+        /// The token.
+        has: Grants,
+        /// When that is taken from it.
+        until: Time,
+    },
+    /// Its token is to be replaced for other grants, once those of other names are.
+    ChangeWaits,
+    /// The name has left the list; its token stays delivered for a while.
+    LeftTheList {
+        /// For how long.
+        until: Time,
+    },
+    /// Its token is to be ended because the name left the list, with so many others that a person has to confirm it.
+    EndNeedsWord,
     /// The list does not show the token, yet the server accepts it.
     Unlisted(TokenId),
     /// The token is not in the list; whether it is gone is being asked.
@@ -117,6 +131,7 @@ impl Matter {
                 | Self::NothingToProbe
                 | Self::Paused { .. }
                 | Self::ServerChanged { .. }
+                | Self::EndNeedsWord
                 | Self::Unknown { .. }
         )
     }
@@ -125,7 +140,14 @@ impl Matter {
     /// again.
     #[must_use]
     pub fn is_an_event(&self) -> bool {
-        matches!(self, Self::DatabasesUnlistable(_) | Self::Unprobed(_) | Self::Gone { .. } | Self::Twin)
+        matches!(
+            self,
+            Self::DatabasesUnlistable(_)
+                | Self::Unprobed(_)
+                | Self::Gone { .. }
+                | Self::GrantsAltered { has: Some(_) }
+                | Self::Twin
+        )
     }
 
     /// What to do about it.
@@ -143,10 +165,8 @@ impl Matter {
             Self::DatabasesUnlistable(_) => "check the names of the databases yourself",
             Self::TooManyIntents(_) => "find out why the server does not answer; mints resume by themselves",
             Self::Paused { .. } => "find out who ends this token; minting resumes by itself",
-            Self::GrantsDiffer { .. } => "this version does not change a token that exists",
-            Self::LeftTheList => {
-                "put it back into the list, or leave it: this version ends no token for that"
-            }
+            Self::LeftTheList { .. } => "put it back into the list if it is still wanted",
+            Self::EndNeedsWord => "run `influx-tokend confirm`, or put the names back into the list",
             Self::ServerChanged { .. } => "run `influx-tokend confirm` if it really is another server",
             Self::OnFormerServer { .. } => "end it there yourself, then run `influx-tokend forget`",
             Self::Unknown { .. } => "see `influx-tokend strays`; a copy of this host may be using it",
@@ -206,7 +226,18 @@ impl fmt::Display for Matter {
                 write!(f, "its grants were changed on the server to {has}")
             }
             Self::GrantsAltered { has: None } => f.write_str("its grants were changed on the server"),
-            Self::LeftTheList => f.write_str("left the list, its token stays delivered"),
+            Self::Surplus { has, until } => {
+                write!(f, "may do more than the list asks for ({has}), is narrowed at {until:.0}")
+            }
+            Self::ChangeWaits => {
+                f.write_str("gets a new token with other grants once fewer other names wait for theirs")
+            }
+            Self::LeftTheList { until } => {
+                write!(f, "left the list, its token is delivered until {until:.0} and ended then")
+            }
+            Self::EndNeedsWord => f.write_str(
+                "left the list as more than half of all tokens did, its token is ended once a person confirms it",
+            ),
             Self::Unlisted(id) => write!(f, "the server does not list {id}, yet accepts it"),
             Self::Missing(id) => {
                 write!(f, "the server does not show {id} as live any more, asking whether it still works")

@@ -10,7 +10,10 @@ pub(super) fn plan(scene: &Scene<'_>, record: &Record, plan: &mut Plan) {
             continue;
         }
         let settled = match scene.rows_with(&intent.marker) {
-            [] => scene.listing.date.is_some_and(|date| date >= after(intent.deadline, INTENT_MEMORY)),
+            [] => {
+                scene.listing.date.is_some()
+                    && scene.over_at(intent.deadline, intent.boot.as_ref(), INTENT_MEMORY) <= scene.now
+            }
             rows => rows.iter().all(|row| !row.is_live(scene.now)),
         };
         if settled {

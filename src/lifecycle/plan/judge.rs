@@ -38,9 +38,14 @@ pub(super) fn is_same(listed: &Listed, held: &Held) -> bool {
             .is_none_or(|marker| listed.label.as_ref().map(|label| &label.marker) == Some(marker))
 }
 
+/// Whether a list may not know it yet (rule 4). One from a time that is yet to come was made by a clock that was ahead.
+pub(super) fn is_young(scene: &Scene<'_>, held: &Held) -> bool {
+    since(held.created_at, scene.now).max(since(scene.now, held.created_at)) < YOUNG
+}
+
 pub(super) fn judge<'a>(scene: &Scene<'a>, held: &Held) -> Judgement<'a> {
     let row = row_of(scene, held);
-    if since(held.created_at, scene.now) < YOUNG {
+    if is_young(scene, held) {
         return Judgement::Live(row);
     }
     let probed = scene.evidence.probes.get(&held.id);

@@ -8,15 +8,18 @@ use std::{
 };
 
 use crate::model::{
-    Allow, BootTime, Capabilities, Databases, Evidence, Instance, Known, Label, Lifecycle, Listed, Listing,
-    Marker, Name, Record, ServerKey, ServerName, Spec, Time, TokenId,
+    Allow, BootTime, Capabilities, Databases, Evidence, Grants, Instance, Known, Label, Lifecycle, Listed,
+    Listing, Marker, Name, Record, ServerKey, ServerName, Spec, Time, TokenId,
 };
 
 mod finding;
+mod grants;
 mod intents;
 mod judge;
 mod name;
 mod overlap;
+mod removal;
+mod rotation;
 mod strays;
 #[cfg(test)]
 mod tests;
@@ -24,6 +27,7 @@ mod tests;
 pub use finding::{Finding, Matter};
 pub use name::{Promotion, promotion};
 pub use overlap::overlap_ends;
+pub use rotation::rotation_due;
 
 /// Everything the plan looks at.
 #[derive(Clone, Copy, Debug)]
@@ -120,12 +124,28 @@ pub enum Step {
         /// The marker in its label.
         marker: Marker,
     },
-    /// End a retiring token: its overlap is over (rule 9).
+    /// Replace all grants of a token of ours in place.
+    Patch {
+        /// Whose.
+        name: Name,
+        /// Which.
+        id: TokenId,
+        /// What it may do from then on.
+        grants: Grants,
+    },
+    /// End a held token.
     End {
         /// Whose.
         name: Name,
         /// Which.
         id: TokenId,
+        /// Why.
+        why: EndWhy,
+    },
+    /// Take a name of which nothing is left out of the store.
+    Drop {
+        /// Which.
+        name: Name,
     },
     /// Somebody else works with a copy of this store: take a new instance and mint afresh (rule 3).
     Separate,
@@ -142,8 +162,21 @@ pub enum Why {
     Refused,
     /// The current one belongs to another machine, or another server.
     Inherited,
+    /// Its time has come.
+    Due,
+    /// The list asks for other grants, and they cannot be changed in place.
+    Grants,
     /// A person wants a new value; no replacement that counts, and what was counted before is forgotten (rule 11).
     Asked,
+}
+
+/// Why a held token is ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndWhy {
+    /// A former token's overlap is over (rule 9).
+    Overlap,
+    /// Its name left the list, and its grace is over (rule 20).
+    Removed,
 }
 
 /// A change to a record alone.
@@ -151,6 +184,21 @@ pub enum Why {
 pub enum Change {
     /// `allow` as the list has it now.
     Allow(Allow),
+    /// The name has left the list, or is back.
+    Removed(bool),
+    /// The current token may do more than the list asks for, or does not any more.
+    Surplus(bool),
+    /// What a token may do is something else than was known, by somebody else's doing or by our own unheard.
+    Grants {
+        /// Which.
+        id: TokenId,
+        /// What the list shows.
+        grants: Grants,
+    },
+    /// The list asks for a lifetime that the current token has outlived already.
+    Shortened,
+    /// A token that is not ours to end, of a name that nobody wants any more, leaves its place.
+    Withdraw(TokenId),
     /// An intent whose token is known to have ended, or never to have been.
     CloseIntent(Marker),
     /// A held token that is gone: current and next leave their place.
@@ -219,6 +267,7 @@ pub fn plan(view: &View<'_>) -> Plan {
         }
     }
     strays::plan(scene, &mut plan);
+    grants::limit(scene, &mut plan);
     plan
 }
 
@@ -227,6 +276,10 @@ struct Scene<'a> {
     view: &'a View<'a>,
     by_id: HashMap<&'a TokenId, &'a Listed>,
     by_marker: HashMap<&'a Marker, Vec<&'a Listed>>,
+    /// Addresses that this server had before: its list shows tokens that records know from there (rule 12).
+    former: HashSet<&'a ServerKey>,
+    /// So many tokens would be ended because their names left the list that a person has to say so (rule 11).
+    brake: bool,
 }
 
 impl<'a> Deref for Scene<'a> {
@@ -245,7 +298,22 @@ impl<'a> Scene<'a> {
                 by_marker.entry(&label.marker).or_default().push(row);
             }
         }
-        Self { view, by_id: view.listing.tokens.iter().map(|row| (&row.id, row)).collect(), by_marker }
+        let by_id = view.listing.tokens.iter().map(|row| (&row.id, row)).collect();
+        let mut scene = Self { view, by_id, by_marker, former: HashSet::new(), brake: false };
+        scene.former = scene.former_addresses();
+        scene.brake = removal::brakes(&scene);
+        scene
+    }
+
+    fn former_addresses(&self) -> HashSet<&'a ServerKey> {
+        let records = self.view.records.values().filter_map(Known::record);
+        let elsewhere = records.flat_map(Record::held).filter(|held| held.server != *self.view.key);
+        let listed = |key: &ServerKey| self.view.specs.values().any(|spec| spec.key == *key);
+        elsewhere
+            .filter(|held| self.row(&held.id).is_some_and(|row| judge::is_same(row, held)))
+            .map(|held| &held.server)
+            .filter(|key| !listed(key))
+            .collect()
     }
 
     /// The row with this id.
@@ -258,6 +326,21 @@ impl<'a> Scene<'a> {
         self.by_marker.get(marker).map_or(&[], Vec::as_slice)
     }
 
+    /// An address that this server had before and that something in the record still names.
+    fn former_address_of<'r>(&self, record: &'r Record) -> Option<&'r ServerKey> {
+        if self.former.is_empty() {
+            return None;
+        }
+        let intents = record.intents.iter().map(|intent| &intent.server);
+        let ended = record.ended.iter().map(|ended| &ended.server);
+        record
+            .held()
+            .map(|held| &held.server)
+            .chain(intents)
+            .chain(ended)
+            .find(|key| self.former.contains(key))
+    }
+
     /// The spec of a name, if it is this server's.
     fn spec(&self, name: &Name) -> Option<&Spec> {
         self.specs.get(name).filter(|spec| spec.server == *self.server)
@@ -266,8 +349,12 @@ impl<'a> Scene<'a> {
     /// When a time is over on both clocks (rule 10): of the boot-time clock only what is known to be of this boot counts.
     fn over_at(&self, since: Time, boot: Option<&BootTime>, wait: Duration) -> Time {
         let passed = boot.zip(self.boot).and_then(|(since, now)| since.passed(now));
-        let rest = passed.map(|passed| wait.saturating_sub(passed)).unwrap_or_default();
-        after(since, wait).max(after(self.now, rest))
+        let by_boot = passed.map(|passed| after(self.now, wait.saturating_sub(passed)));
+        match by_boot {
+            // It was told by a clock that was ahead and is not any more.
+            Some(by_boot) if since > after(self.now, YOUNG) => by_boot,
+            _ => after(since, wait).max(by_boot.unwrap_or(self.now)),
+        }
     }
 
     /// Whether this server has anything to do with a record.
@@ -276,6 +363,9 @@ impl<'a> Scene<'a> {
             || record.held().any(|held| held.server == *self.key)
             || record.intents.iter().any(|intent| intent.server == *self.key)
             || record.ended.iter().any(|ended| ended.server == *self.key)
+            || self.former_address_of(record).is_some()
+            // Of one of which nothing is left, any server's pass may take care.
+            || !self.specs.contains_key(&record.name) && record.is_empty()
     }
 }
 
@@ -315,9 +405,9 @@ impl Plan {
     /// Whether the plan cannot be made well without the server's databases.
     #[must_use]
     pub fn needs_databases(&self) -> bool {
-        self.steps
-            .iter()
-            .any(|step| matches!(step, Step::Mint { .. } | Step::Probe { .. } | Step::Verify { .. }))
+        self.steps.iter().any(|step| {
+            matches!(step, Step::Mint { .. } | Step::Probe { .. } | Step::Verify { .. } | Step::Patch { .. })
+        })
     }
 }
 

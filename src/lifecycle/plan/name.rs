@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::{
     Change, DAY, Gone, MAX_INTENTS, MAX_REPLACED, MEMORY, Matter, Plan, REFUSED_APART, Scene, Step, Why,
-    YOUNG, after, intents,
-    judge::{Judgement, is_same, judge, row_of},
-    overlap, since,
+    YOUNG, after, grants, intents,
+    judge::{Judgement, is_young, judge, row_of},
+    overlap, removal, rotation, since,
 };
 use crate::model::{
     Database, Databases, Evidence, Grants, Held, Name, Origin, Record, Retiring, RetiringState, Spec, Time,
@@ -25,23 +25,34 @@ pub(super) fn plan_first(scene: &Scene<'_>, spec: &Spec, plan: &mut Plan) {
 
 /// A name that has one.
 pub(super) fn plan(scene: &Scene<'_>, record: &Record, plan: &mut Plan) {
+    if let Some(from) = scene.former_address_of(record) {
+        plan.note(record, Change::Adopt { from: from.clone() });
+        return;
+    }
     let spec = scene.spec(&record.name);
     if let Some(spec) = spec {
+        if record.removed.is_some() {
+            plan.note(record, Change::Removed(false));
+        }
         if record.allow != spec.allow {
             plan.note(record, Change::Allow(spec.allow.clone()));
         }
         if !same_server(scene, spec, record, plan) {
             return;
         }
-    } else if !scene.specs.contains_key(&record.name) && record.current.is_some() {
-        plan.find(&record.name, Matter::LeftTheList);
+    } else if !scene.specs.contains_key(&record.name) && !removal::plan(scene, record, plan) {
+        for retiring in record.retiring.iter().filter(|retiring| is_left_over(retiring)) {
+            plan_retiring(scene, record, retiring, plan);
+        }
+        return;
     }
     for retiring in &record.retiring {
         plan_retiring(scene, record, retiring, plan);
     }
     let current = plan_current(scene, spec, record, plan);
     let next = plan_next(scene, spec, record, plan);
-    if let (Some(spec), Place::Taken, Place::Taken | Place::Free(None)) = (spec, current, next) {
+    let stands = matches!(current, Place::Taken | Place::ToReplace(Why::Due | Why::Grants));
+    if let (Some(spec), true, Place::Taken | Place::Free(None)) = (spec, stands, next) {
         overlap::plan(scene, spec, record, plan);
     }
     if let (Some(spec), Place::Free(next_why)) = (spec, next) {
@@ -49,7 +60,7 @@ pub(super) fn plan(scene: &Scene<'_>, record: &Record, plan: &mut Plan) {
             Place::Free(why) => {
                 mint(scene, spec, Some(record), next_why.unwrap_or(why.unwrap_or(Why::Missing)), plan)
             }
-            Place::ToReplace => mint(scene, spec, Some(record), Why::Inherited, plan),
+            Place::ToReplace(why) => mint(scene, spec, Some(record), next_why.unwrap_or(why), plan),
             // A remint of `next`, or a new value, is wanted although the current one works.
             Place::Taken if next_why.is_some() || scene.evidence.asked.contains(&record.name) => {
                 mint(scene, spec, Some(record), next_why.unwrap_or(Why::Asked), plan);
@@ -64,8 +75,8 @@ pub(super) fn plan(scene: &Scene<'_>, record: &Record, plan: &mut Plan) {
 enum Place {
     /// Nothing, or nothing any more, and why a mint would then be made.
     Free(Option<Why>),
-    /// A token that works but is not ours to keep.
-    ToReplace,
+    /// A token that works and is to be replaced, and why.
+    ToReplace(Why),
     /// A token.
     Taken,
 }
@@ -77,19 +88,17 @@ fn same_server(scene: &Scene<'_>, spec: &Spec, record: &Record, plan: &mut Plan)
     else {
         return true;
     };
-    let shown = record
-        .held()
-        .filter(|held| held.server == *from)
-        .any(|held| scene.row(&held.id).is_some_and(|row| is_same(row, held)));
-    if shown {
-        plan.note(record, Change::Adopt { from: from.clone() });
-        false
-    } else if scene.evidence.confirmed.get(&record.name) == Some(&Word::Move) {
+    if scene.evidence.confirmed.get(&record.name) == Some(&Word::Move) {
         true
     } else {
         plan.find(&record.name, Matter::ServerChanged { from: from.clone() });
         false
     }
+}
+
+/// A former token that is nobody's to end here, or is kept in case it comes back.
+fn is_left_over(retiring: &Retiring) -> bool {
+    retiring.state == RetiringState::Absent || !retiring.held.origin.is_ours()
 }
 
 fn plan_retiring(scene: &Scene<'_>, record: &Record, retiring: &Retiring, plan: &mut Plan) {
@@ -104,7 +113,8 @@ fn plan_retiring(scene: &Scene<'_>, record: &Record, retiring: &Retiring, plan: 
     let gone = matches!(judge(scene, held), Judgement::Gone(Gone::Ended));
     let forgotten = retiring.state == RetiringState::Absent
         && row_of(scene, held).is_none()
-        && (since(retiring.since, scene.now) >= MEMORY || held.expires_at.is_some_and(|at| at <= scene.now));
+        && (scene.over_at(retiring.since, retiring.boot.as_ref(), MEMORY) <= scene.now
+            || held.expires_at.is_some_and(|at| at <= scene.now));
     if gone || forgotten {
         plan.note(record, Change::SetAside { id: held.id.clone(), gone: Gone::Ended });
     } else if held.origin == (Origin::Imported { exclusive: false }) {
@@ -116,12 +126,14 @@ fn plan_current(scene: &Scene<'_>, spec: Option<&Spec>, record: &Record, plan: &
     let Some(current) = &record.current else {
         reinstate(scene, record, plan);
         // Set aside in a pass before this one, which may not have come to mint another: that still replaces a value.
-        return Place::Free((record.generation > 0).then_some(Why::Gone));
+        let was_there = record.generation > 0 && record.removed.is_none();
+        return Place::Free(was_there.then_some(Why::Gone));
     };
     if current.server != *scene.key {
         // Left behind by a confirmed change of server: it is delivered until its successor is promoted.
-        return Place::ToReplace;
+        return Place::ToReplace(Why::Inherited);
     }
+    let mut why = None;
     match judge(scene, current) {
         Judgement::Gone(gone) => {
             set_aside(record, current, gone, plan);
@@ -136,26 +148,25 @@ fn plan_current(scene: &Scene<'_>, spec: Option<&Spec>, record: &Record, plan: &
         Judgement::Live(row) => {
             if row.is_none() {
                 plan.due(after(current.created_at, YOUNG));
-            } else if let Some(row) = row
-                && row.grants.as_ref() != Some(&current.grants)
+            }
+            if let Some(spec) = spec
+                && current.origin != Origin::Inherited
             {
-                plan.find(&record.name, Matter::GrantsAltered { has: row.grants.clone() });
+                why = grants::plan(scene, spec, record, current, row, plan);
             }
         }
     }
     if let Some(at) = current.expires_at {
         plan.due(after(at, Duration::from_secs(1)));
-        if since(current.created_at, at) / 3 > since(scene.now, at) {
+        if since(current.created_at, at) / 6 > since(scene.now, at) {
             plan.find(&record.name, Matter::Expires(at));
         }
     }
-    if let Some(spec) = spec
-        && spec.grants != current.grants
-    {
-        let matter = Matter::GrantsDiffer { wanted: spec.grants.clone(), has: current.grants.clone() };
-        plan.find(&record.name, matter);
+    if current.origin == Origin::Inherited {
+        return Place::ToReplace(Why::Inherited);
     }
-    if current.origin == Origin::Inherited { Place::ToReplace } else { Place::Taken }
+    let due = spec.and_then(|spec| rotation::plan(scene, spec, record, current, plan));
+    due.or(why).map_or(Place::Taken, Place::ToReplace)
 }
 
 fn plan_next(scene: &Scene<'_>, spec: Option<&Spec>, record: &Record, plan: &mut Plan) -> Place {
@@ -175,6 +186,9 @@ fn plan_next(scene: &Scene<'_>, spec: Option<&Spec>, record: &Record, plan: &mut
         return Place::Free(Some(Why::Gone));
     }
     let Some(spec) = spec else { return Place::Taken };
+    if let Some(why) = grants::plan_next(scene, spec, record, next, row_of(scene, next), plan) {
+        return Place::Free(Some(why));
+    }
     // The fault is the missing database, not the token.
     if !can_be_probed(scene, spec, &record.name, &next.grants, plan) {
         return Place::Taken;
@@ -230,11 +244,10 @@ pub fn promotion(record: &Record, spec: &Spec, evidence: &Evidence, now: Time) -
     if probed.accepted_at.is_some() {
         return Some(Promotion { probed: true });
     }
-    if probed.refused.is_some() || probed.unreachable_since.is_none() {
-        return None;
-    }
+    let unreachable_since = probed.unreachable_since.filter(|_| probed.refused.is_none())?;
     let urgent = match &record.current {
-        None => since(evidence.next_since(next), now) >= probe.deadline,
+        // A server that could be asked a moment ago will be again.
+        None => since(evidence.next_since(next).max(unreachable_since), now) >= probe.deadline,
         Some(current) => current.expires_at.is_some_and(|at| since(now, at) < LAST_HOUR),
     };
     urgent.then_some(Promotion { probed: false })
@@ -270,13 +283,15 @@ fn mint(scene: &Scene<'_>, spec: &Spec, record: Option<&Record>, why: Why, plan:
 
 /// Rule 11: three replacements in a day that nobody asked for pause the fourth.
 fn paused_until(record: &Record, now: Time) -> Option<Time> {
-    let mut recent: Vec<Time> = record.replaced.iter().copied().filter(|at| since(*at, now) < DAY).collect();
+    // Of times that are yet to come a clock told that was ahead.
+    let is_recent = |at: &Time| since(*at, now).max(since(now, *at)) < DAY;
+    let mut recent: Vec<Time> = record.replaced.iter().copied().filter(is_recent).collect();
     recent.sort_unstable();
     let blocking = recent.len().checked_sub(MAX_REPLACED)?;
     Some(after(recent[blocking], DAY))
 }
 
-fn databases_exist(scene: &Scene<'_>, name: &Name, grants: &Grants, plan: &mut Plan) -> bool {
+pub(super) fn databases_exist(scene: &Scene<'_>, name: &Name, grants: &Grants, plan: &mut Plan) -> bool {
     match scene.databases {
         Databases::NotAsked => true,
         Databases::Unlistable(why) => {
@@ -336,14 +351,14 @@ fn set_aside(record: &Record, held: &Held, gone: Gone, plan: &mut Plan) {
 /// Rule 4: without a current token, a retiring one that works is better than none. One answer says enough only of a
 /// token that every part of the server has had time to learn of: some of them have never been current (rule 6).
 fn reinstate(scene: &Scene<'_>, record: &Record, plan: &mut Plan) {
-    let is_young = |held: &Held| since(held.created_at, scene.now) < YOUNG;
-    for retiring in record.retiring.iter().filter(|retiring| is_young(&retiring.held)) {
+    for retiring in record.retiring.iter().filter(|retiring| is_young(scene, &retiring.held)) {
         plan.due(after(retiring.held.created_at, YOUNG));
     }
     let candidates = || {
-        record.retiring.iter().rev().map(|retiring| &retiring.held).filter(|held| {
+        let kept = record.retiring.iter().rev().filter(|retiring| retiring.state != RetiringState::Revoking);
+        kept.map(|retiring| &retiring.held).filter(|held| {
             held.server == *scene.key
-                && !is_young(held)
+                && !is_young(scene, held)
                 && matches!(
                     judge(scene, held),
                     Judgement::Live(_) | Judgement::Unlisted | Judgement::Doubtful

@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use super::{
-    Change, Gone, Matter, Plan, Scene, Step, YOUNG, after,
+    Change, EndWhy, Gone, Matter, Plan, Scene, Step, YOUNG, after,
     judge::{Judgement, judge, row_of},
     name::verify,
     since,
 };
-use crate::model::{Held, Lifecycle, Origin, Record, Retiring, RetiringState, Spec, Time};
+use crate::model::{Held, Lifecycle, Pickup, Record, Retiring, RetiringState, Spec, Time};
 
 /// How long a former token lives that does not expire by itself, where the list does not say.
 const CAP_WITHOUT_EXPIRY: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -25,13 +25,31 @@ pub fn overlap_ends(retiring: &Retiring, lifecycle: &Lifecycle) -> Option<Time> 
 
 /// Rule 8. What others may use is not, nor what is gone already.
 fn is_ours_to_end(retiring: &Retiring) -> bool {
-    retiring.state == RetiringState::Overlap
-        && matches!(retiring.held.origin, Origin::Minted | Origin::Imported { exclusive: true })
+    matches!(retiring.state, RetiringState::Overlap | RetiringState::Revoking)
+        && retiring.held.origin.is_ours()
 }
 
 fn longest(held: &Held, lifecycle: &Lifecycle) -> Option<Duration> {
     let usual = || held.expires_at.is_none().then_some(CAP_WITHOUT_EXPIRY);
     lifecycle.overlap_cap.or_else(usual).map(|cap| cap.max(lifecycle.overlap))
+}
+
+/// How long this one lives after it retired; `None`: to its own expiry.
+fn wait(scene: &Scene<'_>, spec: &Spec, record: &Record, retiring: &Retiring) -> Option<Duration> {
+    if is_picked_up(scene, spec, record, retiring) {
+        return Some(scene.lifecycle.overlap);
+    }
+    longest(&retiring.held, scene.lifecycle)
+}
+
+/// Whether it is proven that nobody holds it any more: of a spec that says that this can be proven.
+fn is_picked_up(scene: &Scene<'_>, spec: &Spec, record: &Record, retiring: &Retiring) -> bool {
+    // Nobody from before a boot lives.
+    let was_booted =
+        || retiring.boot.as_ref().zip(scene.boot).is_some_and(|(since, now)| since.passed(now).is_none());
+    let holders = || scene.evidence.holders.get(&record.name);
+    spec.pickup == Pickup::Proven
+        && (was_booted() || holders().is_some_and(|holders| holders.nobody_has(retiring.generation)))
 }
 
 /// For a name whose spec stands and whose current token is in its place.
@@ -43,7 +61,7 @@ pub(super) fn plan(scene: &Scene<'_>, spec: &Spec, record: &Record, plan: &mut P
     }
     for retiring in &record.retiring {
         let held = &retiring.held;
-        let Some(wait) = longest(held, scene.lifecycle) else { continue };
+        let Some(wait) = wait(scene, spec, record, retiring) else { continue };
         if !is_ours_to_end(retiring) || held.server != *scene.key {
             continue;
         }
@@ -85,12 +103,13 @@ fn end(
     }
     let id = retiring.held.id.clone();
     let probed = scene.evidence.probes.get(&current.id);
-    let is_fresh = |at: Time| at >= due && since(at, scene.now) < YOUNG;
+    // A clock that was ahead may have told a time that is yet to come.
+    let is_fresh = |at: Time| (at >= due || due > scene.now) && since(at, scene.now) < YOUNG;
     let fails = probed.is_some_and(|probed| {
         probed.refused.is_some() || probed.partly || probed.unreachable_since.is_some()
     });
     if spec.probe.is_none() || !fails && probed.and_then(|probed| probed.accepted_at).is_some_and(is_fresh) {
-        plan.steps.push(Step::End { name: record.name.clone(), id });
+        plan.steps.push(Step::End { name: record.name.clone(), id, why: EndWhy::Overlap });
         return;
     }
     verify(scene, record, current, plan);

@@ -40,7 +40,8 @@ pub(super) fn plan(scene: &Scene<'_>, plan: &mut Plan) {
     }
     if twin {
         plan.findings.push(super::Finding { name: None, matter: Matter::Twin });
-        plan.steps.push(Step::Separate);
+        // Nothing else before that: what is ours changes with it.
+        plan.steps = vec![Step::Separate];
     }
 }
 

@@ -2,21 +2,21 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use super::world::World;
+use super::{
+    faults::{Fault, Op},
+    tamper::Break,
+    world::World,
+};
 use crate::{
     deliver::{Deliver, DeliverError, Delivered, Delivery},
     influxdb::{Check, MintError, Minted, Order, Server, ServerError, Verdict},
     lifecycle::Clock,
     model::{
-        BootTime, Capabilities, Credential, Grants, Listed, Listing, Name, Product, Record, ServerKey,
-        ServerName, Time, TokenId,
+        BootTime, Capabilities, Credential, Grants, Holders, Listed, Listing, Name, Record, ServerName, Time,
+        TokenId,
     },
     store::{Instances, RecordError, Records, Revision, SealError, Store, StoreError, Stored},
 };
-
-pub(super) fn key() -> ServerKey {
-    ServerKey { product: Product::Clustered, origin: "https://model".into(), cluster: None }
-}
 
 pub(super) fn server_name() -> ServerName {
     ServerName("default".into())
@@ -25,6 +25,43 @@ pub(super) fn server_name() -> ServerName {
 /// Any operation takes a moment: whoever waits for it can be dropped there.
 async fn moment() {
     tokio::time::sleep(Duration::from_millis(fastrand::u64(1..120))).await;
+}
+
+/// An operation under way: one that is dropped before it is over was hit by a crash.
+struct Doing<'w> {
+    world: &'w World,
+    op: Op,
+    is_over: bool,
+}
+
+impl<'w> Doing<'w> {
+    fn begin(world: &'w World, op: Op) -> Self {
+        world.before(op);
+        Self { world, op, is_over: false }
+    }
+
+    fn over(mut self) {
+        self.is_over = true;
+        self.world.after();
+    }
+}
+
+impl Drop for Doing<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.world.struck(Fault::Crash, self.op);
+        }
+    }
+}
+
+/// The operation, a moment before and after what it does.
+async fn operate<R>(world: &World, op: Op, act: impl FnOnce() -> R) -> R {
+    let doing = Doing::begin(world, op);
+    moment().await;
+    let outcome = act();
+    moment().await;
+    doing.over();
+    outcome
 }
 
 pub(super) struct ModelClock(pub(super) Arc<World>);
@@ -39,8 +76,7 @@ impl Clock for ModelClock {
     }
 
     fn boot_time(&self) -> Option<BootTime> {
-        let millis = u64::try_from(self.since_boot().as_millis()).ok()?;
-        Some(BootTime { boot: "one".into(), millis })
+        (self.0.broken() != Break::TrustsTheDate).then(|| self.0.boot_time())
     }
 
     fn is_synchronised(&self) -> bool {
@@ -56,46 +92,40 @@ pub(super) struct ModelServer(pub(super) Arc<World>);
 
 impl Server for ModelServer {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { patch: true, expiry: true, lists_revoked: true }
+        self.0.capabilities()
     }
 
     async fn list(&self, _: &BTreeSet<TokenId>) -> Result<Listing, ServerError> {
-        moment().await;
-        self.0.list()
+        self.0.tell("list");
+        operate(&self.0, Op::List, || self.0.list()).await
     }
 
     async fn databases(&self) -> Result<BTreeSet<String>, ServerError> {
-        moment().await;
-        self.0.databases()
+        operate(&self.0, Op::Databases, || self.0.databases()).await
     }
 
     async fn mint(&self, order: &Order) -> Result<Minted, MintError> {
         self.0.mint_begins(order);
-        moment().await;
-        let outcome = self.0.mint(order);
-        moment().await;
+        let outcome = operate(&self.0, Op::Mint, || self.0.mint(order)).await;
         self.0.mint_ends();
         outcome
     }
 
     async fn get(&self, id: &TokenId) -> Result<Option<Listed>, ServerError> {
-        moment().await;
-        self.0.get(id)
+        operate(&self.0, Op::Get, || self.0.get(id)).await
     }
 
-    async fn patch(&self, _: &TokenId, _: &Grants) -> Result<Listed, ServerError> {
-        unreachable!("nothing changes grants yet")
+    async fn patch(&self, id: &TokenId, grants: &Grants) -> Result<Listed, ServerError> {
+        operate(&self.0, Op::Patch, || self.0.patch(id, grants)).await
     }
 
     async fn revoke(&self, id: &TokenId) -> Result<(), ServerError> {
-        moment().await;
-        self.0.revoke(id)
+        operate(&self.0, Op::Revoke, || self.0.revoke(id)).await
     }
 
     async fn check(&self, credential: &Credential, check: &Check) -> Verdict {
         self.0.check_begins();
-        moment().await;
-        let verdict = self.0.check(credential.secret(), check);
+        let verdict = operate(&self.0, Op::Check, || self.0.check(credential.secret(), check)).await;
         self.0.check_ends();
         verdict
     }
@@ -105,8 +135,7 @@ pub(super) struct ModelStore(pub(super) Arc<World>);
 
 impl Store for ModelStore {
     async fn load(&self) -> Result<Records, StoreError> {
-        moment().await;
-        self.0.load()
+        operate(&self.0, Op::Load, || self.0.load()).await
     }
 
     async fn read(&self, name: &Name) -> Result<Option<Stored>, RecordError> {
@@ -115,11 +144,15 @@ impl Store for ModelStore {
     }
 
     async fn seal(&self, record: &Record, read: Option<Revision>) -> Result<Revision, SealError> {
-        moment().await;
-        let outcome = self.0.seal(record, read);
-        moment().await;
+        let op = self.0.seal_op(record);
+        let outcome = operate(&self.0, op, || self.0.seal(record, read, op)).await;
         self.0.seal_is_heard(&record.name);
         outcome
+    }
+
+    async fn remove(&self, name: &Name, read: Revision) -> Result<(), SealError> {
+        moment().await;
+        self.0.remove(name, read)
     }
 
     async fn instances(&self) -> Result<Instances, StoreError> {
@@ -136,6 +169,17 @@ pub(super) struct Consumers(pub(super) Arc<World>);
 
 impl Deliver for Consumers {
     async fn deliver(&self, delivery: Delivery<'_>) -> Result<Delivered, DeliverError> {
-        self.0.deliver(&delivery)
+        if !self.0.would_change(&delivery) {
+            return Ok(Delivered::Done);
+        }
+        operate(&self.0, Op::Deliver, || self.0.deliver(&delivery)).await
+    }
+
+    async fn generation(&self, name: &Name) -> Option<u64> {
+        self.0.generation_of(name)
+    }
+
+    async fn holders(&self, name: &Name, generation: u64) -> Holders {
+        self.0.holders(name, generation)
     }
 }

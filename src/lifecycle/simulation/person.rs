@@ -1,39 +1,60 @@
-//! A person who wants new values and brings tokens of their own, at odd times.
+//! A person who wants new values and undoes them, brings tokens of their own, ends some, edits the list, and confirms
+//! what is to be confirmed; at odd times.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::{
     parts::{Consumers, ModelClock, ModelServer, ModelStore},
     world::World,
 };
 use crate::{
-    lifecycle::{Import, Keeper},
-    model::{Database, Grants, Name, Spec},
+    lifecycle::{Import, Keeper, Shared, plan::Matter},
+    model::{Database, Grants, Name, Spec, Word},
 };
 
 type ModelKeeper = Keeper<ModelServer, ModelStore, Consumers, ModelClock>;
+type ModelShared = Shared<ModelStore, Consumers, ModelClock>;
 
-/// Never ends. Does nothing once the world is healed.
-pub(super) async fn act(world: &Arc<World>, keeper: &ModelKeeper, specs: &BTreeMap<Name, Spec>) {
+/// Never ends.
+pub(super) async fn act(world: &Arc<World>, keeper: &ModelKeeper, shared: &ModelShared) {
     let wishes = world.take_wishes();
     if let Err(errors) = keeper.rotate(&wishes) {
         world.tell(format!("what is wanted cannot be: {errors:?}"));
     }
-    if world.is_healed() {
-        return std::future::pending().await;
-    }
     loop {
         let longest = fastrand::choice([30, 600, 7200]).unwrap_or(30);
-        tokio::time::sleep(Duration::from_secs(fastrand::u64(1..=longest))).await;
-        match fastrand::u8(..3) {
-            0 => import(world, keeper, specs).await,
-            _ => rotate(world, keeper, specs),
+        tokio::select! {
+            biased;
+            () = world.edited.notified() => {
+                shared.set_specs(world.edit());
+                shared.deliver_all().await;
+                keeper.wake();
+            }
+            () = tokio::time::sleep(Duration::from_secs(fastrand::u64(1..=longest))) => {
+                if world.is_healed() {
+                    // Whatever it was that they wanted, they have what they need by now.
+                    confirm(world, keeper).await;
+                    tokio::time::sleep(Duration::from_secs(7200)).await;
+                } else {
+                    something(world, keeper).await;
+                }
+            }
         }
     }
 }
 
-fn rotate(world: &Arc<World>, keeper: &ModelKeeper, specs: &BTreeMap<Name, Spec>) {
-    let names = specs.keys().filter(|_| fastrand::bool()).cloned().collect();
+async fn something(world: &Arc<World>, keeper: &ModelKeeper) {
+    match fastrand::u8(..8) {
+        0 => import(world, keeper).await,
+        1..=2 => undo(world, keeper).await,
+        3 => end(world, keeper).await,
+        4 => confirm(world, keeper).await,
+        _ => rotate(world, keeper),
+    }
+}
+
+fn rotate(world: &Arc<World>, keeper: &ModelKeeper) {
+    let names = world.specs().into_keys().filter(|_| fastrand::bool()).collect();
     world.tell(format!("a person wants new values for {names:?}"));
     match keeper.rotate(&names) {
         Ok(()) => world.count("a person rotates"),
@@ -41,10 +62,52 @@ fn rotate(world: &Arc<World>, keeper: &ModelKeeper, specs: &BTreeMap<Name, Spec>
     }
 }
 
-async fn import(world: &Arc<World>, keeper: &ModelKeeper, specs: &BTreeMap<Name, Spec>) {
-    let spec = fastrand::choice(specs.values()).filter(|_| fastrand::u8(..4) > 0);
+fn some_name(world: &Arc<World>) -> Option<Name> {
+    fastrand::choice(world.specs().into_keys().collect::<Vec<_>>())
+}
+
+async fn undo(world: &Arc<World>, keeper: &ModelKeeper) {
+    let Some(name) = some_name(world) else { return };
+    world.tell(format!("a person wants the former value of {name}"));
+    match keeper.undo(&name).await {
+        Ok(id) => {
+            world.tell(format!("which is {id}"));
+            world.count("a person undoes a rotation");
+        }
+        Err(error) => world.tell(format!("which cannot be: {error}")),
+    }
+}
+
+async fn end(world: &Arc<World>, keeper: &ModelKeeper) {
+    let Some(name) = some_name(world) else { return };
+    let Ok(id) = keeper.revocable(&name) else { return };
+    world.tell(format!("a person ends {id} of {name}"));
+    world.person_ends(&id);
+    match keeper.revoke_now(&name).await {
+        Ok(_) => world.count("a person ends a token"),
+        Err(error) => world.tell(format!("which cannot be: {error}")),
+    }
+}
+
+async fn confirm(world: &Arc<World>, keeper: &ModelKeeper) {
+    let Ok((plan, _)) = keeper.look().await else { return };
+    let waits = plan.findings.into_iter().filter(|finding| finding.matter == Matter::EndNeedsWord);
+    let names: BTreeSet<Name> = waits.filter_map(|finding| finding.name).collect();
+    if !names.is_empty() {
+        world.tell(format!("a person confirms the end of {names:?}"));
+        world.count("a person confirms");
+        world.person_confirms(names.iter().cloned());
+        keeper.confirm(names, Word::End);
+        keeper.wake();
+    }
+}
+
+async fn import(world: &Arc<World>, keeper: &ModelKeeper) {
+    let spec = fastrand::choice(world.specs().into_values().collect::<Vec<Spec>>());
+    let spec = spec.filter(|_| fastrand::u8(..4) > 0);
     let odd = || Grants::of([], ["a".parse::<Database>().expect("a database")]);
-    let grants = spec.filter(|_| fastrand::u8(..4) > 0).map_or_else(odd, |spec| spec.grants.clone());
+    let wanted = spec.as_ref().filter(|_| fastrand::u8(..4) > 0);
+    let grants = wanted.map_or_else(odd, |spec| spec.grants.clone());
     let exclusive = fastrand::bool();
     let (id, secret) = world.make_by_hand(grants, exclusive);
     let import = Import {

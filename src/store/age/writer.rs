@@ -118,15 +118,23 @@ impl AgeStore {
         let mut file = Replace::new(&path).map_err(failed)?;
         let sealed = self.encrypt(&json).map_err(failed)?;
         file.write(&sealed).map_err(failed)?;
-        let there = match fs::symlink_metadata(&path) {
-            Ok(metadata) => Some(file::revision_of(&metadata)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(failed(error)),
-        };
-        if there != read {
+        if revision_at(&path).map_err(failed)? != read {
             return Err(SealError::Changed(record.name.clone()));
         }
         Ok(file::revision_of(&file.commit().map_err(failed)?))
+    }
+
+    /// Takes a record out of the store; see [`Store::remove`].
+    ///
+    /// # Errors
+    /// Somebody else has written it since, or the system refuses.
+    pub fn remove_record(&self, name: &Name, read: Revision) -> Result<(), SealError> {
+        let path = self.inner.reader.layout.record(name);
+        let failed = |error| SealError::Failed(store_error(&path, "cannot remove the record", error));
+        if revision_at(&path).map_err(failed)? != Some(read) {
+            return Err(SealError::Changed(name.clone()));
+        }
+        fs::remove_file(&path).and_then(|()| sync_folder_of(&path)).map_err(failed)
     }
 
     /// The last accepted list, if there is one.
@@ -229,12 +237,25 @@ impl Store for AgeStore {
         self.off_thread(move |store| store.seal_record(&record, read)).await
     }
 
+    async fn remove(&self, name: &Name, read: Revision) -> Result<(), SealError> {
+        let name = name.clone();
+        self.off_thread(move |store| store.remove_record(&name, read)).await
+    }
+
     async fn instances(&self) -> Result<Instances, StoreError> {
         Ok(self.inner.instance.lock().unwrap_or_else(PoisonError::into_inner).instances())
     }
 
     async fn renew_instance(&self) -> Result<Instances, StoreError> {
         self.off_thread(Self::renew).await
+    }
+}
+
+fn revision_at(path: &Path) -> io::Result<Option<Revision>> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) => Ok(Some(file::revision_of(&metadata))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

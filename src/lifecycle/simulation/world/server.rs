@@ -1,58 +1,94 @@
-//! The modelled server: what it lists, mints, ends and accepts.
+//! The modelled server: what it lists, mints, changes, ends and accepts.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Break, State, Token, World};
+use super::{Late, State, Token, World};
 use crate::{
     influxdb::{Check, ErrorKind, MintError, Minted, Order, Plane, ServerError, Verdict},
-    lifecycle::simulation::parts::{key, server_name},
-    model::{Action, Credential, Database, Grant, Grants, Label, Listed, Listing, Origin, Secret, TokenId},
+    lifecycle::simulation::{
+        faults::{Fault, Op},
+        parts::server_name,
+        tamper::Break,
+    },
+    model::{Action, Credential, Database, Grant, Grants, Label, Listed, Listing, Secret, Time, TokenId},
 };
 
+fn error(verb: &'static str, kind: ErrorKind) -> ServerError {
+    ServerError { server: server_name(), verb, kind }
+}
+
+fn status(status: u16) -> ErrorKind {
+    ErrorKind::Status { status, message: None, retry_after: None }
+}
+
 impl World {
-    pub(super) fn error(verb: &'static str, kind: ErrorKind) -> ServerError {
-        ServerError { server: server_name(), verb, kind }
+    /// What keeps a request from being heard, or the server from doing it.
+    fn is_lost(&self, verb: &'static str, op: Op) -> Result<(), ServerError> {
+        if self.strikes(Fault::RequestLost, op, 40) {
+            return Err(error(verb, ErrorKind::Cut("on demand".into())));
+        }
+        if self.strikes(Fault::ServerError, op, 30) {
+            return Err(error(verb, status(500)));
+        }
+        Ok(())
     }
 
-    pub(super) fn cut() -> ErrorKind {
-        ErrorKind::Cut("on demand".into())
+    /// What keeps its answer from being heard.
+    fn is_unheard(&self, verb: &'static str, op: Op) -> Result<(), ServerError> {
+        if self.strikes(Fault::AnswerLost, op, 60) {
+            return Err(error(verb, ErrorKind::Cut("on demand".into())));
+        }
+        Ok(())
     }
 
     pub(super) fn carry_out_late(&self) {
-        let due: Vec<Order> = {
+        let due: Vec<Late> = {
             let mut state = self.state();
             let now = Instant::now();
-            let (due, rest) = std::mem::take(&mut state.late).into_iter().partition(|(at, _)| *at <= now);
+            let (due, rest): (Vec<_>, Vec<_>) =
+                std::mem::take(&mut state.late).into_iter().partition(|(at, _)| *at <= now);
             state.late = rest;
-            let due: Vec<(Instant, Order)> = due;
-            due.into_iter().map(|(_, order)| order).collect()
+            due.into_iter().map(|(_, late)| late).collect()
         };
-        for order in due {
-            let _nobody_hears = self.create(&order, false);
+        for late in due {
+            match late {
+                Late::Mint(order) => _ = self.create(&order, false),
+                Late::Revoke(id) => {
+                    self.tell(format!("{id} is ended late"));
+                    self.check_holders(&id);
+                    self.end_now(&id);
+                }
+            }
         }
     }
 
-    pub(in super::super) fn list(&self) -> Result<Listing, ServerError> {
-        self.carry_out_late();
-        if self.strikes("list lost", 6) {
-            return Err(Self::error("list tokens", Self::cut()));
+    fn later(&self, op: Op, late: Late) -> bool {
+        let strikes = self.strikes(Fault::CarriedOutLate, op, 40);
+        if strikes {
+            let at = Instant::now() + Duration::from_secs(fastrand::u64(1..600));
+            self.state().late.push((at, late));
         }
-        let lag = if self.strikes("list lags", 10) { 30 } else { 0 };
-        let date = self
-            .now()
-            .saturating_add(jiff::SignedDuration::try_from(self.state().ahead).expect("short"))
-            .expect("a time");
-        let as_of = date.saturating_sub(jiff::SignedDuration::from_secs(lag)).expect("a time");
+        strikes
+    }
+
+    pub(in super::super) fn list(&self) -> Result<Listing, ServerError> {
+        self.is_lost("list tokens", Op::List)?;
+        let lag = if self.strikes(Fault::ListLags, Op::List, 100) { 30 } else { 0 };
+        let is_filtered = self.strikes(Fault::ListFiltered, Op::List, 60);
+        let as_of = self.date().saturating_sub(jiff::SignedDuration::from_secs(lag)).expect("a time");
+        // By a clock that was ahead, things were done that are yet to come.
+        let is_shown = |at: Time| lag == 0 || at <= as_of;
         let state = self.state();
         let mut tokens: Vec<Listed> = state
             .tokens
             .values()
-            .filter(|token| !token.hidden && token.row.created_at.is_some_and(|at| at <= as_of))
+            .filter(|token| !token.hidden && token.row.created_at.is_some_and(is_shown))
+            .filter(|_| !is_filtered || fastrand::u8(..3) > 0)
             .map(|token| {
                 let mut row = token.row.clone();
-                row.revoked_at = row.revoked_at.filter(|at| *at <= as_of && self.broken != Break::HidesEnds);
+                row.revoked_at = row.revoked_at.filter(|at| is_shown(*at) && self.broken != Break::HidesEnds);
                 row
             })
             .collect();
@@ -64,38 +100,49 @@ impl World {
                 row.label = Some(Label { instance, name: name.clone(), marker: intent.marker.clone() });
             }
         }
-        Ok(Listing { rows: tokens.len(), bytes: 100 * tokens.len(), tokens, date: Some(date) })
+        drop(state);
+        Ok(Listing { rows: tokens.len(), bytes: 100 * tokens.len(), tokens, date: Some(self.date()) })
     }
 
     pub(in super::super) fn databases(&self) -> Result<BTreeSet<String>, ServerError> {
-        if self.strikes("databases lost", 6) {
-            return Err(Self::error("list databases", Self::cut()));
-        }
+        self.is_lost("list databases", Op::Databases)?;
         Ok(self.state().databases.clone())
     }
 
+    pub(in super::super) fn get(&self, id: &TokenId) -> Result<Option<Listed>, ServerError> {
+        self.is_lost("get token", Op::Get)?;
+        Ok(self.state().tokens.get(id).map(|token| token.row.clone()))
+    }
+
     pub(in super::super) fn mint_begins(&self, order: &Order) {
+        self.changes_something("a mint");
         let label = Label::find(&order.description).expect("every mint is labelled");
-        let (sealed, posted, minting, stopping) = {
+        let key = self.key();
+        let (sealed, posted, minting, stopping, elsewhere) = {
             let mut state = self.state();
             state.minting += 1;
-            let sealed = state.records.get(&label.name).is_some_and(|(record, _)| {
-                record.intents.iter().any(|intent| intent.marker == order.marker && intent.server == key())
+            let record = state.records.get(&label.name).map(|(record, _)| record);
+            let sealed = record.is_some_and(|record| {
+                record.intents.iter().any(|intent| intent.marker == order.marker && intent.server == key)
             });
-            (sealed, !state.posted.insert(order.marker.clone()), state.minting, state.stopping)
+            let elsewhere = record.is_some_and(|record| record.current.iter().any(|held| held.server != key));
+            (sealed, !state.posted.insert(order.marker.clone()), state.minting, state.stopping, elsewhere)
         };
         self.tell(format!("mint {} under {}", label.name, &order.marker.as_str()[..6]));
         if !sealed {
-            self.broken("rule 2", "a mint without a sealed intent");
+            self.breaks("rule 2", "a mint without a sealed intent");
         }
         if posted {
-            self.broken("rule 2", "a marker is posted twice");
+            self.breaks("rule 2", "a marker is posted twice");
         }
         if minting > 8 {
-            self.broken("mints", "more than eight at once");
+            self.breaks("mints", "more than eight at once");
         }
         if stopping {
-            self.broken("rule 17", "a mint after SIGTERM");
+            self.breaks("rule 17", "a mint after SIGTERM");
+        }
+        if elsewhere {
+            self.breaks("rule 12", "a mint although the tokens live at another address");
         }
     }
 
@@ -105,46 +152,43 @@ impl World {
 
     pub(in super::super) fn mint(&self, order: &Order) -> Result<Minted, MintError> {
         let verb = "mint token";
-        let status = |status| ErrorKind::Status { status, message: None, retry_after: None };
         if self.state().refuses_mints {
-            return Err(MintError::Unknown(Self::error(verb, status(500))));
+            return Err(MintError::Unknown(error(verb, status(500))));
         }
-        if self.strikes("mint refused", 4) {
-            return Err(MintError::NotMinted(Self::error(verb, status(400))));
+        if self.strikes(Fault::Refused, Op::Mint, 30) {
+            return Err(MintError::NotMinted(error(verb, status(400))));
         }
-        if self.strikes("mint lost", 5) {
-            return Err(MintError::Unknown(Self::error(verb, Self::cut())));
-        }
-        if self.strikes("mint carried out late", 4) {
-            let at = Instant::now() + Duration::from_secs(fastrand::u64(1..600));
-            self.state().late.push((at, order.clone()));
-            return Err(MintError::Unknown(Self::error(verb, ErrorKind::Timeout(Duration::from_secs(30)))));
+        self.is_lost(verb, Op::Mint).map_err(MintError::Unknown)?;
+        if self.later(Op::Mint, Late::Mint(order.clone())) {
+            return Err(MintError::Unknown(error(verb, ErrorKind::Timeout(Duration::from_secs(30)))));
         }
         let minted = self.create(order, false);
         if self.broken == Break::RepeatsMints {
             let _second = self.create(order, true);
         }
-        if self.strikes("mint answered by nobody", 8) {
-            return Err(MintError::Unknown(Self::error(verb, Self::cut())));
-        }
-        if self.strikes("mint answered 500", 3) {
-            return Err(MintError::Unknown(Self::error(verb, status(500))));
-        }
+        self.is_unheard(verb, Op::Mint).map_err(MintError::Unknown)?;
         Ok(minted)
     }
 
     fn create(&self, order: &Order, hidden: bool) -> Minted {
         let label = Label::find(&order.description);
         let mut state = self.state();
-        let id = self.add(&mut state, label, order.grants.clone(), false);
+        let id = self.add(&mut state, label, order.grants.clone(), order.expires_at, false);
+        let is_ahead = state.is_ahead();
         let token = state.tokens.get_mut(&id).expect("just added");
         token.hidden = hidden;
+        // Asked for before the server's clock was set, it had ended before it began.
+        token.by_person |= is_ahead;
+        let (secret, created_at) = (token.secret.clone(), token.row.created_at);
+        let told = format!("{id} exists, until {:?}", order.expires_at);
+        drop(state);
+        self.tell(told);
         Minted {
             id,
-            secret: Credential::Token(Secret::new(token.secret.clone())),
+            secret: Credential::Token(Secret::new(secret)),
             grants: order.grants.clone(),
-            created_at: token.row.created_at.expect("created"),
-            expires_at: None,
+            created_at: created_at.expect("created"),
+            expires_at: order.expires_at,
         }
     }
 
@@ -153,21 +197,24 @@ impl World {
         state: &mut State,
         label: Option<Label>,
         grants: Grants,
+        expires_at: Option<Time>,
         foreign: bool,
     ) -> TokenId {
         state.ids += 1;
         let id = TokenId(format!("id-{}", state.ids));
-        let (healed, fixed) = (state.healed, state.activation);
+        let slow = self.without.contains(&Fault::SlowActivation);
+        let (healed, fixed) = (state.healed || slow, state.activation);
         let active = || {
             let slowest = if healed || fastrand::bool() { 1 } else { 180 };
             Instant::now() + fixed.unwrap_or_else(|| Duration::from_secs(fastrand::u64(0..slowest)))
         };
+        let date = self.date_in(state);
         let row = Listed {
             id: id.clone(),
             label,
             grants: Some(grants.clone()),
-            created_at: Some(self.now()),
-            expires_at: None,
+            created_at: Some(date),
+            expires_at,
             revoked_at: None,
         };
         let active = [[active(), active(), active()], [active(), active(), active()]];
@@ -180,6 +227,7 @@ impl World {
                 grants,
                 foreign,
                 by_hand: None,
+                by_person: false,
                 accepted: None,
                 hidden: false,
                 active,
@@ -189,38 +237,76 @@ impl World {
         id
     }
 
+    pub(in super::super) fn patch(&self, id: &TokenId, grants: &Grants) -> Result<Listed, ServerError> {
+        let verb = "change token";
+        self.changes_something("a change of grants");
+        self.tell(format!("change {id}: {grants}"));
+        self.check_patch(id, grants);
+        if self.strikes(Fault::Refused, Op::Patch, 30) {
+            return Err(error(verb, status(400)));
+        }
+        self.is_lost(verb, Op::Patch)?;
+        let row = {
+            let mut state = self.state();
+            let token = state.tokens.get_mut(id).expect("it is there");
+            token.grants = grants.clone();
+            token.row.grants = Some(grants.clone());
+            token.row.clone()
+        };
+        self.is_unheard(verb, Op::Patch)?;
+        Ok(row)
+    }
+
+    /// Rules 8 and 21.
+    fn check_patch(&self, id: &TokenId, grants: &Grants) {
+        let state = self.state();
+        let is_others =
+            state.tokens.get(id).is_none_or(|token| token.foreign || token.by_hand == Some(false));
+        let widens = state.tokens.get(id).is_some_and(|token| !token.grants.cover(grants));
+        drop(state);
+        if is_others {
+            self.breaks("rule 8", "somebody else's token is changed");
+        }
+        if !self.capabilities.patch {
+            self.breaks("rule 21", "a server is asked for what it cannot do");
+        }
+        self.check_needs(id, grants);
+        self.count(if widens { "a token is widened" } else { "a token is narrowed" });
+    }
+
     pub(in super::super) fn revoke(&self, id: &TokenId) -> Result<(), ServerError> {
+        let verb = "end token";
+        self.changes_something("an end");
         self.tell(format!("revoke {id}"));
-        let (foreign, current) = {
+        let foreign = {
             let state = self.state();
-            let foreign = state.tokens.get(id).is_none_or(|token| {
+            state.tokens.get(id).is_none_or(|token| {
                 token.foreign
                     || token.by_hand.is_none()
                         && token.row.label.as_ref().is_none_or(|label| !state.posted.contains(&label.marker))
-            });
-            let current = state.records.values().any(|(record, _)| {
-                record.current.as_ref().is_some_and(|held| held.id == *id && held.origin != Origin::Inherited)
-            });
-            (foreign, current)
+            })
         };
         if foreign {
-            self.broken("rule 8", "somebody else's token is ended");
-        }
-        if current {
-            self.broken("rule 7", "the current token is ended");
+            self.breaks("rule 8", "somebody else's token is ended");
         }
         self.check_end(id);
-        if self.strikes("revoke lost", 5) {
-            return Err(Self::error("end token", Self::cut()));
+        self.check_holders(id);
+        if self.strikes(Fault::Refused, Op::Revoke, 30) {
+            return Err(error(verb, status(403)));
         }
-        let now = self.now();
+        self.is_lost(verb, Op::Revoke)?;
+        if self.later(Op::Revoke, Late::Revoke(id.clone())) {
+            return Err(error(verb, ErrorKind::Timeout(Duration::from_secs(30))));
+        }
+        self.end_now(id);
+        self.is_unheard(verb, Op::Revoke)
+    }
+
+    fn end_now(&self, id: &TokenId) {
+        let now = self.date();
         if let Some(token) = self.state().tokens.get_mut(id) {
             token.row.revoked_at.get_or_insert(now);
         }
-        if self.strikes("revoke answered by nobody", 5) {
-            return Err(Self::error("end token", Self::cut()));
-        }
-        Ok(())
     }
 
     pub(in super::super) fn check_begins(&self) {
@@ -231,7 +317,7 @@ impl World {
         };
         // The first acceptance may be known to the keeper a moment later than to the model, never earlier.
         if checking > limit {
-            self.broken("probes", "too many at once");
+            self.breaks("probes", "too many at once");
         }
     }
 
@@ -248,12 +334,12 @@ impl World {
             state.ever_sealed.contains(secret.expose()) || state.tokens.values().any(by_hand)
         };
         if !is_sealed {
-            self.broken("rule 1", "a secret is used before it is sealed");
+            self.breaks("rule 1", "a secret is used before it is sealed");
         }
-        if self.strikes("check unanswered", 5) {
+        if self.is_lost("check", Op::Check).is_err() {
             return Verdict::Unreachable { why: "no answer".into(), retry_after: None };
         }
-        let now = Instant::now();
+        let (now, date) = (Instant::now(), self.date());
         let mut state = self.state();
         state.has_accepted = true;
         let Some(token) = state.tokens.values_mut().find(|token| token.secret == secret.expose()) else {
@@ -267,12 +353,15 @@ impl World {
         let may = [Database::All, Database::Named(check.database.clone())].into_iter().any(|database| {
             token.grants.iter().any(|grant| *grant == Grant { database: database.clone(), action })
         });
-        let is_live = token.row.revoked_at.is_none() || self.broken == Break::HidesEnds;
-        if is_live && is_active && may {
+        let works = token.works_at(date);
+        if (works || self.broken == Break::HidesEnds) && is_active && may {
             token.accepted = Some(now);
-            Verdict::Accepted
-        } else {
-            Verdict::Refused { status: 401 }
+            return Verdict::Accepted;
         }
+        drop(state);
+        if works && !is_active {
+            self.struck(Fault::SlowActivation, Op::Check);
+        }
+        Verdict::Refused { status: 401 }
     }
 }

@@ -1,0 +1,188 @@
+//! What a person undoes: a rotation, or a token altogether.
+
+use std::collections::BTreeSet;
+
+use super::{
+    Keeper, Report, RotateError,
+    probes::Works,
+    steps::{count_up, retire},
+};
+use crate::{
+    deliver::{Deliver, DeliverError},
+    hint::Hint,
+    influxdb::{Server, ServerError},
+    lifecycle::{Clock, ledger::ChangeError},
+    model::{Held, Name, Origin, Record, RetiringState, Time, TokenId},
+    store::Store,
+};
+
+/// Why a rotation is not undone.
+#[derive(Debug, thiserror::Error)]
+pub enum UndoError {
+    /// The name as such.
+    #[error(transparent)]
+    Name(#[from] RotateError),
+    /// There is nothing to go back to.
+    #[error("token {0}: has no former token that still lives")]
+    NoFormer(Name),
+    /// The server does not take it.
+    #[error("token {name}: its former token {id} is not accepted any more")]
+    NotAccepted {
+        /// Which.
+        name: Name,
+        /// The former token.
+        id: TokenId,
+    },
+    /// It could not be sealed.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+    /// It is current again and could not be delivered yet.
+    #[error(transparent)]
+    Deliver(#[from] DeliverError),
+}
+
+impl Hint for UndoError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Name(error) => error.hint(),
+            Self::NoFormer(_) => Some("`influx-tokend rotate` gives it another new value".to_owned()),
+            Self::NotAccepted { .. } => {
+                Some("`influx-tokend status` tells what the server says of it".to_owned())
+            }
+            Self::Change(_) => None,
+            Self::Deliver(error) => error.hint(),
+        }
+    }
+}
+
+/// Why a token is not ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RevokeError {
+    /// There is none, or it lives on a server that is not looked after here.
+    #[error("token {0}: has no current token on a server that is looked after here")]
+    NoCurrent(Name),
+    /// Rule 8.
+    #[error("token {name}: {id} is not ended here, others may use it")]
+    NotOurs {
+        /// Which.
+        name: Name,
+        /// The token.
+        id: TokenId,
+    },
+    /// The server did not end it, as far as is known.
+    #[error("token {name}: {error}")]
+    Server {
+        /// Which.
+        name: Name,
+        /// What it answered.
+        error: ServerError,
+    },
+}
+
+impl Hint for RevokeError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoCurrent(_) => Some("`influx-tokend status` shows what there is".to_owned()),
+            Self::NotOurs { .. } => {
+                Some("`influx-tokend rotate` replaces it; end the old one on the server yourself".to_owned())
+            }
+            Self::Server { error, .. } => error.hint(),
+        }
+    }
+}
+
+impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
+    /// A person wants the value before the current one back: it becomes current, if it still lives, and the name's
+    /// schedule is suspended until somebody asks for a new value. Returns the token that is current now.
+    ///
+    /// # Errors
+    /// Nothing has changed, but for [`UndoError::Deliver`].
+    pub async fn undo(&self, name: &Name) -> Result<TokenId, UndoError> {
+        self.may_rotate(name)?;
+        let none = || UndoError::NoFormer(name.clone());
+        let record = self.shared.ledger.record(name).ok_or_else(none)?;
+        let id = self.former(&record).ok_or_else(none)?;
+        if self.verify(name, &id).await != Works::Wholly {
+            return Err(UndoError::NotAccepted { name: name.clone(), id });
+        }
+        let now = self.moment();
+        let mut undone = false;
+        let change = |record: &mut Record| {
+            let is_it = |held: &Held| held.id == id;
+            let Some(at) = record.retiring.iter().position(|retiring| is_it(&retiring.held)) else { return };
+            let former = record.current.replace(record.retiring.remove(at).held);
+            retire(record, former, record.generation, RetiringState::Overlap, &now);
+            // One on its way would take the place of what the person wants.
+            let next = record.next.take();
+            retire(record, next, 0, RetiringState::Overlap, &now);
+            count_up(record, now.at);
+            record.suspended = true;
+            undone = true;
+        };
+        self.change(name, change).await?;
+        if !undone {
+            return Err(none());
+        }
+        self.state().evidence.asked.remove(name);
+        tracing::warn!(%name, %id, server = %self.name, "a person has undone a rotation, its schedule is suspended");
+        self.shared.deliver(name).await?;
+        self.wake();
+        Ok(id)
+    }
+
+    /// The value before the current one, as far as it may still live.
+    fn former(&self, record: &Record) -> Option<TokenId> {
+        let now = self.now();
+        let lives = |expires_at: Option<Time>| expires_at.is_none_or(|at| at > now);
+        record
+            .retiring
+            .iter()
+            .filter(|retiring| retiring.state == RetiringState::Overlap && retiring.generation > 0)
+            .filter(|retiring| retiring.held.server == self.key && retiring.held.origin != Origin::Inherited)
+            .filter(|retiring| lives(retiring.held.expires_at))
+            .max_by_key(|retiring| retiring.generation)
+            .map(|retiring| retiring.held.id.clone())
+    }
+
+    /// Which token of a name a person may end now.
+    ///
+    /// # Errors
+    /// There is none that is ours to end.
+    pub fn revocable(&self, name: &Name) -> Result<TokenId, RevokeError> {
+        let record = self.shared.ledger.record(name);
+        let current = record.as_ref().and_then(|record| record.current.as_ref());
+        let Some(current) = current.filter(|current| current.server == self.key) else {
+            return Err(RevokeError::NoCurrent(name.clone()));
+        };
+        if !current.origin.is_ours() {
+            return Err(RevokeError::NotOurs { name: name.clone(), id: current.id.clone() });
+        }
+        Ok(current.id.clone())
+    }
+
+    /// A person wants the current token of a name to end now, whoever uses it. Where the list asks for the name, another
+    /// is minted at once; until then it is not ready, unless a former one still works.
+    ///
+    /// # Errors
+    /// There is none that is ours to end, or the server did not end it. What could not be sealed or delivered after it
+    /// has ended is returned, and made up for by the next pass.
+    pub async fn revoke_now(&self, name: &Name) -> Result<Vec<String>, RevokeError> {
+        let id = self.revocable(name)?;
+        if let Err(error) = self.server.revoke(&id).await {
+            return Err(RevokeError::Server { name: name.clone(), error });
+        }
+        tracing::warn!(%name, %id, server = %self.name, "a person has ended the current token");
+        let mut report = Report::default();
+        self.note_ended(name, &id, &mut report).await;
+        if self.shared.specs().contains_key(name) {
+            self.ask_for(name);
+        }
+        Ok(report.errors)
+    }
+
+    /// Who is known to have read the current value of a name, or one before it.
+    pub async fn readers(&self, name: &Name) -> BTreeSet<String> {
+        let generation = self.shared.ledger.generation(name);
+        self.shared.deliver.holders(name, generation + 1).await.known
+    }
+}

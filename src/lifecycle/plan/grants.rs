@@ -1,0 +1,120 @@
+//! Grants that are not what the list asks for (rule 21): widened at once, narrowed after a while.
+
+use super::{Change, Matter, Plan, Scene, Step, Why, name::databases_exist};
+use crate::model::{Grants, Held, Listed, Name, Record, Spec};
+
+/// So many names at a time wait for a new token because the list asks for other grants (rule 11).
+const MAX_CHANGED: usize = 8;
+
+/// Why the current token is to be replaced, if what is to be changed cannot be changed in place.
+pub(super) fn plan(
+    scene: &Scene<'_>,
+    spec: &Spec,
+    record: &Record,
+    current: &Held,
+    row: Option<&Listed>,
+    plan: &mut Plan,
+) -> Option<Why> {
+    let has = row.map_or(Some(&current.grants), |row| row.grants.as_ref());
+    if row.is_some() && has != Some(&current.grants) {
+        plan.find(&record.name, Matter::GrantsAltered { has: has.cloned() });
+    }
+    // What is said in a way that is not known here may be more than is known.
+    let can_patch = has.is_some() && is_ours_to_patch(scene, current);
+    let has = has.unwrap_or(&current.grants);
+    if !has.cover(&spec.grants) {
+        plan.find(&record.name, Matter::GrantsDiffer { wanted: spec.grants.clone(), has: has.clone() });
+        return change(scene, record, current, has.union(&spec.grants), can_patch, plan);
+    }
+    if *has != current.grants {
+        plan.note(record, Change::Grants { id: current.id.clone(), grants: has.clone() });
+    }
+    if spec.grants.cover(has) {
+        if record.surplus_since.is_some() {
+            plan.note(record, Change::Surplus(false));
+        }
+        return None;
+    }
+    let Some(seen) = &record.surplus_since else {
+        plan.note(record, Change::Surplus(true));
+        plan.due(super::after(scene.now, scene.lifecycle.grace));
+        return None;
+    };
+    let until = scene.over_at(seen.at, seen.boot.as_ref(), scene.lifecycle.grace);
+    if until > scene.now {
+        plan.find(&record.name, Matter::Surplus { has: has.clone(), until });
+        plan.due(until);
+        return None;
+    }
+    change(scene, record, current, spec.grants.clone(), can_patch, plan)
+}
+
+/// A `next` that lacks something is widened before anybody has it, or, if it cannot be, replaced: why, then.
+pub(super) fn plan_next(
+    scene: &Scene<'_>,
+    spec: &Spec,
+    record: &Record,
+    next: &Held,
+    row: Option<&Listed>,
+    plan: &mut Plan,
+) -> Option<Why> {
+    let has = row.map_or(Some(&next.grants), |row| row.grants.as_ref())?;
+    // One that a person brought may lack it: he has been told, and it is replaced once it is current.
+    if has.cover(&spec.grants) || !next.origin.is_ours() {
+        return None;
+    }
+    let can_patch = is_ours_to_patch(scene, next);
+    change(scene, record, next, has.union(&spec.grants), can_patch, plan)
+}
+
+fn is_ours_to_patch(scene: &Scene<'_>, held: &Held) -> bool {
+    scene.capabilities.patch && held.origin.is_ours()
+}
+
+fn change(
+    scene: &Scene<'_>,
+    record: &Record,
+    held: &Held,
+    grants: Grants,
+    can_patch: bool,
+    plan: &mut Plan,
+) -> Option<Why> {
+    if !can_patch {
+        return Some(Why::Grants);
+    }
+    if databases_exist(scene, &record.name, &grants, plan) {
+        plan.steps.push(Step::Patch { name: record.name.clone(), id: held.id.clone(), grants });
+    }
+    None
+}
+
+/// A slip in the list that concerns all names must not have all of them replaced before somebody has seen it.
+pub(super) fn limit(scene: &Scene<'_>, plan: &mut Plan) {
+    let mut room = MAX_CHANGED.saturating_sub(waiting(scene));
+    let mut held_back: Vec<Name> = Vec::new();
+    plan.steps.retain(|step| match step {
+        Step::Mint { name, why: Why::Grants } if room == 0 => {
+            held_back.push(name.clone());
+            false
+        }
+        Step::Mint { why: Why::Grants, .. } => {
+            room -= 1;
+            true
+        }
+        _ => true,
+    });
+    for name in held_back {
+        plan.find(&name, Matter::ChangeWaits);
+    }
+}
+
+/// Names whose `next` is there because the list asks for other grants than the current one has.
+fn waiting(scene: &Scene<'_>) -> usize {
+    let is_one = |record: &Record| {
+        let spec = scene.spec(&record.name);
+        let differs =
+            spec.zip(record.current.as_ref()).is_some_and(|(spec, current)| current.grants != spec.grants);
+        record.next.is_some() && differs
+    };
+    scene.records.values().filter_map(|known| known.record()).filter(|record| is_one(record)).count()
+}

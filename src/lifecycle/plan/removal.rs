@@ -1,0 +1,117 @@
+//! Names that have left the list (rule 20): delivered for a while as they are, then ended, then forgotten.
+
+use std::collections::BTreeSet;
+
+use super::{
+    Change, DAY, EndWhy, MEMORY, Matter, Plan, Scene, Step, after,
+    judge::{Judgement, judge, row_of},
+    name::verify,
+    since,
+};
+use crate::model::{Held, Moment, Name, Origin, Record, RetiringState, Time, Word};
+
+/// So many ends at a time need nobody's word.
+const FEW: usize = 3;
+
+/// For a record whose name no list asks for. Whether its tokens are still wanted, for now.
+pub(super) fn plan(scene: &Scene<'_>, record: &Record, plan: &mut Plan) -> bool {
+    if waits_for_the_list(record) {
+        return true;
+    }
+    let Some(removed) = &record.removed else {
+        plan.note(record, Change::Removed(true));
+        plan.due(after(scene.now, scene.lifecycle.grace));
+        return true;
+    };
+    let until = ends_at(scene, removed);
+    if until > scene.now {
+        if record.current.is_some() {
+            plan.find(&record.name, Matter::LeftTheList { until });
+        }
+        plan.due(until);
+        return true;
+    }
+    if scene.brake && scene.evidence.confirmed.get(&record.name) != Some(&Word::End) {
+        if record.held().any(|held| held.origin.is_ours()) {
+            plan.find(&record.name, Matter::EndNeedsWord);
+        }
+        return true;
+    }
+    for held in record.held().filter(|held| held.server == *scene.key) {
+        end(scene, record, held, plan);
+    }
+    forget(scene, record, removed, plan);
+    false
+}
+
+/// Brought by a person before the list asks for it.
+fn waits_for_the_list(record: &Record) -> bool {
+    record.generation == 0
+        && record.retiring.is_empty()
+        && record.next.as_ref().is_some_and(|next| matches!(next.origin, Origin::Imported { .. }))
+}
+
+fn ends_at(scene: &Scene<'_>, removed: &Moment) -> Time {
+    scene.over_at(removed.at, removed.boot.as_ref(), scene.lifecycle.grace)
+}
+
+fn end(scene: &Scene<'_>, record: &Record, held: &Held, plan: &mut Plan) {
+    let retiring = record.retiring.iter().find(|retiring| retiring.held.id == held.id);
+    if retiring.is_some_and(|retiring| retiring.state == RetiringState::Absent)
+        && row_of(scene, held).is_none()
+    {
+        // Kept for a while in case it comes back.
+        return;
+    }
+    if !held.origin.is_ours() {
+        // Others may use it: it is not handed out any more, and reported where a person has to end it.
+        if retiring.is_none() {
+            plan.note(record, Change::Withdraw(held.id.clone()));
+        }
+        return;
+    }
+    match judge(scene, held) {
+        Judgement::Live(_) | Judgement::Unlisted => plan.steps.push(Step::End {
+            name: record.name.clone(),
+            id: held.id.clone(),
+            why: EndWhy::Removed,
+        }),
+        Judgement::Doubtful => verify(scene, record, held, plan),
+        Judgement::Gone(gone) => plan.note(record, Change::SetAside { id: held.id.clone(), gone }),
+    }
+}
+
+/// A name of which nothing is left is answered as not ready for a while, and then not known any more.
+fn forget(scene: &Scene<'_>, record: &Record, removed: &Moment, plan: &mut Plan) {
+    if !record.is_empty() {
+        return;
+    }
+    let at = scene.over_at(removed.at, removed.boot.as_ref(), scene.lifecycle.grace + MEMORY);
+    if at <= scene.now {
+        plan.steps.push(Step::Drop { name: record.name.clone() });
+    } else {
+        plan.due(at);
+    }
+}
+
+/// Rule 11: more than half of the records, and at least three, are too many to end within a day without somebody's word.
+pub(super) fn brakes(scene: &Scene<'_>) -> bool {
+    let (mut ending, mut all) = (BTreeSet::<&Name>::new(), 0);
+    for (name, known) in scene.records {
+        let Some(record) = known.record() else {
+            all += 1;
+            continue;
+        };
+        let lately = |at: Time| since(at, scene.now) < DAY;
+        let ended_lately = record.ended.iter().any(|ended| lately(ended.at));
+        all += usize::from(record.held().next().is_some() || ended_lately);
+        let Some(removed) = record.removed.as_ref().filter(|_| !scene.specs.contains_key(name)) else {
+            continue;
+        };
+        let is_over = ends_at(scene, removed) <= scene.now;
+        if is_over && (ended_lately || record.held().any(|held| held.origin.is_ours())) {
+            ending.insert(name);
+        }
+    }
+    ending.len() >= FEW && ending.len() * 2 > all
+}

@@ -1,0 +1,87 @@
+//! When the current token is to be replaced by schedule.
+
+use std::time::Duration;
+
+use super::{Change, Plan, Scene, Why, after, since};
+use crate::model::{Held, Lifecycle, Origin, Record, Spec, Time, due_age};
+
+/// A jitter is told in so many parts of the lifetime.
+const PARTS: u32 = 10_000;
+
+/// Why the current token is to be replaced now, if it is due.
+pub(super) fn plan(
+    scene: &Scene<'_>,
+    spec: &Spec,
+    record: &Record,
+    current: &Held,
+    plan: &mut Plan,
+) -> Option<Why> {
+    if let Some(spread) = spread(spec, record, current, scene.now) {
+        plan.note(record, Change::Shortened);
+        plan.due(spread);
+        return None;
+    }
+    let due = rotation_due(spec, record, current, scene.lifecycle)?;
+    if due <= scene.now {
+        return Some(Why::Due);
+    }
+    plan.due(due);
+    None
+}
+
+/// When the current token is to be replaced; `None`: never by itself.
+#[must_use]
+pub fn rotation_due(spec: &Spec, record: &Record, current: &Held, lifecycle: &Lifecycle) -> Option<Time> {
+    if record.suspended {
+        return last_moment(spec, current, lifecycle);
+    }
+    let listed = by_list(spec, record, current).map(|due| match (record.shortened_at, spec.lifetime) {
+        (Some(seen), Some(lifetime)) => due.max(after(seen, early(lifetime, record.jitter))),
+        _ => due,
+    });
+    by_expiry(record, current).into_iter().chain(listed).min()
+}
+
+/// By the lifetime it was minted with.
+fn by_expiry(record: &Record, current: &Held) -> Option<Time> {
+    let lifetime = since(current.created_at, current.expires_at?);
+    Some(due(current.created_at, lifetime, record.jitter))
+}
+
+/// By the lifetime that the list asks for, where the token does not end by itself, or was minted for a longer one.
+fn by_list(spec: &Spec, record: &Record, current: &Held) -> Option<Time> {
+    // What was made by hand long ago is not to be replaced the moment it comes here.
+    let begun = match current.origin {
+        Origin::Imported { .. } => record.promoted_at.unwrap_or(current.created_at).max(current.created_at),
+        Origin::Minted | Origin::Inherited => current.created_at,
+    };
+    Some(due(begun, spec.lifetime?, record.jitter))
+}
+
+fn due(begun: Time, lifetime: Duration, jitter: u16) -> Time {
+    after(begun, due_age(lifetime).saturating_sub(early(lifetime, jitter)))
+}
+
+/// The part of a lifetime by which this name is early.
+fn early(lifetime: Duration, jitter: u16) -> Duration {
+    lifetime / PARTS * u32::from(jitter)
+}
+
+/// Rule 21: a lifetime in the list that the token has outlived already does not replace it at once, but when its turn
+/// comes within a tenth of it: a shorter lifetime for all of a list would else replace all of them together.
+fn spread(spec: &Spec, record: &Record, current: &Held, now: Time) -> Option<Time> {
+    let due = by_list(spec, record, current).filter(|due| *due <= now)?;
+    let is_new = record.shortened_at.is_none() && !record.suspended;
+    let was_longer = by_expiry(record, current).is_none_or(|by_expiry| by_expiry > now);
+    let spread = after(now, early(spec.lifetime?, record.jitter));
+    (is_new && was_longer && spread > due).then_some(spread)
+}
+
+/// The last moment at which a new token can still be had in time. A schedule that a person has suspended lets no token
+/// die under its readers.
+fn last_moment(spec: &Spec, current: &Held, lifecycle: &Lifecycle) -> Option<Time> {
+    let expires_at = current.expires_at?;
+    let lifetime = since(current.created_at, expires_at);
+    let room = spec.room(lifetime, lifecycle.overlap);
+    Some(after(current.created_at, lifetime.saturating_sub(room)))
+}

@@ -1,0 +1,225 @@
+//! What is broken on purpose, to show that the simulation sees it: a variant for each rule that plan and keeper can break.
+
+use crate::{
+    lifecycle::{
+        keeper::Tamper,
+        plan::{Change, EndWhy, Gone, Matter, Plan, Step, View, Why},
+    },
+    model::{Held, Known, Name, Record, RetiringState},
+};
+
+/// What is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Break {
+    Nothing,
+    /// The store says that it has sealed what it has not.
+    SealsNothing,
+    /// The same, for what was just minted.
+    ForgetsWhatItMinted,
+    /// A mint is carried out twice, and the second token is hidden from lists.
+    RepeatsMints,
+    /// What bears a label of this store is ended, whoever minted it.
+    RevokesUnknown,
+    /// What a list lacks is gone.
+    BelievesOneList,
+    /// The data plane says yes before it knows the token everywhere.
+    AcceptsTooSoon,
+    /// `next` is promoted before it was probed.
+    PromotesUnprobed,
+    /// What a stranger ends looks alive to those who ask.
+    HidesEnds,
+    /// The current token is ended.
+    EndsCurrent,
+    /// Others' tokens are listed under labels that this store sealed.
+    ListsOthersAsOurs,
+    /// Tokens that others use are imported as if they did not.
+    TakesOthersForItsOwn,
+    /// Grants of tokens that others use are changed.
+    PatchesImported,
+    /// The keeper believes that no overlap is wanted.
+    EndsTooSoon,
+    /// Consumers never get a second value.
+    DeliversOnce,
+    /// Nobody is seen to hold anything.
+    SeesNoHolders,
+    /// No clock but the server's is asked.
+    TrustsTheDate,
+    /// However many names leave the list, nobody is asked.
+    NeverBrakes,
+    /// What goes is replaced, however often.
+    ReplacesForEver,
+    /// Where tokens live elsewhere, others are minted.
+    MintsElsewhere,
+    /// Tokens that a twin has as well are ended.
+    EndsInherited,
+    /// Each pass seals something.
+    WritesForNothing,
+    /// A SIGTERM is not heard.
+    HearsNoStop,
+    /// A name that leaves the list is ended at once.
+    EndsAtOnce,
+    /// What the list does not ask for any more is taken at once.
+    NarrowsAtOnce,
+}
+
+/// Each with what it must be caught as.
+pub(super) const CAUGHT: [(Break, &str); 24] = [
+    (Break::ForgetsWhatItMinted, "rule 1"),
+    (Break::SealsNothing, "rule 2"),
+    (Break::RepeatsMints, "converge"),
+    (Break::RevokesUnknown, "rule 8: somebody else's token is ended"),
+    (Break::BelievesOneList, "rule 4"),
+    (Break::AcceptsTooSoon, "rule 6"),
+    (Break::PromotesUnprobed, "rule 6"),
+    (Break::HidesEnds, "rule 7"),
+    (Break::EndsCurrent, "rule 7"),
+    (Break::ListsOthersAsOurs, "rule 8"),
+    (Break::TakesOthersForItsOwn, "rule 8"),
+    (Break::PatchesImported, "rule 8: somebody else's token is changed"),
+    (Break::EndsTooSoon, "rule 9: before its time"),
+    (Break::DeliversOnce, "rule 9: before the new value has arrived"),
+    (Break::SeesNoHolders, "consumers: "),
+    (Break::TrustsTheDate, "before its"),
+    (Break::NeverBrakes, "rule 11: so many ends"),
+    (Break::ReplacesForEver, "rule 11: replaced"),
+    (Break::MintsElsewhere, "rule 12"),
+    (Break::EndsInherited, "rule 8: a token that others use is ended"),
+    (Break::WritesForNothing, "rule 15"),
+    (Break::HearsNoStop, "rule 17"),
+    (Break::EndsAtOnce, "rule 20: before its grace"),
+    (Break::NarrowsAtOnce, "consumers: "),
+];
+
+impl Break {
+    /// What is done to each plan.
+    pub(super) fn tamper(self) -> Option<Tamper> {
+        Some(match self {
+            Self::RevokesUnknown => revoke_unknown,
+            Self::BelievesOneList => believe_one_list,
+            Self::PromotesUnprobed => promote_unprobed,
+            Self::EndsCurrent => end_current,
+            Self::PatchesImported => patch_imported,
+            Self::NeverBrakes => never_brake,
+            Self::ReplacesForEver => replace_for_ever,
+            Self::MintsElsewhere => mint_elsewhere,
+            Self::EndsInherited => end_inherited,
+            Self::WritesForNothing => write_for_nothing,
+            Self::EndsAtOnce => end_at_once,
+            Self::NarrowsAtOnce => narrow_at_once,
+            _ => return None,
+        })
+    }
+}
+
+fn records<'a>(view: &'a View<'_>) -> impl Iterator<Item = &'a Record> {
+    view.records.values().filter_map(Known::record)
+}
+
+fn names(plan: &Plan, is_it: impl Fn(&Matter) -> bool) -> Vec<Name> {
+    plan.findings.iter().filter(|finding| is_it(&finding.matter)).filter_map(|one| one.name.clone()).collect()
+}
+
+fn end(name: &Name, held: &Held, why: EndWhy) -> Step {
+    Step::End { name: name.clone(), id: held.id.clone(), why }
+}
+
+fn revoke_unknown(plan: &mut Plan, _: &View<'_>) {
+    for finding in &plan.findings {
+        if let (Some(name), Matter::Unknown { id, marker, .. }) = (&finding.name, &finding.matter) {
+            let (name, id, marker) = (name.clone(), id.clone(), marker.clone());
+            plan.steps.push(Step::Revoke { name, id, marker });
+        }
+    }
+}
+
+fn believe_one_list(plan: &mut Plan, _: &View<'_>) {
+    for step in &mut plan.steps {
+        if let Step::Verify { name, id } = step {
+            let change = Change::SetAside { id: id.clone(), gone: Gone::Absent };
+            *step = Step::Note { name: name.clone(), change };
+        }
+    }
+}
+
+fn promote_unprobed(plan: &mut Plan, _: &View<'_>) {
+    for step in &mut plan.steps {
+        if let Step::Probe { name, id, .. } = step {
+            *step = Step::Promote { name: name.clone(), id: id.clone() };
+        }
+    }
+}
+
+fn end_current(plan: &mut Plan, view: &View<'_>) {
+    for record in records(view).filter(|record| view.specs.contains_key(&record.name)) {
+        if let Some((held, marker)) =
+            record.current.as_ref().and_then(|held| Some((held, held.marker.clone()?)))
+        {
+            plan.steps.push(Step::Revoke { name: record.name.clone(), id: held.id.clone(), marker });
+        }
+    }
+}
+
+fn patch_imported(plan: &mut Plan, view: &View<'_>) {
+    for step in &mut plan.steps {
+        if let Step::Mint { name, why: Why::Grants } = step
+            && let Some(spec) = view.specs.get(name)
+            && let Some(current) = view.records[name].record().and_then(|record| record.current.as_ref())
+        {
+            let (name, id) = (name.clone(), current.id.clone());
+            *step = Step::Patch { name, id, grants: spec.grants.clone() };
+        }
+    }
+}
+
+fn never_brake(plan: &mut Plan, view: &View<'_>) {
+    for name in names(plan, |matter| *matter == Matter::EndNeedsWord) {
+        let record = view.records[&name].record().expect("it is planned for");
+        plan.steps.extend(record.held().map(|held| end(&name, held, EndWhy::Removed)));
+    }
+}
+
+fn replace_for_ever(plan: &mut Plan, _: &View<'_>) {
+    for name in names(plan, |matter| matches!(matter, Matter::Paused { .. })) {
+        plan.steps.push(Step::Mint { name, why: Why::Gone });
+    }
+}
+
+fn mint_elsewhere(plan: &mut Plan, _: &View<'_>) {
+    for name in names(plan, |matter| matches!(matter, Matter::ServerChanged { .. })) {
+        plan.steps.push(Step::Mint { name, why: Why::Missing });
+    }
+}
+
+fn end_inherited(plan: &mut Plan, view: &View<'_>) {
+    for record in records(view) {
+        let former = record
+            .retiring
+            .iter()
+            .filter(|one| one.state == RetiringState::Overlap && !one.held.origin.is_ours());
+        plan.steps.extend(former.map(|one| end(&record.name, &one.held, EndWhy::Overlap)));
+    }
+}
+
+fn write_for_nothing(plan: &mut Plan, view: &View<'_>) {
+    for record in records(view) {
+        let change = Change::Surplus(record.surplus_since.is_none());
+        plan.steps.push(Step::Note { name: record.name.clone(), change });
+    }
+}
+
+fn end_at_once(plan: &mut Plan, view: &View<'_>) {
+    for name in names(plan, |matter| matches!(matter, Matter::LeftTheList { .. })) {
+        let record = view.records[&name].record().expect("it is planned for");
+        plan.steps.extend(record.held().map(|held| end(&name, held, EndWhy::Removed)));
+    }
+}
+
+fn narrow_at_once(plan: &mut Plan, view: &View<'_>) {
+    for step in &mut plan.steps {
+        if let Step::Patch { name, grants, .. } = step
+            && let Some(spec) = view.specs.get(name)
+        {
+            *grants = spec.grants.clone();
+        }
+    }
+}

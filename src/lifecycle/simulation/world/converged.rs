@@ -1,0 +1,75 @@
+//! How everything must be once no fault has struck for a while.
+
+use std::collections::BTreeSet;
+
+use super::World;
+use crate::model::TokenId;
+
+impl World {
+    /// Every wanted name has a token that works and is delivered, and nothing else of ours lives.
+    pub(in super::super) fn assert_converged(&self) {
+        self.carry_out_late();
+        self.look_around();
+        let key = self.key();
+        let state = self.state();
+        let date = self.date_in(&state);
+        let mut wanted: BTreeSet<&TokenId> = BTreeSet::new();
+        let mut wrong = Vec::new();
+        for (name, spec) in &state.specs {
+            let Some((record, _)) = state.records.get(name) else {
+                wrong.push(format!("{name} has no record"));
+                continue;
+            };
+            let current = record.current.as_ref();
+            let token = current.and_then(|held| Some((held, state.tokens.get(&held.id)?)));
+            match token {
+                Some((held, token)) if token.works_at(date) => {
+                    let delivered = state.delivered.get(name).map(|(generation, id, _)| (*generation, id));
+                    if delivered != Some((record.generation, &held.id)) {
+                        wrong.push(format!("{name} is not delivered"));
+                    }
+                    if token.grants != spec.grants && !state.jumped {
+                        wrong.push(format!("{name} has {} and should have {}", token.grants, spec.grants));
+                    }
+                }
+                other => wrong.push(format!("{name} has no current token that works: {:?}", other.is_some())),
+            }
+            wanted.extend(record.held().map(|held| &held.id));
+            if !state.jumped {
+                wrong.extend(self.overdue(&state, record));
+            }
+            // A deadline of a time when the date was ahead has not passed yet, and of one at an address that the list does
+            // not name any more nobody can tell.
+            if record.intents.iter().any(|intent| intent.server == key) && !state.jumped {
+                wrong.push(format!("{name} has open intents"));
+            }
+        }
+        for (name, (record, _)) in state.records.iter().filter(|(name, _)| !state.specs.contains_key(*name)) {
+            // Nobody else's, and not kept in case it comes back.
+            let lives = |id: &TokenId| state.tokens.get(id).is_some_and(|token| token.works_at(date));
+            let ours = record.held().filter(|held| held.origin.is_ours() && lives(&held.id));
+            let brought = record.generation == 0 && record.retiring.is_empty();
+            if !brought && !state.jumped {
+                wrong.extend(ours.map(|held| format!("{} of {name}, which left the list, lives", held.id)));
+            }
+            wanted.extend(record.held().map(|held| &held.id));
+            if state.delivered.contains_key(name) && !state.jumped {
+                wrong.push(format!("{name} left the list and is delivered"));
+            }
+        }
+        for (id, token) in &state.tokens {
+            if token.foreign && token.row.revoked_at.is_some() {
+                wrong.push(format!("{id} is somebody else's and was ended"));
+            }
+            // After a restored backup, or beside a twin, there are tokens that no record knows: they are reported.
+            let is_known = token.foreign || token.by_hand.is_some() || wanted.contains(id);
+            if !is_known && token.works_at(date) && !state.restored && !state.separated && !state.jumped {
+                wrong.push(format!("{id} is a stray"));
+            }
+        }
+        drop(state);
+        if !wrong.is_empty() {
+            self.breaks("converge", &wrong.join("; "));
+        }
+    }
+}
