@@ -347,7 +347,15 @@ async fn deliver(
     let (name, allow) = (name("a"), allow(READER));
     let secret = credential.as_ref();
     deliveries
-        .deliver(Delivery { name: &name, generation, secret, allow: &allow, keep_newer })
+        .deliver(Delivery {
+            name: &name,
+            generation,
+            secret,
+            allow: &allow,
+            keep_newer,
+            fresh: true,
+            oldest: 0,
+        })
         .await
         .map(drop)
 }
@@ -433,8 +441,15 @@ async fn what_grants_nothing_is_told_per_name() {
         Deliveries::open(Some(run.path().join("secrets")), run.path(), Memory::new(1)).await.expect("opened");
     let credential = Credential::Token(secret(CANARY));
     let (name, allow) = (name("a"), Allow { users: vec!["65534".into()], ..allow(READER) });
-    let delivery =
-        Delivery { name: &name, generation: 1, secret: Some(&credential), allow: &allow, keep_newer: false };
+    let delivery = Delivery {
+        name: &name,
+        generation: 1,
+        secret: Some(&credential),
+        allow: &allow,
+        keep_newer: false,
+        fresh: true,
+        oldest: 0,
+    };
     deliveries.deliver(delivery).await.expect("delivered, to nobody");
     let warnings = deliveries.warnings().await;
     assert_eq!(warnings[&name].iter().map(|warning| warning.why).collect::<Vec<_>>(), [Why::Nobody]);

@@ -8,7 +8,7 @@ use std::{
 use crate::{
     deliver::{Deliver, Delivered, Delivery},
     lifecycle::{Clock, ledger::Ledger},
-    model::{Allow, Known, Name, ServerKey, Spec},
+    model::{Allow, Known, Name, Origin, Record, ServerKey, Spec},
     store::Store,
 };
 
@@ -25,6 +25,8 @@ pub struct Shared<T, D, C> {
     pub specs: RwLock<Arc<BTreeMap<Name, Spec>>>,
     /// The generations that have reached every delivery.
     delivered: Mutex<BTreeMap<Name, u64>>,
+    /// The generations that this process has promoted.
+    promoted: Mutex<BTreeMap<Name, u64>>,
     /// Servers whose list has been read.
     listed: Mutex<BTreeSet<ServerKey>>,
     /// One import at a time: none may miss what another is about to seal.
@@ -42,6 +44,7 @@ impl<T: Store, D: Deliver, C: Clock> Shared<T, D, C> {
             clock,
             specs: RwLock::default(),
             delivered: Mutex::default(),
+            promoted: Mutex::default(),
             listed: Mutex::default(),
             importing: tokio::sync::Mutex::default(),
             chance,
@@ -69,7 +72,20 @@ impl<T: Store, D: Deliver, C: Clock> Shared<T, D, C> {
         // Until a list has been read, a restored backup may be all that speaks for an older value.
         let server = record.held().map(|held| &held.server).next().or(specs.get(name).map(|spec| &spec.key));
         let keep_newer = server.is_none_or(|server| !self.listed().contains(server));
-        let delivery = Delivery { name, generation: record.generation, secret, allow, keep_newer };
+        let delivery = Delivery {
+            name,
+            generation: record.generation,
+            secret,
+            allow,
+            keep_newer,
+            fresh: self.is_fresh(&record),
+            oldest: record
+                .retiring
+                .iter()
+                .map(|retiring| retiring.generation)
+                .min()
+                .unwrap_or(record.generation),
+        };
         let outcome = self.deliver.deliver(delivery).await;
         let mut delivered = self.delivered();
         match &outcome {
@@ -107,6 +123,17 @@ impl<T: Store, D: Deliver, C: Clock> Shared<T, D, C> {
         let wanted = specs.iter().map(|(name, spec)| (name, &spec.allow));
         let names = wanted.chain(sealed.iter().map(|(name, allow)| (*name, allow))).collect();
         self.deliver.expect(&names).await;
+    }
+
+    /// Whether nobody can have read the current value before this process handed it out. An imported one others had
+    /// before, and one that is current again its former readers.
+    fn is_fresh(&self, record: &Record) -> bool {
+        let is_minted = record.current.as_ref().is_some_and(|current| current.origin == Origin::Minted);
+        is_minted && self.promoted().get(&record.name) == Some(&record.generation)
+    }
+
+    pub(super) fn promoted(&self) -> MutexGuard<'_, BTreeMap<Name, u64>> {
+        self.promoted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn delivered(&self) -> MutexGuard<'_, BTreeMap<Name, u64>> {
