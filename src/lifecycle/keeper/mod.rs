@@ -23,6 +23,7 @@ use crate::{
 
 mod asked;
 mod drive;
+mod holders;
 mod import;
 mod look;
 mod mint;
@@ -79,6 +80,8 @@ struct State {
     server_failures: u32,
     /// How many have begun.
     passes: u64,
+    /// What the log was told of who holds former values.
+    told: BTreeMap<Name, holders::Told>,
     /// Probes under way.
     probing: BTreeSet<TokenId>,
     /// For some of them, the token that tells a refusal of theirs from the server's (rule 6).
