@@ -1,6 +1,9 @@
 //! How things are: each token's state, and what a daemon knows besides.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +56,9 @@ pub struct TokenStatus {
     pub probes: Vec<Verdict>,
     /// Who has read it last over the socket; only a daemon knows.
     pub last_read: Option<LastRead>,
+    /// While former tokens still work: who is known to hold one; only a daemon knows. That nobody is known proves nothing.
+    #[serde(default)]
+    pub holders: BTreeSet<String>,
 }
 
 /// What the data plane said of a token.
@@ -74,7 +80,7 @@ impl TokenStatus {
     /// Without a daemon.
     #[must_use]
     pub fn sealed(status: Status) -> Self {
-        Self { status, probes: vec![], last_read: None }
+        Self { status, probes: vec![], last_read: None, holders: BTreeSet::new() }
     }
 }
 
@@ -87,6 +93,8 @@ pub struct Seen {
     pub probes: BTreeMap<Name, Vec<Verdict>>,
     /// Who has read.
     pub reads: BTreeMap<Name, LastRead>,
+    /// Who holds former values.
+    pub holders: BTreeMap<Name, BTreeSet<String>>,
 }
 
 impl Seen {
@@ -98,6 +106,7 @@ impl Seen {
         TokenStatus {
             probes: self.probes.remove(&status.name).unwrap_or_default(),
             last_read: self.reads.remove(&status.name),
+            holders: self.holders.remove(&status.name).unwrap_or_default(),
             status,
         }
     }
