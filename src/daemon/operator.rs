@@ -23,7 +23,7 @@ use crate::{
     config::{self, Config},
     deliver::Deliver as _,
     lifecycle::{self, Status, statuses},
-    model::{Known, Name, ServerName, Time},
+    model::{Holders, Known, Name, ServerName, Time},
     operate::{
         applied::{Applied, Awaited, Gathered, Heard},
         check::Checked,
@@ -109,11 +109,11 @@ impl Operator {
         }
     }
 
-    /// Who is known to hold a former value of those names that have one.
-    async fn holders(&self, tokens: &[Status]) -> BTreeMap<Name, BTreeSet<String>> {
+    /// Who may hold a former value of those names that have one.
+    async fn holders(&self, tokens: &[Status]) -> BTreeMap<Name, Holders> {
         let mut holders = BTreeMap::new();
         for Status { name, generation, .. } in tokens.iter().filter(|status| !status.retiring.is_empty()) {
-            holders.insert(name.clone(), self.home.deliver.holders(name, *generation).await.known);
+            holders.insert(name.clone(), self.home.deliver.holders(name, *generation).await);
         }
         holders
     }

@@ -1,16 +1,13 @@
 //! How things are: each token's state, and what a daemon knows besides.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
-};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     deliver::socket::LastRead,
     lifecycle::Status,
-    model::{Name, Time},
+    model::{Holders, Name, Time},
 };
 
 /// This host's tokens.
@@ -56,9 +53,8 @@ pub struct TokenStatus {
     pub probes: Vec<Verdict>,
     /// Who has read it last over the socket; only a daemon knows.
     pub last_read: Option<LastRead>,
-    /// While former tokens still work: who is known to hold one; only a daemon knows. That nobody is known proves nothing.
-    #[serde(default)]
-    pub holders: BTreeSet<String>,
+    /// While former tokens still work: who may hold one; only a daemon knows.
+    pub holders: Option<Holders>,
 }
 
 /// What the data plane said of a token.
@@ -80,7 +76,7 @@ impl TokenStatus {
     /// Without a daemon.
     #[must_use]
     pub fn sealed(status: Status) -> Self {
-        Self { status, probes: vec![], last_read: None, holders: BTreeSet::new() }
+        Self { status, probes: vec![], last_read: None, holders: None }
     }
 }
 
@@ -94,7 +90,7 @@ pub struct Seen {
     /// Who has read.
     pub reads: BTreeMap<Name, LastRead>,
     /// Who holds former values.
-    pub holders: BTreeMap<Name, BTreeSet<String>>,
+    pub holders: BTreeMap<Name, Holders>,
 }
 
 impl Seen {
@@ -106,7 +102,7 @@ impl Seen {
         TokenStatus {
             probes: self.probes.remove(&status.name).unwrap_or_default(),
             last_read: self.reads.remove(&status.name),
-            holders: self.holders.remove(&status.name).unwrap_or_default(),
+            holders: self.holders.remove(&status.name),
             status,
         }
     }

@@ -73,9 +73,9 @@ fn text(status: &HostStatus) -> String {
 
 /// A line each, the first few.
 fn holders(token: &TokenStatus) -> Vec<String> {
-    let name = &token.status.name;
-    let some = token.holders.iter().take(MOST_HOLDERS).map(|holder| format!("{name}: {holder}\n"));
-    let more = token.holders.len().saturating_sub(MOST_HOLDERS);
+    let (name, known) = (&token.status.name, token.holders.iter().flat_map(|holders| &holders.known));
+    let more = known.clone().count().saturating_sub(MOST_HOLDERS);
+    let some = known.take(MOST_HOLDERS).map(|holder| format!("{name}: {holder}\n"));
     some.chain((more > 0).then(|| format!("{name}: and {more} more\n"))).collect()
 }
 
