@@ -49,7 +49,7 @@ pub struct Delivery<'a> {
     /// It has become the name's value under this process, and was none of it or anybody's before: who reads it can be
     /// known.
     pub fresh: bool,
-    /// The oldest generation whose value may still work; zero: that is not known.
+    /// The oldest generation whose value may still work: who has an older one does not matter any more.
     pub oldest: u64,
 }
 

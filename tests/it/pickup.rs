@@ -8,7 +8,10 @@ use std::{
 
 use serde_json::Value;
 
-use crate::host::{Daemon, Host, wait_until};
+use crate::{
+    host::{Daemon, Host, wait_until},
+    hostile::without_peer_pidfds,
+};
 
 const SOCKET: &str = "INFLUX_TOKEND_TEST_SOCKET";
 const READ: &str = "has read";
@@ -91,9 +94,13 @@ fn list(host: &Host, cap: &str) {
 
 /// A host with a daemon that has minted its first token, and lets the old one live for an hour.
 fn ready() -> (Host, Daemon) {
+    ready_by(Host::daemon)
+}
+
+fn ready_by(start: impl Fn(&Host) -> Daemon) -> (Host, Daemon) {
     let host = Host::new();
     list(&host, "1h");
-    let daemon = host.daemon();
+    let daemon = start(&host);
     wait_until("t0", || host.delivered("t0").is_some(), || daemon.log());
     (host, daemon)
 }
@@ -167,6 +174,21 @@ fn who_holds_a_former_value_is_named_until_it_has_read_the_current_one() {
     wait_until("the list", || daemon.log().matches("list accepted").count() > before, || daemon.log());
     rotate(&host);
     assert_held(&host, &[has(&reads_again, 2), "handed on generation 2".to_owned()]);
+    assert_eq!(daemon.stop().0, Some(0));
+}
+
+#[test]
+fn before_linux_6_5_readers_are_known_by_their_numbers() {
+    // The filter is the thread's, and of what it starts.
+    let start =
+        |host: &Host| std::thread::scope(|scope| scope.spawn(|| without_peer_pidfds(host)).join().unwrap());
+    let (host, daemon) = ready_by(start);
+    let (mut reads_again, ends) = (Reader::start(&host), Reader::start(&host));
+    daemon.wait_for("the kernel is older than 6.5");
+    rotate(&host);
+    assert_held(&host, &[has(&reads_again, 1), has(&ends, 1)]);
+    reads_again.read();
+    assert_held(&host, &[format!("that has ended (pid {}) had generation 1", ends.end())]);
     assert_eq!(daemon.stop().0, Some(0));
 }
 

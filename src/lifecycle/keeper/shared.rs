@@ -79,12 +79,7 @@ impl<T: Store, D: Deliver, C: Clock> Shared<T, D, C> {
             allow,
             keep_newer,
             fresh: self.is_fresh(&record),
-            oldest: record
-                .retiring
-                .iter()
-                .map(|retiring| retiring.generation)
-                .min()
-                .unwrap_or(record.generation),
+            oldest: oldest(&record),
         };
         let outcome = self.deliver.deliver(delivery).await;
         let mut delivered = self.delivered();
@@ -149,4 +144,11 @@ impl<T: Store, D: Deliver, C: Clock> Shared<T, D, C> {
         let bits = (self.chance)();
         f64::from(u32::from_be_bytes([bits[0], bits[1], bits[2], bits[3]])) / f64::from(u32::MAX)
     }
+}
+
+/// The oldest value of a name that may still work. Of a former one without a number nothing is ever proven: it keeps
+/// nobody in memory.
+fn oldest(record: &Record) -> u64 {
+    let former = record.retiring.iter().map(|retiring| retiring.generation);
+    former.filter(|generation| *generation > 0).min().unwrap_or(record.generation)
 }
