@@ -285,6 +285,13 @@ struct Seen {
     ended: Option<usize>,
 }
 
+impl Seen {
+    fn under(&self, daemon: u32) -> Self {
+        let those = |all: &[(u64, u32)]| all.iter().filter(|(_, one)| *one == daemon).copied().collect();
+        Self { read: those(&self.read), handed_on: those(&self.handed_on), ended: self.ended }
+    }
+}
+
 impl Oracle {
     fn current(&self) -> u64 {
         self.generations.len() as u64
@@ -315,14 +322,10 @@ impl Oracle {
         generations.any(|generation| self.processes.iter().any(|process| self.holds(process, generation)))
     }
 
-    /// The same of any value that may still work, as far as this daemon can have seen it.
+    /// The same of any value that may still work, as far as this daemon has seen it.
     fn is_any_held(&self) -> bool {
-        let former = self.oldest()..self.current();
-        self.processes.iter().any(|process| {
-            let had = process.read.iter().chain(&process.handed_on);
-            let mut here = had.filter(|(one, daemon)| *daemon == self.daemon && former.contains(one));
-            here.any(|(generation, _)| self.holds(process, *generation))
-        })
+        let mut seen = self.processes.iter().map(|process| process.under(self.daemon));
+        seen.any(|process| (self.oldest()..self.current()).any(|former| self.holds(&process, former)))
     }
 
     /// From which generation on every reader has been seen by this daemon.
@@ -426,6 +429,8 @@ impl World {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
     #[test]
     fn nothing_is_proven_while_somebody_holds_it_and_everything_else_is(
         events in prop::collection::vec(event(), 1..60),
