@@ -489,7 +489,8 @@ fn sealed(delivery: Delivery<'_>) -> Delivery<'_> {
 #[tokio::test]
 async fn readers_are_known_from_the_first_value_on_that_this_process_promoted() {
     let run = folder();
-    let open = || Deliveries::open(None, run.path(), Memory::new(1));
+    let secrets = run.path().join("secrets");
+    let open = || Deliveries::open(Some(secrets.clone()), run.path(), Memory::new(1));
     let known_from = async |deliveries: &Deliveries| deliveries.holders(&name("a"), 9).await.complete_from;
 
     let first = open().await.expect("opened");
@@ -498,17 +499,14 @@ async fn readers_are_known_from_the_first_value_on_that_this_process_promoted() 
     assert_eq!(known_from(&first).await, None);
     deliver(&first, 1, Some("one"), false).await.expect("the first ever");
     deliver(&first, 1, Some("one"), false).await.expect("there already");
-    deliver_with(&first, 1, Some("one"), sealed).await.expect("there already, whoever promoted it");
+    fs::write(secrets.join("a"), "altered").expect("altered");
+    deliver_with(&first, 1, Some("one"), sealed).await.expect("the same value, put back");
     assert_eq!(known_from(&first).await, Some(1));
 
     let second = open().await.expect("opened by the next process");
     deliver_with(&second, 1, Some("one"), sealed).await.expect("as it was");
     assert_eq!(known_from(&second).await, Some(2));
     deliver(&second, 2, Some("two"), false).await.expect("promoted");
-    assert_eq!(known_from(&second).await, Some(2));
-    deliver_with(&second, 2, Some("two"), |delivery| Delivery { oldest: 2, ..delivery })
-        .await
-        .expect("the same");
     assert_eq!(known_from(&second).await, Some(2));
 
     // A backup is restored, and what was delivered as the second is another value now.
@@ -517,4 +515,8 @@ async fn readers_are_known_from_the_first_value_on_that_this_process_promoted() 
     assert_eq!(known_from(&third).await, Some(3));
     deliver(&third, 3, Some("three"), false).await.expect("promoted");
     assert_eq!(known_from(&third).await, Some(3));
+    deliver_with(&third, 3, Some("three"), |delivery| Delivery { oldest: 4, ..delivery })
+        .await
+        .expect("the same");
+    assert_eq!(known_from(&third).await, Some(4), "who held what has ended is forgotten");
 }

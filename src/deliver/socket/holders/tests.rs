@@ -133,6 +133,19 @@ fn a_process_is_one_over_all_its_connections() {
 }
 
 #[test]
+fn what_comes_over_a_dead_one_s_connection_is_not_taken_for_its_successor_s() {
+    let book = third();
+    // It has connected, ended, and left its connection to somebody; its number is another's now.
+    let (dead, lives) = Peer::living_for_tests(READER, None, 7);
+    drop(lives);
+    let successor = Process::new(7);
+    successor.read(&book, 3);
+    book.promote(&name(), 4, true, None);
+    book.is_read(&Arc::new(dead), &Followed::new(), false, Read::One(&name(), 4));
+    assert_eq!(known(&book, 4), ["telegraf.service (uid 70998, pid 7) has generation 3"]);
+}
+
+#[test]
 fn numbers_that_cannot_be_relied_on_prove_nothing() {
     let from = |promotes: &[(u64, bool)], delivered| {
         let book = Book::default();
