@@ -152,3 +152,64 @@ fn oldest(record: &Record) -> u64 {
     let former = record.retiring.iter().map(|retiring| retiring.generation);
     former.filter(|generation| *generation > 0).min().unwrap_or(record.generation)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        deliver::Nowhere,
+        lifecycle::SystemClock,
+        model::{Credential, Grants, Held, Product, Retiring, RetiringState, Secret, Time, TokenId},
+        store::read_only::ReadOnly,
+    };
+
+    fn held(id: &str, origin: Origin) -> Held {
+        Held {
+            id: TokenId(id.into()),
+            server: ServerKey { product: Product::Clustered, origin: "https://c".into(), cluster: None },
+            marker: None,
+            secret: Credential::Token(Secret::new("canary".into())),
+            grants: Grants::default(),
+            created_at: Time::UNIX_EPOCH,
+            expires_at: None,
+            origin,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_value_is_fresh_that_was_minted_and_promoted_by_this_process() {
+        let ledger = Ledger::open(ReadOnly::new(None, None)).await.expect("an empty store");
+        let shared = Shared::new(ledger, Nowhere, SystemClock, || [0; 16]);
+        let mut record = Record::new("a".parse().expect("a name"), Allow::default(), 0);
+        (record.generation, record.current) = (3, Some(held("3", Origin::Minted)));
+        assert!(!shared.is_fresh(&record), "a former process has promoted it");
+        shared.promoted().insert(record.name.clone(), 3);
+        assert!(shared.is_fresh(&record));
+        record.generation = 4;
+        assert!(!shared.is_fresh(&record), "a former one that is current again");
+        shared.promoted().insert(record.name.clone(), 4);
+        for origin in [Origin::Imported { exclusive: true }, Origin::Inherited] {
+            record.current = Some(held("4", origin));
+            assert!(!shared.is_fresh(&record), "{origin:?}: others have had it before");
+        }
+        record.current = None;
+        assert!(!shared.is_fresh(&record));
+    }
+
+    #[test]
+    fn the_oldest_value_is_that_of_the_oldest_former_token_with_a_number() {
+        let mut record = Record::new("a".parse().expect("a name"), Allow::default(), 0);
+        record.generation = 7;
+        assert_eq!(oldest(&record), 7);
+        record.retiring = [(6, "6"), (0, "0"), (5, "5")]
+            .map(|(generation, id)| Retiring {
+                held: held(id, Origin::Minted),
+                since: Time::UNIX_EPOCH,
+                boot: None,
+                generation,
+                state: RetiringState::Overlap,
+            })
+            .into();
+        assert_eq!(oldest(&record), 5);
+    }
+}
