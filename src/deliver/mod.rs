@@ -46,8 +46,7 @@ pub struct Delivery<'a> {
     pub allow: &'a Allow,
     /// No list has been read yet: a delivered file that is newer than this value stays (rule 16).
     pub keep_newer: bool,
-    /// It has become the name's value under this process, and was none of it or anybody's before: who reads it can be
-    /// known.
+    /// This process has promoted it, and nobody had it before: all its readers can be known.
     pub fresh: bool,
     /// The oldest generation whose value may still work: who has an older one does not matter any more.
     pub oldest: u64,
