@@ -115,8 +115,8 @@ fn status(host: &Host) -> Value {
     status["tokens"][0].clone()
 }
 
-/// Who is known to hold a former value, sorted; from which generation on all are known.
-fn holders(host: &Host) -> (Vec<String>, Option<u64>) {
+/// Who is known to hold a former value of the first token, sorted; from which generation on all readers are known.
+pub(crate) fn holders(host: &Host) -> (Vec<String>, Option<u64>) {
     let holders = &status(host)["holders"];
     let known = holders["known"].as_array().map(Vec::as_slice).unwrap_or_default();
     (
