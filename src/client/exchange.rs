@@ -41,13 +41,20 @@ impl Answer {
     }
 }
 
-/// Asks for `target`; the body of a good answer has at most `limit` bytes.
-pub(super) fn get(socket: &Path, target: &str, limit: usize, patience: Duration) -> Result<Answer, Error> {
+/// Asks for `target`, and says whether it is for somebody else; the body of a good answer has at most `limit` bytes.
+pub(super) fn get(
+    socket: &Path,
+    target: &str,
+    relays: bool,
+    limit: usize,
+    patience: Duration,
+) -> Result<Answer, Error> {
     let unreachable = |why| Error::Unreachable { socket: socket.to_owned(), why };
     let deadline = Deadline { at: Instant::now() + patience, patience };
     let stream = open(socket, patience).map_err(|errno| unreachable(why(errno.into(), &deadline)))?;
+    let relay = if relays { "x-influx-secrets: relay\r\n" } else { "" };
     let request = format!(
-        "GET {target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nuser-agent: influx-secrets/{}\r\n\r\n",
+        "GET {target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nuser-agent: influx-secrets/{}\r\n{relay}\r\n",
         env!("CARGO_PKG_VERSION")
     );
     (&stream).write_all(request.as_bytes()).map_err(|error| unreachable(why(error, &deadline)))?;

@@ -27,6 +27,7 @@ const MAX_CHANGES: usize = 16 << 20;
 #[derive(Clone, Debug)]
 pub struct Client {
     socket: PathBuf,
+    relays: bool,
 }
 
 /// Generations of tokens that the caller may read.
@@ -42,7 +43,14 @@ impl Client {
     /// Asks nothing yet.
     #[must_use]
     pub fn new(socket: PathBuf) -> Self {
-        Self { socket }
+        Self { socket, relays: false }
+    }
+
+    /// Says with each request that what it reads is for somebody else: the daemon then never takes that a newer value
+    /// was read for nobody having the older one any more.
+    #[must_use]
+    pub fn relaying(self) -> Self {
+        Self { relays: true, ..self }
     }
 
     /// The secret of one token: one connection, one request.
@@ -50,7 +58,7 @@ impl Client {
     /// # Errors
     /// There is none for this caller, or no daemon.
     pub fn secret(&self, name: &Name) -> Result<Secret, Error> {
-        let answer = exchange::get(&self.socket, &format!("/v1/secret/{name}"), MAX_SECRET, AT_ONCE)?;
+        let answer = self.get(&format!("/v1/secret/{name}"), MAX_SECRET, AT_ONCE)?;
         let said = || answer.said();
         match answer.status {
             200 => {}
@@ -77,7 +85,7 @@ impl Client {
             None => ("/v1/changes".to_owned(), AT_ONCE),
             Some(cursor) => (format!("/v1/changes?cursor={cursor}"), LONG_POLL),
         };
-        let answer = exchange::get(&self.socket, &target, MAX_CHANGES, patience.min(at_most))?;
+        let answer = self.get(&target, MAX_CHANGES, patience.min(at_most))?;
         match answer.status {
             200 => serde_json::from_slice(answer.body()).map_err(|error| {
                 self.nonsense(&format!("answered with something else than cursor and changes ({error})"))
@@ -85,6 +93,10 @@ impl Client {
             403 => Err(Error::Denied { name: None, said: answer.said() }),
             status => Err(self.failed(status, answer.said())),
         }
+    }
+
+    fn get(&self, target: &str, limit: usize, patience: Duration) -> Result<exchange::Answer, Error> {
+        exchange::get(&self.socket, target, self.relays, limit, patience)
     }
 
     /// What no status of the table stands for.

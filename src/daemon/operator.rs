@@ -21,8 +21,9 @@ use super::{
 };
 use crate::{
     config::{self, Config},
+    deliver::Deliver as _,
     lifecycle::{self, Status, statuses},
-    model::{Known, Name, ServerName, Time},
+    model::{Holders, Known, Name, ServerName, Time},
     operate::{
         applied::{Applied, Awaited, Gathered, Heard},
         check::Checked,
@@ -75,7 +76,7 @@ impl Operator {
         let keepers = self.keepers.all();
         let keepers: Vec<&HostKeeper> = keepers.iter().map(Arc::as_ref).collect();
         match command {
-            Command::Status => value(self.status(&keepers)),
+            Command::Status => value(self.status(&keepers).await),
             Command::Plan => value(plan::plan(&keepers).await.map_err(|error| Refusal::of(&error))?),
             Command::Check { list_only } => value(self.check(&keepers, list_only).await?),
             Command::Apply => {
@@ -96,17 +97,28 @@ impl Operator {
         }
     }
 
-    fn status(&self, keepers: HostKeepers<'_>) -> HostStatus {
+    async fn status(&self, keepers: HostKeepers<'_>) -> HostStatus {
+        let tokens = self.tokens();
         let mut seen = Seen {
             findings: self.board.findings(),
             probes: probes(&self.home, keepers),
             reads: self.home.deliver.secrets().last_reads(),
+            holders: self.holders(&tokens).await,
         };
         HostStatus {
             list: ListStatus { path: self.list.clone(), fault: self.board.list_fault() },
             servers: self.board.server_statuses(),
-            tokens: self.tokens().into_iter().map(|status| seen.of(status)).collect(),
+            tokens: tokens.into_iter().map(|status| seen.of(status)).collect(),
         }
+    }
+
+    /// Who may hold a former value of those names that have one.
+    async fn holders(&self, tokens: &[Status]) -> BTreeMap<Name, Holders> {
+        let mut holders = BTreeMap::new();
+        for Status { name, generation, .. } in tokens.iter().filter(|status| !status.retiring.is_empty()) {
+            holders.insert(name.clone(), self.home.deliver.holders(name, *generation).await);
+        }
+        holders
     }
 
     fn tokens(&self) -> Vec<Status> {

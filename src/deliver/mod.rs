@@ -31,7 +31,7 @@ pub use files::Files;
 
 use access::{Nss, Resolver};
 use generations::Generations;
-use socket::{Secrets, Served};
+use socket::{Book, Secrets, Served};
 
 /// One value on its way to its consumers.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +46,10 @@ pub struct Delivery<'a> {
     pub allow: &'a Allow,
     /// No list has been read yet: a delivered file that is newer than this value stays (rule 16).
     pub keep_newer: bool,
+    /// This process has promoted it, and nobody had it before: all its readers can be known.
+    pub fresh: bool,
+    /// The oldest generation whose value may still work: who has an older one does not matter any more.
+    pub oldest: u64,
 }
 
 /// What came of a delivery.
@@ -138,6 +142,7 @@ fn fix_for(error: &io::Error) -> Option<String> {
 pub struct Memory {
     resolver: Arc<Mutex<Resolver<Nss>>>,
     served: Arc<Served>,
+    book: Arc<Book>,
     secrets: Arc<Secrets>,
 }
 
@@ -145,9 +150,10 @@ impl Memory {
     /// Nothing yet. `epoch` tells this process from others.
     #[must_use]
     pub fn new(epoch: u64) -> Self {
-        let (served, resolver) = (Arc::new(Served::new(epoch)), Arc::new(Mutex::new(Resolver::new(Nss))));
-        let secrets = Arc::new(Secrets::new(served.clone(), resolver.clone()));
-        Self { resolver, served, secrets }
+        let (served, book) = (Arc::new(Served::new(epoch)), Arc::<Book>::default());
+        let resolver = Arc::new(Mutex::new(Resolver::new(Nss)));
+        let secrets = Arc::new(Secrets::new(served.clone(), book.clone(), resolver.clone()));
+        Self { resolver, served, book, secrets }
     }
 
     /// What answers on the secrets socket.
@@ -160,13 +166,14 @@ impl Memory {
     pub async fn expect(&self, names: &BTreeMap<&Name, &Allow>) {
         let Some(without_value) = self.served.without_value(names) else { return };
         let names: BTreeSet<Name> = names.keys().map(|name| (*name).clone()).collect();
-        let (served, resolver) = (self.served.clone(), self.resolver.clone());
+        let (served, book, resolver) = (self.served.clone(), self.book.clone(), self.resolver.clone());
         let look = move || {
             let resolve = |(name, allow): (Name, Allow)| {
                 let readers = lock(&resolver).resolve(&allow, Instant::now());
                 (name, allow, readers)
             };
             served.expect(&names, without_value.into_iter().map(resolve).collect());
+            book.retain(&names);
         };
         // It ends early only with the program.
         let _ended = tokio::task::spawn_blocking(look).await;
@@ -253,13 +260,17 @@ impl Deliveries {
 impl Deliver for Deliveries {
     async fn deliver(&self, delivery: Delivery<'_>) -> Result<Delivered, DeliverError> {
         let mut ways = Arc::clone(&self.ways).lock_owned().await;
+        self.memory.book.forget(delivery.name, delivery.oldest);
         if ways.are_settled(&delivery, Instant::now()) {
             return Ok(Delivered::Done);
         }
         let (name, allow) = (delivery.name.clone(), delivery.allow.clone());
-        let secret = delivery.secret.map(|credential| credential.secret().clone());
-        let Delivery { generation, keep_newer, .. } = delivery;
-        let work = move || ways.deliver(&name, generation, secret.as_ref(), &allow, keep_newer);
+        let secret = delivery.secret.cloned();
+        let Delivery { generation, keep_newer, fresh, oldest, .. } = delivery;
+        let work = move || {
+            let (name, secret, allow) = (&name, secret.as_ref(), &allow);
+            ways.deliver(&Delivery { name, generation, secret, allow, keep_newer, fresh, oldest })
+        };
         tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(error) => Err(DeliverError {
@@ -272,6 +283,10 @@ impl Deliver for Deliveries {
 
     async fn generation(&self, name: &Name) -> Option<u64> {
         self.ways.lock().await.generations.of(name)
+    }
+
+    async fn holders(&self, name: &Name, generation: u64) -> Holders {
+        self.memory.book.holders(name, generation)
     }
 
     async fn expect(&self, names: &BTreeMap<&Name, &Allow>) {
@@ -304,14 +319,9 @@ impl Ways {
         holds
     }
 
-    fn deliver(
-        &mut self,
-        name: &Name,
-        generation: u64,
-        secret: Option<&Secret>,
-        allow: &Allow,
-        keep_newer: bool,
-    ) -> Result<Delivered, DeliverError> {
+    fn deliver(&mut self, delivery: &Delivery<'_>) -> Result<Delivered, DeliverError> {
+        let Delivery { name, generation, allow, keep_newer, fresh, .. } = *delivery;
+        let secret = delivery.secret.map(Credential::secret);
         let readers = lock(&self.memory.resolver).resolve(allow, Instant::now());
         self.warn(name, readers.warnings.clone());
         if let Some(newer) = self.generations.of(name).filter(|delivered| *delivered > generation)
@@ -327,7 +337,7 @@ impl Ways {
             self.memory.served.put(name, None, allow, &readers);
             return Ok(Delivered::NewerStays);
         }
-        self.memory.served.put(name, secret.map(|secret| (generation, secret)), allow, &readers);
+        self.hand_out(name, secret.map(|secret| (generation, secret)), fresh, allow, &readers);
         if let Some(files) = &self.files {
             match secret {
                 Some(secret) => files.put(name, secret, &readers)?,
@@ -341,6 +351,24 @@ impl Ways {
             source,
         })?;
         Ok(Delivered::Done)
+    }
+
+    /// Over the socket. Who reads a value that is another one is noted from its first read on.
+    fn hand_out(
+        &self,
+        name: &Name,
+        value: Option<(u64, &Secret)>,
+        fresh: bool,
+        allow: &Allow,
+        readers: &Readers,
+    ) {
+        let Memory { served, book, .. } = &self.memory;
+        if let Some((generation, secret)) = value
+            && !served.hands_out(name, generation, secret)
+        {
+            book.promote(name, generation, fresh, self.generations.of(name));
+        }
+        served.put(name, value, allow, readers);
     }
 
     /// Says what grants nothing when it changes, not at every pass.

@@ -343,13 +343,28 @@ async fn deliver(
     text: Option<&str>,
     keep_newer: bool,
 ) -> Result<(), DeliverError> {
+    deliver_with(deliveries, generation, text, |delivery| Delivery { keep_newer, ..delivery }).await
+}
+
+async fn deliver_with(
+    deliveries: &Deliveries,
+    generation: u64,
+    text: Option<&str>,
+    with: impl FnOnce(Delivery<'_>) -> Delivery<'_>,
+) -> Result<(), DeliverError> {
     let credential = text.map(|text| Credential::Token(secret(text)));
     let (name, allow) = (name("a"), allow(READER));
     let secret = credential.as_ref();
-    deliveries
-        .deliver(Delivery { name: &name, generation, secret, allow: &allow, keep_newer })
-        .await
-        .map(drop)
+    let delivery = Delivery {
+        name: &name,
+        generation,
+        secret,
+        allow: &allow,
+        keep_newer: false,
+        fresh: true,
+        oldest: 0,
+    };
+    deliveries.deliver(with(delivery)).await.map(drop)
 }
 
 #[tokio::test]
@@ -433,8 +448,15 @@ async fn what_grants_nothing_is_told_per_name() {
         Deliveries::open(Some(run.path().join("secrets")), run.path(), Memory::new(1)).await.expect("opened");
     let credential = Credential::Token(secret(CANARY));
     let (name, allow) = (name("a"), Allow { users: vec!["65534".into()], ..allow(READER) });
-    let delivery =
-        Delivery { name: &name, generation: 1, secret: Some(&credential), allow: &allow, keep_newer: false };
+    let delivery = Delivery {
+        name: &name,
+        generation: 1,
+        secret: Some(&credential),
+        allow: &allow,
+        keep_newer: false,
+        fresh: true,
+        oldest: 0,
+    };
     deliveries.deliver(delivery).await.expect("delivered, to nobody");
     let warnings = deliveries.warnings().await;
     assert_eq!(warnings[&name].iter().map(|warning| warning.why).collect::<Vec<_>>(), [Why::Nobody]);
@@ -457,4 +479,44 @@ async fn of_two_values_the_later_one_stays_even_if_nobody_waits_for_the_first() 
         deliver(&deliveries, 2 * round + 1, Some("second"), false).await.expect("delivered");
         assert_eq!(fs::read_to_string(secrets.join("a")).expect("a"), "second");
     }
+}
+
+/// As a former process has promoted it.
+fn sealed(delivery: Delivery<'_>) -> Delivery<'_> {
+    Delivery { fresh: false, ..delivery }
+}
+
+#[tokio::test]
+async fn readers_are_known_from_the_first_value_on_that_this_process_promoted() {
+    let run = folder();
+    let secrets = run.path().join("secrets");
+    let open = || Deliveries::open(Some(secrets.clone()), run.path(), Memory::new(1));
+    let known_from = async |deliveries: &Deliveries| deliveries.holders(&name("a"), 9).await.complete_from;
+
+    let first = open().await.expect("opened");
+    assert_eq!(known_from(&first).await, None);
+    deliver(&first, 1, None, false).await.expect("there is none yet");
+    assert_eq!(known_from(&first).await, None);
+    deliver(&first, 1, Some("one"), false).await.expect("the first ever");
+    deliver(&first, 1, Some("one"), false).await.expect("there already");
+    fs::write(secrets.join("a"), "altered").expect("altered");
+    deliver_with(&first, 1, Some("one"), sealed).await.expect("the same value, put back");
+    assert_eq!(known_from(&first).await, Some(1));
+
+    let second = open().await.expect("opened by the next process");
+    deliver_with(&second, 1, Some("one"), sealed).await.expect("as it was");
+    assert_eq!(known_from(&second).await, Some(2));
+    deliver(&second, 2, Some("two"), false).await.expect("promoted");
+    assert_eq!(known_from(&second).await, Some(2));
+
+    // A backup is restored, and what was delivered as the second is another value now.
+    let third = open().await.expect("opened by the next process");
+    deliver(&third, 2, Some("another"), false).await.expect("promoted");
+    assert_eq!(known_from(&third).await, Some(3));
+    deliver(&third, 3, Some("three"), false).await.expect("promoted");
+    assert_eq!(known_from(&third).await, Some(3));
+    deliver_with(&third, 3, Some("three"), |delivery| Delivery { oldest: 4, ..delivery })
+        .await
+        .expect("the same");
+    assert_eq!(known_from(&third).await, Some(4), "who held what has ended is forgotten");
 }

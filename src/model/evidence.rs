@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::{Held, Marker, Name, Record, Time, TokenId};
 
 /// A date that is so far from what was expected was set.
@@ -89,7 +91,7 @@ pub enum Word {
 }
 
 /// Who may still hold a former value of a name (rule 9).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holders {
     /// Readers of a former value that have not read the current one, hooks that have not acknowledged it, and relays
     /// that have handed a former one on; in words for people, sorted.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     deliver::socket::LastRead,
     lifecycle::Status,
-    model::{Name, Time},
+    model::{Holders, Name, Time},
 };
 
 /// This host's tokens.
@@ -53,6 +53,8 @@ pub struct TokenStatus {
     pub probes: Vec<Verdict>,
     /// Who has read it last over the socket; only a daemon knows.
     pub last_read: Option<LastRead>,
+    /// While former tokens still work: who may hold one; only a daemon knows.
+    pub holders: Option<Holders>,
 }
 
 /// What the data plane said of a token.
@@ -74,7 +76,7 @@ impl TokenStatus {
     /// Without a daemon.
     #[must_use]
     pub fn sealed(status: Status) -> Self {
-        Self { status, probes: vec![], last_read: None }
+        Self { status, probes: vec![], last_read: None, holders: None }
     }
 }
 
@@ -87,6 +89,8 @@ pub struct Seen {
     pub probes: BTreeMap<Name, Vec<Verdict>>,
     /// Who has read.
     pub reads: BTreeMap<Name, LastRead>,
+    /// Who holds former values.
+    pub holders: BTreeMap<Name, Holders>,
 }
 
 impl Seen {
@@ -98,6 +102,7 @@ impl Seen {
         TokenStatus {
             probes: self.probes.remove(&status.name).unwrap_or_default(),
             last_read: self.reads.remove(&status.name),
+            holders: self.holders.remove(&status.name),
             status,
         }
     }

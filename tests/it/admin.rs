@@ -120,6 +120,11 @@ fn an_import_goes_through_the_daemon() {
     assert_eq!(code, Some(0), "{stderr}");
     assert!(told.contains(&format!("imported {id} on default as t0: write telemetry")), "{told}");
     assert_eq!(host.delivered("t0").unwrap(), token.secret);
+    let holders = &status(&host)["tokens"][0]["holders"];
+    assert_eq!(
+        holders["complete_from"], 3,
+        "who has had the imported one, the second, is not known: {holders}"
+    );
     let (_, log) = daemon.stop();
     assert!(!log.contains(&token.secret) && !log.contains("canary"), "{log}");
 }

@@ -204,7 +204,7 @@ fn a_stranger_gets_nothing_and_a_reader_what_is_its_own() {
 }
 
 /// A daemon that is told that there is no `SO_PEERPIDFD`. The filter is the thread's, and of what it starts.
-fn without_peer_pidfds(host: &Host) -> Daemon {
+pub(crate) fn without_peer_pidfds(host: &Host) -> Daemon {
     use seccompiler::{
         SeccompAction, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, SeccompCondition, SeccompFilter,
         SeccompRule,

@@ -12,6 +12,7 @@ mod hostile;
 mod import;
 mod kills;
 mod peers;
+mod pickup;
 mod rotate;
 mod scripted;
 mod seals;

@@ -30,7 +30,7 @@ fn get_is_one_request_and_prints_the_secret_to_the_byte() {
         asked.request,
         format!(
             "GET /v1/secret/t0 HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
-             user-agent: influx-secrets/{VERSION}\r\n\r\n"
+             user-agent: influx-secrets/{VERSION}\r\nx-influx-secrets: relay\r\n\r\n"
         )
     );
     asked.answer(200, "canary é");
@@ -225,6 +225,36 @@ fn list_shows_what_the_daemon_says_of_each() {
         let ran = list.end();
         assert_eq!(ran.code, Some(0), "{ran:?}");
         assert!(ran.stdout.contains(expected), "{ran:?}");
+    }
+}
+
+#[test]
+fn what_reads_for_others_says_so() {
+    let reader = Reader::new();
+    let server = reader.serve();
+    fs::write(reader.folder.path().join("in.conf"), "@{influx:t0}").unwrap();
+    for (arguments, relays) in [
+        (&["get", "t0"][..], true),
+        (&["resolve", "@{influx:t0}"], true),
+        (&["render", "in.conf"], true),
+        // Nobody gets what these read.
+        (&["resolve", "--check", "in.conf"], false),
+        (&["watch", "t0", "--", "true"], false),
+    ] {
+        let running = reader.start(arguments);
+        let mut asked = server.next();
+        if asked.target() == "/v1/changes" {
+            asked.changes("e.1", &[("t0", 1)]);
+            asked = server.next();
+        }
+        assert_eq!(asked.target(), "/v1/secret/t0");
+        assert_eq!(asked.request.contains("\r\nx-influx-secrets: relay\r\n"), relays, "{}", asked.request);
+        asked.answer(200, "CANARY");
+        if arguments[0] == "watch" {
+            server.asks("/v1/changes?cursor=e.1").until_killed(running, |_| {});
+        } else {
+            assert_eq!(running.end().code, Some(0));
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use crate::{
     agent::{Agent, Points, refused, snippet},
     host::{Host, wait_until},
     peers::find,
+    pickup::holders,
 };
 
 fn telegraf() -> Option<PathBuf> {
@@ -130,6 +131,30 @@ fn where_it_takes_a_reload_one_within_the_overlap_loses_nothing() {
     }
     assert_eq!(refused(&host), []);
     assert_eq!(daemon.stop().0, Some(0));
+}
+
+#[test]
+fn whether_it_has_picked_up_the_new_value_is_known() {
+    let Some(telegraf) = telegraf() else { return };
+    for (by, is_live) in [(LIVE[0], true), (BY_RELOAD[1], false)] {
+        let name = by.2;
+        let host = host("1h", &[name]);
+        let daemon = host.daemon();
+        wait_until(name, || host.delivered(name).is_some(), || daemon.log());
+        let agents = start(&host, &telegraf, &[by]);
+        let (agent, old) = (&agents[0], id(&host, name));
+        agent.wait_for_points(&host, &old, 3);
+        rotate(&host, &[name]);
+        if !is_live {
+            agent.wait_for_points(&host, &old, agent.points(&host)[&old].len() + 3);
+            let (known, _) = holders(&host);
+            assert!(known.len() == 1 && known[0].ends_with("has generation 1"), "{name}: {known:?}");
+            agent.reload();
+        }
+        agent.wait_for_points(&host, &id(&host, name), 3);
+        assert_eq!(holders(&host), (vec![], Some(1)), "{name}");
+        assert_eq!(daemon.stop().0, Some(0));
+    }
 }
 
 /// That the tests above would see a refusal if there were one.

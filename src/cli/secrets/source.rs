@@ -21,8 +21,10 @@ pub(super) enum Origin {
 }
 
 impl Source {
-    pub(super) fn new(from: From) -> Self {
+    /// `relays`: what is read goes to somebody else.
+    pub(super) fn new(from: From, relays: bool) -> Self {
         let origin = match from {
+            From::Daemon(socket) if relays => Origin::Daemon(client(socket).relaying()),
             From::Daemon(socket) => Origin::Daemon(client(socket)),
             From::Store { path, identity, unwrap } => Origin::Store(Store::new(path, identity, unwrap)),
         };

@@ -14,6 +14,9 @@ use crate::{
     },
 };
 
+/// So many holders of former values are named for each token.
+const MOST_HOLDERS: usize = 10;
+
 pub(super) fn run(context: &Context, format: Format) -> Result<Outcome, Failure> {
     let status = match context.ask(&Command::Status)? {
         Some(status) => status,
@@ -46,6 +49,7 @@ fn text(status: &HostStatus) -> String {
     let now = Time::now();
     let tokens: Vec<Status> = status.tokens.iter().map(|token| token.status.clone()).collect();
     let mut text = table(&tokens);
+    text.extend(status.tokens.iter().flat_map(holders));
     for token in &status.tokens {
         if let Some(read) = &token.last_read {
             let ago = age(crate::lifecycle::plan::since(read.at, now).as_secs());
@@ -65,6 +69,14 @@ fn text(status: &HostStatus) -> String {
         text += &format!("the last accepted list is in force, the one in the file has faults:\n{fault}\n");
     }
     text
+}
+
+/// A line each, the first few.
+fn holders(token: &TokenStatus) -> Vec<String> {
+    let (name, known) = (&token.status.name, token.holders.iter().flat_map(|holders| &holders.known));
+    let more = known.clone().count().saturating_sub(MOST_HOLDERS);
+    let some = known.take(MOST_HOLDERS).map(|holder| format!("{name}: {holder}\n"));
+    some.chain((more > 0).then(|| format!("{name}: and {more} more\n"))).collect()
 }
 
 pub(super) fn table(statuses: &[Status]) -> String {

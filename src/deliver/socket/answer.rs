@@ -20,6 +20,8 @@ const FLAT: &str = "/v1/json";
 const CHANGES: &str = "/v1/changes";
 const ONE: &str = "/v1/secret/";
 const LOGIN: &str = "/v1/auth/approle/login";
+/// The header by which a caller says that it hands on what it reads.
+const RELAY: (&str, &str) = ("x-influx-secrets", "relay");
 /// A long poll is answered after this, changes or not.
 const LONGEST_POLL: Duration = Duration::from_secs(60);
 /// Who is told that a name is not ready asks again after this, in seconds.
@@ -37,11 +39,13 @@ impl Secrets {
     ) -> Answer {
         let path = request.uri().path();
         match (request.method(), path) {
-            (&Method::GET, KV_V2) => self.whole(caller, View::kv_v2).await,
-            (&Method::GET, KV_V1) => self.whole(caller, View::kv_v1).await,
-            (&Method::GET, FLAT) => self.whole(caller, View::flat).await,
+            (&Method::GET, KV_V2) => self.whole(caller, relays(request), View::kv_v2).await,
+            (&Method::GET, KV_V1) => self.whole(caller, relays(request), View::kv_v1).await,
+            (&Method::GET, FLAT) => self.whole(caller, relays(request), View::flat).await,
             (&Method::GET, CHANGES) => self.changes(caller, request.uri().query(), stopping).await,
-            (&Method::GET, _) if path.starts_with(ONE) => self.one(caller, &path[ONE.len()..]).await,
+            (&Method::GET, _) if path.starts_with(ONE) => {
+                self.one(caller, relays(request), &path[ONE.len()..]).await
+            }
             (&Method::PUT | &Method::POST, LOGIN) => login(),
             (_, KV_V1 | KV_V2 | FLAT | CHANGES) => read_only(),
             (_, _) if path.starts_with(ONE) => read_only(),
@@ -53,10 +57,10 @@ impl Secrets {
     }
 
     /// All names in one of the formats.
-    async fn whole(&self, caller: &Caller, format: impl FnOnce(&View) -> Bytes) -> Answer {
-        let mut view = self.view(caller);
+    async fn whole(&self, caller: &Caller, relays: bool, format: impl FnOnce(&View) -> Bytes) -> Answer {
+        let mut view = self.hand_out(caller, relays);
         if !view.may_read_something() && self.look_again().await {
-            view = self.view(caller);
+            view = self.hand_out(caller, relays);
         }
         let now = Time::now();
         if !view.may_read_something() {
@@ -67,16 +71,16 @@ impl Secrets {
         json(StatusCode::OK, format(&view))
     }
 
-    async fn one(&self, caller: &Caller, text: &str) -> Answer {
+    async fn one(&self, caller: &Caller, relays: bool, text: &str) -> Answer {
         let Ok(name) = text.parse::<Name>() else {
             return errors(
                 StatusCode::NOT_FOUND,
                 "no token has such a name: letters, digits and underscores only",
             );
         };
-        let mut found = self.served.one(&name, &caller.peer);
+        let mut found = self.hand_out_one(caller, relays, &name);
         if matches!(found, One::NotYours(_)) && self.look_again().await {
-            found = self.served.one(&name, &caller.peer);
+            found = self.hand_out_one(caller, relays, &name);
         }
         let now = Time::now();
         match found {
@@ -188,6 +192,11 @@ impl Secrets {
 
 /// So many names of one kind are told in the log at once.
 const MOST_TOLD: usize = 10;
+
+/// Whether the caller says that it hands on what it reads.
+fn relays<B>(request: &Request<B>) -> bool {
+    request.headers().get(RELAY.0).is_some_and(|value| value == RELAY.1)
+}
 
 fn cursor(query: &str) -> Option<&str> {
     query.split('&').find_map(|pair| pair.strip_prefix("cursor=")).filter(|cursor| !cursor.is_empty())

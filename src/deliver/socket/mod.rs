@@ -16,6 +16,7 @@ use super::access::{Nss, Resolver, user_name};
 use crate::model::{Allow, Name};
 
 mod answer;
+mod holders;
 mod peer;
 mod reads;
 pub(crate) mod serve;
@@ -25,12 +26,15 @@ mod slots;
 mod tests;
 mod view;
 
+pub(super) use holders::Book;
 pub use peer::Peer;
 pub use reads::LastRead;
 pub use served::Served;
 
+use holders::{Followed, Read};
 use reads::{Consumer, Reads};
 use serve::{Terms, converse, told_to_stop};
+use served::One;
 use slots::{Slot, Slots};
 use view::View;
 
@@ -51,6 +55,7 @@ pub struct Secrets {
     served: Arc<Served>,
     resolver: Arc<Mutex<Resolver<Nss>>>,
     reads: Reads,
+    book: Arc<Book>,
     slots: Arc<Slots>,
     why_not: OnceLock<WhyNot>,
     looked: Arc<Mutex<Looked>>,
@@ -65,16 +70,18 @@ struct Looked {
 
 /// The other end of one connection.
 pub(super) struct Caller {
-    peer: Peer,
+    peer: Arc<Peer>,
     consumer: Arc<Consumer>,
+    followed: Followed,
     view: Mutex<Option<Arc<View>>>,
 }
 
 impl Secrets {
-    pub(super) fn new(served: Arc<Served>, resolver: Arc<Mutex<Resolver<Nss>>>) -> Self {
+    pub(super) fn new(served: Arc<Served>, book: Arc<Book>, resolver: Arc<Mutex<Resolver<Nss>>>) -> Self {
         Self {
             served,
             resolver,
+            book,
             reads: Reads::default(),
             slots: Arc::default(),
             why_not: OnceLock::new(),
@@ -120,8 +127,17 @@ impl Secrets {
             tracing::debug!(uid = peer.uid, "a connection is closed, there are too many of its kind");
             return None;
         };
-        let caller = Caller { consumer: self.reads.consumer(&peer), peer, view: Mutex::default() };
+        let caller = self.caller(peer);
         Some(self.converse(stream, caller, is_reader, slot, stopping))
+    }
+
+    fn caller(&self, peer: Peer) -> Caller {
+        Caller {
+            consumer: self.reads.consumer(&peer),
+            peer: Arc::new(peer),
+            followed: Followed::new(),
+            view: Mutex::default(),
+        }
     }
 
     async fn converse(
@@ -157,6 +173,33 @@ impl Secrets {
         match &*known {
             Some(view) if view.version == self.served.version() => view.clone(),
             _ => known.insert(self.served.view(&caller.peer)).clone(),
+        }
+    }
+
+    /// All that a caller may read, about to be handed out. Whoever asks for the holders of what was current before a
+    /// change shall hear of everybody: where one came between the look and the note, this looks again.
+    fn hand_out(&self, caller: &Caller, relays: bool) -> Arc<View> {
+        loop {
+            let view = self.view(caller);
+            self.book.is_read(&caller.peer, &caller.followed, relays, Read::All(view.ready()));
+            if view.version == self.served.version() {
+                return view;
+            }
+        }
+    }
+
+    /// The same for one name.
+    fn hand_out_one(&self, caller: &Caller, relays: bool, name: &Name) -> One {
+        loop {
+            let version = self.served.version();
+            let found = self.served.one(name, &caller.peer);
+            if let One::Ready(value) = &found {
+                let read = Read::One(name, value.generation);
+                self.book.is_read(&caller.peer, &caller.followed, relays, read);
+            }
+            if version == self.served.version() {
+                return found;
+            }
         }
     }
 

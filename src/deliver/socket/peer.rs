@@ -87,6 +87,14 @@ impl Peer {
         Self { uid, gid, groups: groups.to_vec(), pid: None, unit, started: None, pidfd: None }
     }
 
+    /// The same in a process with this number, which lives until what comes with it is dropped.
+    #[cfg(test)]
+    pub(super) fn living_for_tests(uid: u32, unit: Option<&str>, pid: u32) -> (Self, OwnedFd) {
+        let (here, there) = io::pipe().expect("a pipe");
+        let peer = Self { pid: Some(pid), pidfd: Some(here.into()), ..Self::for_tests(uid, &[], unit) };
+        (peer, there.into())
+    }
+
     /// Whether the process that connected is still there; somebody else may hold its connection by now.
     #[must_use]
     pub fn is_alive(&self) -> bool {

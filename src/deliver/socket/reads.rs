@@ -27,12 +27,12 @@ const NAMES_PER_LINE: usize = 20;
 /// A reader, as the log and `status` call it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Who {
-    uid: u32,
-    unit: Option<String>,
+    pub(super) uid: u32,
+    pub(super) unit: Option<String>,
 }
 
 impl Who {
-    fn of(peer: &Peer) -> Self {
+    pub(super) fn of(peer: &Peer) -> Self {
         Self { uid: peer.uid, unit: peer.unit.clone() }
     }
 }

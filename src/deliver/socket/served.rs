@@ -53,6 +53,13 @@ pub(super) struct Value {
     pub(super) secret: Bytes,
 }
 
+impl Value {
+    /// The generation would do, but for a record that was restored from a backup.
+    fn is(&self, generation: u64, secret: &Secret) -> bool {
+        self.generation == generation && secret.is(&self.secret)
+    }
+}
+
 /// What a caller gets of one name.
 #[derive(Debug)]
 pub(super) enum One {
@@ -100,15 +107,19 @@ impl Served {
     ) -> bool {
         self.table().entries.get(name).is_some_and(|entry| {
             let same_value = match (&entry.value, value) {
-                (Some(there), Some((generation, secret))) => {
-                    // The generation would do, but for a record that was restored from a backup.
-                    there.generation == generation && secret.is(&there.secret)
-                }
+                (Some(there), Some((generation, secret))) => there.is(generation, secret),
                 (None, None) => true,
                 _ => false,
             };
             same_value && entry.allow == *allow && entry.readers == *readers
         })
+    }
+
+    /// Whether this is the value that a name has here, whoever may read it.
+    pub(in crate::deliver) fn hands_out(&self, name: &Name, generation: u64, secret: &Secret) -> bool {
+        let table = self.table();
+        let there = table.entries.get(name).and_then(|entry| entry.value.as_ref());
+        there.is_some_and(|there| there.is(generation, secret))
     }
 
     /// Of all the names there are, those without a value, known here or not; `None` where there are none, and nothing

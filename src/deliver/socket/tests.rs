@@ -47,8 +47,10 @@ impl Desk {
     fn new() -> Self {
         let resolver = Arc::new(Mutex::new(Resolver::new(Nss)));
         let served = Arc::new(Served::new(7));
-        let desk =
-            Self { secrets: Arc::new(Secrets::new(served, resolver)), stop: watch::Sender::new(false) };
+        let desk = Self {
+            secrets: Arc::new(Secrets::new(served, Arc::default(), resolver)),
+            stop: watch::Sender::new(false),
+        };
         desk.put("edge", Some((3, "edge-secret")), &allow(&[TELEGRAF], &["telegraf.service"]));
         desk.put("dash", Some((1, "dash-\"secret\"")), &allow(&[GRAFANA], &[]));
         desk.put("late", None, &allow(&[TELEGRAF], &[]));
@@ -63,7 +65,7 @@ impl Desk {
     }
 
     fn caller(&self, peer: Peer) -> Caller {
-        Caller { consumer: self.secrets.reads.consumer(&peer), peer, view: Mutex::default() }
+        self.secrets.caller(peer)
     }
 
     async fn ask(&self, caller: &Caller, method: Method, target: &str) -> (u16, String) {
@@ -356,4 +358,97 @@ fn what_is_not_ones_own_is_news_once() {
     assert!(consumer.is_news(&names(&["a", "b"])));
     assert!(consumer.is_news(&names(&[])));
     assert!(!consumer.is_news(&names(&[])));
+}
+
+#[tokio::test]
+async fn who_reads_a_value_is_known_and_who_asks_for_names_alone_is_not() {
+    let desk = Desk::new();
+    let book = &desk.secrets.book;
+    book.promote(&name("edge"), 3, true, None);
+    let (reader, _lives) = Peer::living_for_tests(TELEGRAF, Some("telegraf.service"), 1);
+    let (follower, _lives) = Peer::living_for_tests(TELEGRAF, None, 2);
+    let (stranger, _lives) = Peer::living_for_tests(1234, None, 3);
+    let [reader, follower, stranger] = [reader, follower, stranger].map(|peer| desk.caller(peer));
+    for target in ["/v1/changes", "/v1/secret/late", "/v1/secret/dash", "/v1/secret/nope", "/v1/other"] {
+        desk.get(&follower, target).await;
+    }
+    desk.ask(&follower, Method::PUT, "/v1/auth/approle/login").await;
+    for target in ["/v1/json", "/v1/influx/tokens", "/v1/secret/edge"] {
+        desk.get(&stranger, target).await;
+    }
+    assert!(book.holders(&name("edge"), 4).known.is_empty());
+    for (generation, target) in
+        (3..).zip(["/v1/secret/edge", "/v1/json", "/v1/influx/tokens", "/v1/influx/data/tokens"])
+    {
+        book.promote(&name("edge"), generation, true, None);
+        let text = format!("edge-{generation}");
+        desk.put("edge", Some((generation, &text)), &allow(&[TELEGRAF], &[]));
+        assert_eq!(desk.get(&reader, target).await.0, 200);
+        let known = book.holders(&name("edge"), generation + 1).known;
+        let wanted = format!("telegraf.service (uid {TELEGRAF}, pid 1) has generation {generation}");
+        assert_eq!(known, [wanted].into(), "{target}");
+    }
+}
+
+#[tokio::test]
+async fn who_says_that_it_hands_on_what_it_reads_is_taken_at_its_word() {
+    let desk = Desk::new();
+    let book = &desk.secrets.book;
+    book.promote(&name("edge"), 3, true, None);
+    let (relay, lives) = Peer::living_for_tests(TELEGRAF, None, 1);
+    let relay = desk.caller(relay);
+    for target in ["/v1/secret/edge", "/v1/json"] {
+        let request = Request::get(target).header("X-Influx-Secrets", "relay").body(()).expect("a request");
+        assert_eq!(desk.secrets.answer(&relay, &request, &desk.stop.subscribe()).await.status(), 200);
+    }
+    drop(lives);
+    let known = book.holders(&name("edge"), 4).known;
+    assert_eq!(
+        known,
+        [format!("relay influx-secrets (uid {TELEGRAF}, pid 1) handed on generation 3")].into()
+    );
+}
+
+/// Processes that read for the first time just when another value is promoted: where nobody is known to hold the value
+/// before, nobody gets it any more.
+#[test]
+fn no_former_value_is_handed_out_once_nobody_was_known_to_hold_it() {
+    const ROUNDS: u64 = 1_000;
+    let desk = Desk::new();
+    let edge = name("edge");
+    let (least, start) = (std::sync::atomic::AtomicU64::new(0), std::sync::Barrier::new(3));
+    let read = |caller: &Caller, whole: bool| {
+        start.wait();
+        let generation = if whole {
+            let view = desk.secrets.hand_out(caller, false);
+            view.ready().iter().find(|(name, _)| *name == edge).map(|(_, generation)| *generation)
+        } else {
+            match desk.secrets.hand_out_one(caller, false, &edge) {
+                One::Ready(value) => Some(value.generation),
+                _ => None,
+            }
+        };
+        (generation, least.load(std::sync::atomic::Ordering::SeqCst))
+    };
+    let mut proven = 0;
+    for generation in 4..4 + ROUNDS {
+        let readers = [1, 2].map(|pid| Peer::living_for_tests(TELEGRAF, None, pid));
+        let [(one, _one_lives), (other, _other_lives)] = readers;
+        let (one, other) = (desk.caller(one), desk.caller(other));
+        std::thread::scope(|scope| {
+            let readers = [scope.spawn(|| read(&one, true)), scope.spawn(|| read(&other, false))];
+            start.wait();
+            desk.secrets.book.promote(&edge, generation, true, None);
+            desk.put("edge", Some((generation, "x")), &allow(&[TELEGRAF], &[]));
+            if desk.secrets.book.holders(&edge, generation).known.is_empty() {
+                proven += 1;
+                least.store(generation, std::sync::atomic::Ordering::SeqCst);
+            }
+            for (read, least) in readers.map(|reader| reader.join().expect("it reads")) {
+                assert!(read.is_some_and(|read| read >= least), "generation {read:?} after {least}");
+            }
+        });
+        desk.secrets.book.forget(&edge, generation);
+    }
+    assert!(proven > 0, "somebody has always been first");
 }

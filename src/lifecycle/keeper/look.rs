@@ -69,6 +69,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
 
     /// Plans; where the plan needs the databases, asks for them and plans again.
     async fn plan(&self, listing: &Listing) -> Result<Plan, ServerError> {
+        self.ask_for_holders().await;
         let plan = self.plan_with(listing, &Databases::NotAsked);
         let plan = if plan.needs_databases() {
             let databases = match self.server.databases().await {

@@ -24,6 +24,7 @@ use crate::{
 mod asked;
 mod drive;
 mod ends;
+mod holders;
 mod import;
 mod look;
 mod mint;
@@ -94,6 +95,8 @@ struct State {
     repeats: u32,
     /// How many have begun.
     passes: u64,
+    /// What the log was told of who holds former values.
+    told: BTreeMap<Name, holders::Told>,
     /// Probes under way.
     probing: BTreeSet<TokenId>,
     /// For some of them, the token that tells a refusal of theirs from the server's (rule 6).

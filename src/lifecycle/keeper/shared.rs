@@ -9,7 +9,7 @@ use std::{
 use crate::{
     deliver::{Deliver, DeliverError, Delivered, Delivery},
     lifecycle::{Clock, ledger::Ledger, plan::after},
-    model::{Allow, Known, Name, Record, Retiring, RetiringState, ServerKey, Spec},
+    model::{Allow, Known, Name, Origin, Record, Retiring, RetiringState, ServerKey, Spec},
     store::Store,
 };
 
@@ -26,6 +26,8 @@ pub struct Shared<T, D, C> {
     pub specs: RwLock<Arc<BTreeMap<Name, Spec>>>,
     /// The generations that have reached every delivery.
     delivered: Mutex<BTreeMap<Name, u64>>,
+    /// The generations that this process has promoted.
+    promoted: Mutex<BTreeMap<Name, u64>>,
     /// Servers whose list has been read.
     listed: Mutex<BTreeSet<ServerKey>>,
     /// One import at a time: none may miss what another is about to seal.
@@ -46,6 +48,7 @@ impl<T: Store, D: Deliver, C: Clock> Shared<T, D, C> {
             clock,
             specs: RwLock::default(),
             delivered: Mutex::default(),
+            promoted: Mutex::default(),
             listed: Mutex::default(),
             importing: tokio::sync::Mutex::default(),
             chance,
@@ -74,7 +77,15 @@ impl<T: Store, D: Deliver, C: Clock> Shared<T, D, C> {
         // Until a list has been read, a restored backup may be all that speaks for an older value.
         let server = record.held().map(|held| &held.server).next().or(specs.get(name).map(|spec| &spec.key));
         let keep_newer = server.is_none_or(|server| !self.listed().contains(server));
-        let delivery = Delivery { name, generation: record.generation, secret, allow, keep_newer };
+        let delivery = Delivery {
+            name,
+            generation: record.generation,
+            secret,
+            allow,
+            keep_newer,
+            fresh: self.is_fresh(&record),
+            oldest: oldest(&record),
+        };
         let outcome = self.deliver.deliver(delivery).await;
         let mut delivered = self.delivered();
         match &outcome {
@@ -145,6 +156,17 @@ impl<T: Store, D: Deliver, C: Clock> Shared<T, D, C> {
         self.deliver.expect(&names).await;
     }
 
+    /// Whether nobody can have read the current value before this process handed it out. An imported one others had
+    /// before, and one that is current again its former readers.
+    fn is_fresh(&self, record: &Record) -> bool {
+        let is_minted = record.current.as_ref().is_some_and(|current| current.origin == Origin::Minted);
+        is_minted && self.promoted().get(&record.name) == Some(&record.generation)
+    }
+
+    pub(super) fn promoted(&self) -> MutexGuard<'_, BTreeMap<Name, u64>> {
+        self.promoted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn delivered(&self) -> MutexGuard<'_, BTreeMap<Name, u64>> {
         self.delivered.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -157,5 +179,73 @@ impl<T: Store, D: Deliver, C: Clock> Shared<T, D, C> {
     pub(crate) fn share(&self) -> f64 {
         let bits = (self.chance)();
         f64::from(u32::from_be_bytes([bits[0], bits[1], bits[2], bits[3]])) / f64::from(u32::MAX)
+    }
+}
+
+/// The oldest value of a name that may still work. Of a former one without a number nothing is ever proven: it keeps
+/// nobody in memory.
+fn oldest(record: &Record) -> u64 {
+    let former = record.retiring.iter().map(|retiring| retiring.generation);
+    former.filter(|generation| *generation > 0).min().unwrap_or(record.generation)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        deliver::Nowhere,
+        lifecycle::SystemClock,
+        model::{Credential, Grants, Held, Product, Retiring, RetiringState, Secret, Time, TokenId},
+        store::read_only::ReadOnly,
+    };
+
+    fn held(id: &str, origin: Origin) -> Held {
+        Held {
+            id: TokenId(id.into()),
+            server: ServerKey { product: Product::Clustered, origin: "https://c".into(), cluster: None },
+            marker: None,
+            secret: Credential::Token(Secret::new("canary".into())),
+            grants: Grants::default(),
+            created_at: Time::UNIX_EPOCH,
+            expires_at: None,
+            origin,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_value_is_fresh_that_was_minted_and_promoted_by_this_process() {
+        let ledger = Ledger::open(ReadOnly::new(None, None)).await.expect("an empty store");
+        let shared = Shared::new(ledger, Nowhere, SystemClock, || [0; 16]);
+        let mut record = Record::new("a".parse().expect("a name"), Allow::default(), 0);
+        (record.generation, record.current) = (3, Some(held("3", Origin::Minted)));
+        assert!(!shared.is_fresh(&record), "a former process has promoted it");
+        shared.promoted().insert(record.name.clone(), 3);
+        assert!(shared.is_fresh(&record));
+        record.generation = 4;
+        assert!(!shared.is_fresh(&record), "a former one that is current again");
+        shared.promoted().insert(record.name.clone(), 4);
+        for origin in [Origin::Imported { exclusive: true }, Origin::Inherited] {
+            record.current = Some(held("4", origin));
+            assert!(!shared.is_fresh(&record), "{origin:?}: others have had it before");
+        }
+        record.current = None;
+        assert!(!shared.is_fresh(&record));
+    }
+
+    #[test]
+    fn the_oldest_value_is_that_of_the_oldest_former_token_with_a_number() {
+        let mut record = Record::new("a".parse().expect("a name"), Allow::default(), 0);
+        record.generation = 7;
+        assert_eq!(oldest(&record), 7);
+        record.retiring = [(6, "6"), (0, "0"), (5, "5")]
+            .map(|(generation, id)| Retiring {
+                held: held(id, Origin::Minted),
+                since: Time::UNIX_EPOCH,
+                boot: None,
+                generation,
+                state: RetiringState::Overlap,
+            })
+            .into();
+        assert_eq!(oldest(&record), 5);
     }
 }

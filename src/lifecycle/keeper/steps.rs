@@ -160,12 +160,14 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     pub(super) async fn promote(&self, name: &Name, id: &TokenId, report: &mut Report) {
         let now = self.moment();
         let asked = self.is_asked_for(name);
+        let mut generation = None;
         let promoted = self
             .change(name, |record| {
                 if record.next.as_ref().is_some_and(|next| next.id == *id) {
                     let former = std::mem::replace(&mut record.current, record.next.take());
                     retire(record, former, record.generation, RetiringState::Overlap, &now);
                     count_up(record, now.at);
+                    generation = Some(record.generation);
                     if asked {
                         record.replaced.clear();
                         record.suspended = false;
@@ -176,6 +178,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         match promoted {
             Ok(()) => {
                 report.progress = true;
+                self.shared.promoted().extend(generation.map(|generation| (name.clone(), generation)));
                 self.state().evidence.asked.remove(name);
                 tracing::info!(%name, %id, server = %self.name, "promoted");
             }
