@@ -17,6 +17,7 @@ use tokio::sync::{
 use super::{
     assemble::{Home, HostKeeper},
     board::Board,
+    hooks::HookWatch,
     keepers::Registry,
 };
 use crate::{
@@ -46,6 +47,7 @@ pub(super) struct Operator {
     pub(super) home: Arc<Home>,
     pub(super) board: Arc<Board>,
     pub(super) keepers: Arc<Registry>,
+    pub(super) hooks: HookWatch,
     /// The list in force.
     pub(super) config: RwLock<Arc<Config>>,
 }
@@ -74,7 +76,7 @@ impl Operator {
         let keepers = self.keepers.all();
         let keepers: Vec<&HostKeeper> = keepers.iter().map(Arc::as_ref).collect();
         match command {
-            Command::Status => value(self.status(&keepers)),
+            Command::Status => value(self.status(&keepers).await),
             Command::Plan => value(plan::plan(&keepers).await.map_err(|error| Refusal::of(&error))?),
             Command::Check { list_only } => value(self.check(&keepers, list_only).await?),
             Command::Apply => {
@@ -93,7 +95,7 @@ impl Operator {
         }
     }
 
-    fn status(&self, keepers: HostKeepers<'_>) -> HostStatus {
+    async fn status(&self, keepers: HostKeepers<'_>) -> HostStatus {
         let mut seen = Seen {
             findings: self.board.findings(),
             probes: probes(&self.home, keepers),
@@ -103,6 +105,7 @@ impl Operator {
             list: ListStatus { path: self.list.clone(), fault: self.board.list_fault() },
             servers: self.board.server_statuses(),
             tokens: self.tokens().into_iter().map(|status| seen.of(status)).collect(),
+            hooks: self.hooks.status(&*self.home).await,
         }
     }
 

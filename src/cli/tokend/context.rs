@@ -109,6 +109,7 @@ impl Context {
         let usual = if is_daemon { "info" } else { "off" };
         start_log(log.unwrap_or(usual))?;
         let paths = Paths::of_this_process();
+        let list = list.unwrap_or_else(|| paths.list.clone());
         let context = config::Context {
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             one_shot: !is_daemon,
@@ -116,9 +117,10 @@ impl Context {
                 store: paths.store.clone(),
                 socket: paths.socket.clone(),
                 files: paths.files.clone(),
+                hooks: list.with_file_name("hooks.d"),
             },
         };
-        Ok(Self { list: list.unwrap_or_else(|| paths.list.clone()), config: context, paths })
+        Ok(Self { list, config: context, paths })
     }
 
     #[expect(clippy::unused_self, reason = "one place that knows the program's name")]
