@@ -15,7 +15,7 @@ use tokio::sync::{
 };
 
 use super::{
-    assemble::{Home, HostKeeper},
+    assemble::{Home, HostKeeper, hooks},
     board::Board,
     hooks::HookWatch,
     keepers::Registry,
@@ -118,6 +118,7 @@ impl Operator {
         let config = Config::load(&self.list, &self.context).map_err(|error| Refusal::of(&error))?;
         let mut checked = Checked::list(&config);
         if !list_only {
+            checked.hooks(&hooks(&config));
             checked.faults.extend(self.home.ledger.faults().iter().map(|fault| Told::of_error(fault)));
             checked.ask(keepers).await;
         }

@@ -423,8 +423,11 @@ fn a_hook_with_faults_is_told_with_its_line_and_what_would_do() {
     }
     let daemon = Daemon::start(host.command(&["run"]));
     daemon.wait_for(&place);
+    let ran = host.tokend(&["check"]);
+    assert!(ran.code == Some(1) && ran.stdout.contains(&place), "{ran:?}");
     assert!(status(&host)[0]["error"].as_str().unwrap().contains(&place));
     assert_eq!(hook(&host, &["remove", "telegraf"]).code, Some(0));
     assert_eq!(status(&host), serde_json::json!([]));
     assert_eq!(daemon.stop().0, Some(0));
+    assert_eq!(host.tokend(&["check"]).code, Some(0));
 }

@@ -167,14 +167,15 @@ impl Context {
         Hooks::new(self.config.defaults.hooks.clone(), &self.run_folder())
     }
 
-    /// Refuses what only the system's daemon has, where an ordinary user's list would be looked at without anybody having
-    /// said so.
-    pub(super) fn must_be_the_systems(&self, what: &str) -> Result<(), Failure> {
-        if self.paths == Paths::of_the_system() || self.list != self.paths.list {
+    /// Refuses what is root's to anybody else, as long as it is about a list in one of the usual places: of another one,
+    /// whoever may write beside it does as with any file.
+    pub(super) fn must_be_root(&self, what: &str) -> Result<(), Failure> {
+        let is_usual = [&self.paths.list, &Paths::of_the_system().list].contains(&&self.list);
+        if rustix::process::geteuid().is_root() || !is_usual {
             return Ok(());
         }
         Err(Failure::Usage {
-            what: format!("{what} are root's: other services are reloaded by nobody else"),
+            what: format!("{what} are root's, for nobody else reloads other services"),
             fix: "run this as root".to_owned(),
         })
     }

@@ -33,7 +33,7 @@ enum Command {
 }
 
 pub(super) fn run(context: &Context, hook: &Hook) -> Result<Outcome, Failure> {
-    context.must_be_the_systems("hooks")?;
+    context.must_be_root("hooks")?;
     match &hook.command {
         Command::Add(add) => add::run(context, add),
         Command::Remove(remove) => remove::run(context, remove),
