@@ -7,7 +7,7 @@ use tokio::{process::Command, time::Instant};
 use crate::{
     hint::Hint,
     model::{HookAction, Unit},
-    program::{self, NotRun},
+    program::{self, Said},
 };
 
 const PROGRAM: &str = "systemctl";
@@ -193,31 +193,32 @@ pub async fn start(unit: &str) -> Result<(), SystemctlError> {
 }
 
 async fn systemctl(arguments: &[&str], limit: Duration) -> Result<String, SystemctlError> {
-    let failed = |why: String| {
-        let words = arguments.iter().filter(|word| **word != "--");
-        let quoted =
-            words.map(|word| if word.contains('\\') { format!("'{word}'") } else { (*word).to_owned() });
-        SystemctlError::Failed {
-            command: [PROGRAM.to_owned()].into_iter().chain(quoted).collect::<Vec<_>>().join(" "),
-            why,
-        }
-    };
     let mut command = Command::new(PROGRAM);
     command.args(["--no-ask-password", "--no-pager"]).args(arguments);
-    match program::run(&mut command, limit).await {
-        Ok(said) if said.status.success() => Ok(said.stdout),
-        Ok(said) => {
-            let last = said.stderr.lines().next().unwrap_or_default().trim();
-            let status = said.status.code().map_or("a signal".to_owned(), |code| format!("exit code {code}"));
-            Err(failed(if last.is_empty() {
-                format!("ended with {status}")
-            } else {
-                format!("failed: {last}")
-            }))
-        }
-        Err(error) if error.is_absent() => Err(SystemctlError::Absent),
-        Err(error @ (NotRun::Io(_) | NotRun::TooLong(_))) => Err(failed(error.to_string())),
+    let why = match program::run(&mut command, limit).await {
+        Ok(said) if said.status.success() => return Ok(said.stdout),
+        Ok(said) => why(&said),
+        Err(error) if error.is_absent() => return Err(SystemctlError::Absent),
+        Err(error) => error.to_string(),
+    };
+    Err(SystemctlError::Failed { command: as_typed(arguments), why })
+}
+
+/// Its first line says what; those that follow, where to read more.
+fn why(said: &Said) -> String {
+    match said.stderr.lines().next().map(str::trim).filter(|line| !line.is_empty()) {
+        Some(line) => format!("failed: {line}"),
+        None => format!("failed: {}", said.status),
     }
+}
+
+/// For a person to repeat: what a shell would take for an escape is quoted.
+fn as_typed(arguments: &[&str]) -> String {
+    let mut typed = PROGRAM.to_owned();
+    for word in arguments.iter().filter(|word| **word != "--") {
+        typed += &if word.contains('\\') { format!(" '{word}'") } else { format!(" {word}") };
+    }
+    typed
 }
 
 #[cfg(test)]
@@ -241,6 +242,13 @@ mod tests {
         assert_eq!(with_space.program(), Some("/opt/my agents/telegraf".into()));
         assert_eq!(Shown::parse("LoadState=not-found\nExecStart=\n").program(), None);
         assert!(!Shown::parse("LoadState=not-found\n").is_known());
+    }
+
+    #[test]
+    fn what_was_tried_can_be_repeated() {
+        let unit = "influx-tokend-hook@a\\x40b.path";
+        assert_eq!(as_typed(&["enable", "--now", "--", unit]), format!("systemctl enable --now '{unit}'"));
+        assert_eq!(as_typed(&["show", "--", "a.service"]), "systemctl show a.service");
     }
 
     #[test]

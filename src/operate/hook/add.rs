@@ -23,15 +23,6 @@ pub struct Choice {
     pub warning: Option<String>,
 }
 
-/// A hook that was added.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Added {
-    /// As it is now.
-    pub hook: Hook,
-    /// The tokens that it followed before.
-    pub before: BTreeSet<Name>,
-}
-
 /// A hook for a name that no list has would wait for ever.
 ///
 /// # Errors
@@ -103,7 +94,7 @@ impl Choice {
     }
 }
 
-/// Writes a hook. One that its unit had before follows its tokens on.
+/// Writes a hook, which also follows the tokens that its unit's hook followed before. Returns it as it is now.
 ///
 /// # Errors
 /// Nothing has changed.
@@ -112,12 +103,12 @@ pub fn add(
     unit: &Unit,
     tokens: BTreeSet<Name>,
     action: HookAction,
-) -> Result<Added, HookError> {
+) -> Result<Hook, HookError> {
     let before = hooks.of(unit)?.map(|hook| hook.tokens).unwrap_or_default();
-    let tokens = tokens.into_iter().chain(before.iter().cloned()).collect();
+    let tokens = tokens.into_iter().chain(before).collect();
     let hook = Hook { unit: unit.clone(), tokens, action };
     hooks.write(&hook).map_err(HookError::io("write the hook", hooks.file(unit)))?;
-    Ok(Added { hook, before })
+    Ok(hook)
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ mod add;
 mod list;
 mod run;
 
-pub use add::{Added, Choice, add, check_names, choose};
+pub use add::{Choice, add, check_names, choose};
 pub use list::{ListedHook, ListedToken, Listing, list};
 pub use run::run;
 

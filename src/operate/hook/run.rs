@@ -1,6 +1,6 @@
 //! What a hook's service does: brings what is delivered to the unit, and acknowledges it.
 
-use std::{fs, os::unix::fs::MetadataExt as _, path::Path, time::Duration};
+use std::{fs, io, os::unix::fs::MetadataExt as _, path::Path, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
@@ -40,6 +40,11 @@ pub async fn run(hooks: &Hooks, unit: &Unit, mut tell: impl FnMut(String)) -> Re
         hooks
             .acknowledge(unit, &hook.concerned(&delivered))
             .map_err(HookError::io("note what is acknowledged in", hooks.acknowledged_file(unit)))?;
+        if !hook.behind(&delivered, &hooks.acknowledged(unit)).is_empty() {
+            // It would be reloaded again and again.
+            let error = io::Error::other("it does not say what was written to it");
+            return Err(HookError::io("read again", hooks.acknowledged_file(unit))(error));
+        }
         let how = match brought {
             Brought::Reloaded => "was reloaded",
             Brought::Restarted => "was restarted",

@@ -11,10 +11,10 @@ use super::{
 use crate::{
     cli::ui,
     config::Config,
-    model::{HookAction, Name, Unit},
+    model::{Hook, HookAction, Name, Unit},
     operate::{
         command::Command,
-        hook::{self, Added, Choice, HookError},
+        hook::{self, Choice, HookError},
         status::HostStatus,
     },
     paths::Paths,
@@ -49,13 +49,12 @@ pub(super) fn run(context: &Context, add: &Add) -> Result<Outcome, Failure> {
         _ => None,
     };
     let choice = context.block_on(async { Ok(hook::choose(&add.unit, chosen).await?) })?;
-    let added = hook::add(&hooks, &add.unit, tokens, choice.action)?;
-    tell(context, &added, &choice)?;
+    let hook = hook::add(&hooks, &add.unit, tokens, choice.action)?;
+    tell(context, &hook, &choice)?;
     put_in_force(context, &add.unit)
 }
 
-fn tell(context: &Context, added: &Added, choice: &Choice) -> Result<(), Failure> {
-    let hook = &added.hook;
+fn tell(context: &Context, hook: &Hook, choice: &Choice) -> Result<(), Failure> {
     let names: Vec<&str> = hook.tokens.iter().map(Name::as_str).collect();
     let (unit, action) = (&hook.unit, choice.action.word());
     ui::print(&format!(
