@@ -41,6 +41,8 @@ mod nearest;
 #[cfg(feature = "daemon")]
 pub mod operate;
 pub mod paths;
+#[cfg(feature = "daemon")]
+mod program;
 pub mod reference;
 mod replace;
 #[cfg(feature = "daemon")]
@@ -50,5 +52,9 @@ pub mod store;
 pub mod supervisor;
 #[cfg(feature = "daemon")]
 pub mod sys;
+#[cfg(feature = "daemon")]
+pub mod systemctl;
+#[cfg(feature = "daemon")]
+pub mod telegraf;
 #[cfg(feature = "daemon")]
 pub mod watch;

@@ -52,6 +52,7 @@ pub(super) fn salvage(text: &str, context: &Context) -> Config {
         store,
         files,
         socket,
+        hooks: context.defaults.hooks.clone(),
         lifecycle: Lifecycle::default(),
         specs: BTreeMap::new(),
     }
@@ -66,7 +67,8 @@ fn config(root: &mut Section<'_, '_>, context: &Context, faults: &mut Faults<'_>
     let specs = tokens(root, context, &servers, &lifecycle, &defaults, faults);
     // A server that is not whole has been said; what is left is not used.
     let servers = servers.into_iter().map(|(name, server)| Some((name, server?))).collect::<Option<_>>()?;
-    Some(Config { reconcile, servers, store, files, socket, lifecycle, specs })
+    let hooks = context.defaults.hooks.clone();
+    Some(Config { reconcile, servers, store, files, socket, hooks, lifecycle, specs })
 }
 
 fn store(root: &mut Section<'_, '_>, context: &Context, faults: &mut Faults<'_>) -> StoreConfig {

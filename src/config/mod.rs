@@ -11,6 +11,7 @@ use url::Url;
 use crate::model::{Lifecycle, Name, Product, ServerKey, ServerName, Spec};
 
 mod fault;
+mod hook;
 mod list;
 mod load;
 mod server;
@@ -21,6 +22,7 @@ mod token;
 mod tree;
 
 pub use fault::{ConfigError, Fault};
+pub use hook::{MAX_HOOK_BYTES, parse_hook, render_hook};
 pub use load::read;
 
 /// What a list means depends on this.
@@ -43,6 +45,8 @@ pub struct Defaults {
     pub socket: PathBuf,
     /// `[deliver.files] path`.
     pub files: PathBuf,
+    /// The folder of hooks, `hooks.d` beside the list.
+    pub hooks: PathBuf,
 }
 
 /// Everything a list says, checked, every default filled in.
@@ -58,6 +62,8 @@ pub struct Config {
     pub files: Option<PathBuf>,
     /// `[deliver.socket]`: beside it stand the daemon's other run-time files.
     pub socket: PathBuf,
+    /// The folder of hooks; not for the list to say.
+    pub hooks: PathBuf,
     /// `[lifecycle]`.
     pub lifecycle: Lifecycle,
     /// `[[token]]`, by name.

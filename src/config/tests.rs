@@ -16,6 +16,7 @@ fn context() -> Context {
             store: "/var/lib/influx-tokend".into(),
             socket: "/run/influx-tokend/secrets.sock".into(),
             files: "/run/influx-tokend/secrets".into(),
+            hooks: "/etc/influx-tokend/hooks.d".into(),
         },
     }
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     config::{Config, ConfigError, StoreConfig, TokenSource},
-    deliver::{Deliveries, Memory},
+    deliver::{Deliveries, Hooks, Memory},
     hint::Hint,
     influxdb::{AnyServer, ServerError},
     lifecycle::{DisownError, Keeper, Ledger, Settings, Shared, SystemClock},
@@ -76,6 +76,7 @@ pub async fn open(config: &Config, memory: Memory) -> Result<Arc<Home>, Assemble
     // The store first: who does not get it changes nothing of what is delivered.
     let ledger = open_ledger(config).await?;
     let deliveries = Deliveries::open(config.files.clone(), &run_folder(config), memory).await?;
+    let deliveries = deliveries.with_hooks(hooks(config));
     Ok(Arc::new(Shared::new(ledger, deliveries, SystemClock, random_bits)))
 }
 
@@ -104,6 +105,12 @@ async fn open_ledger(config: &Config) -> Result<Ledger<AgeStore>, AssembleError>
         tracing::error!("{fault}");
     }
     Ok(ledger)
+}
+
+/// The hooks of this host.
+#[must_use]
+pub fn hooks(config: &Config) -> Hooks {
+    Hooks::new(config.hooks.clone(), &run_folder(config))
 }
 
 /// Where the daemon's run-time files are: beside the secrets socket, wherever the list puts that.

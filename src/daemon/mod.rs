@@ -22,15 +22,19 @@ mod admin;
 mod assemble;
 mod board;
 mod desk;
+mod hooks;
 mod keepers;
 mod list;
 mod listen;
 mod operator;
 
-pub use assemble::{AssembleError, Home, HostKeeper, connect, memory, open, open_read_only, take_over};
+pub use assemble::{
+    AssembleError, Home, HostKeeper, connect, hooks, memory, open, open_read_only, take_over,
+};
 pub use board::Board;
 
 use desk::Desk;
+use hooks::HookWatch;
 use keepers::{Keepers, Registry};
 use list::{Accepted, Reload};
 use listen::Passed;
@@ -79,6 +83,7 @@ pub async fn run(list: PathBuf, context: config::Context) -> Result<End, Assembl
         home: home.clone(),
         board: board.clone(),
         keepers: Arc::new(Registry::default()),
+        hooks: HookWatch::default(),
         config: RwLock::new(Arc::new(accepted.config.clone())),
     });
     desk.gate.open(operator.clone());
@@ -91,6 +96,7 @@ pub async fn run(list: PathBuf, context: config::Context) -> Result<End, Assembl
 
     let mut keepers = Keepers::start(&accepted.config, &home, &board, &operator.keepers);
     let mut watchdog = supervisor.watchdog();
+    let mut follow_hooks = std::pin::pin!(operator.hooks.follow(&*home));
     let end = loop {
         supervisor.status(&board.summary(&home));
         tokio::select! {
@@ -108,7 +114,9 @@ pub async fn run(list: PathBuf, context: config::Context) -> Result<End, Assembl
                 alive_while(supervisor, &mut watchdog, reload).await;
             }
             () = watchdog.tick() => supervisor.alive(),
-            () = board.changed() => {}
+            // After each pass.
+            () = board.changed() => operator.hooks.look(),
+            () = &mut follow_hooks => {}
             () = board.wants_restart() => break End::WantsRestart,
         }
     };
@@ -189,6 +197,7 @@ fn tell_once(error: &dyn Hint, told: &mut String, supervisor: Supervisor) {
 /// Takes over what the file says now, if it is valid.
 async fn reload(operator: &Operator, accepted: &mut Accepted, keepers: &mut Keepers) {
     let Operator { list, context, home, board, .. } = operator;
+    operator.hooks.look();
     let new = match list::reload(list, context, accepted, home).await {
         Reload::Same => return board.list(None),
         Reload::Refused(fault) => {

@@ -15,8 +15,9 @@ use tokio::sync::{
 };
 
 use super::{
-    assemble::{Home, HostKeeper},
+    assemble::{Home, HostKeeper, hooks},
     board::Board,
+    hooks::HookWatch,
     keepers::Registry,
 };
 use crate::{
@@ -48,6 +49,7 @@ pub(super) struct Operator {
     pub(super) home: Arc<Home>,
     pub(super) board: Arc<Board>,
     pub(super) keepers: Arc<Registry>,
+    pub(super) hooks: HookWatch,
     /// The list in force.
     pub(super) config: RwLock<Arc<Config>>,
 }
@@ -109,6 +111,7 @@ impl Operator {
             list: ListStatus { path: self.list.clone(), fault: self.board.list_fault() },
             servers: self.board.server_statuses(),
             tokens: tokens.into_iter().map(|status| seen.of(status)).collect(),
+            hooks: self.hooks.status(&*self.home).await,
         }
     }
 
@@ -130,6 +133,7 @@ impl Operator {
         let config = Config::load(&self.list, &self.context).map_err(|error| Refusal::of(&error))?;
         let mut checked = Checked::list(&config);
         if !list_only {
+            checked.hooks(&hooks(&config));
             checked.faults.extend(self.home.ledger.faults().iter().map(|fault| Told::of_error(fault)));
             checked.ask(keepers).await;
         }

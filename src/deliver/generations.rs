@@ -4,23 +4,24 @@
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
-    fs::{OpenOptions, Permissions},
-    io::{self, Read as _},
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use rustix::fs::OFlags;
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
+use tokio::sync::Notify;
 
 use super::{
-    OpenError,
-    staged::{Staged, make_folder},
+    OpenError, bounded,
+    staged::{make_folder, place_for_all},
 };
 use crate::model::Name;
 
-const FILE: &str = "generations";
+/// The file, in the daemon's folder.
+pub(super) const FILE: &str = "generations";
 /// The largest file: far more names than a list can have.
-const MAX_BYTES: u64 = 8 << 20;
+pub(super) const MAX_BYTES: u64 = 8 << 20;
 
 /// The file `generations`: a line `NAME GENERATION` for each name, sorted.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub(super) struct Generations {
     folder: PathBuf,
     delivered: BTreeMap<Name, u64>,
     written: bool,
+    /// Told whenever the file says something else.
+    news: Arc<Notify>,
 }
 
 impl Generations {
@@ -35,12 +38,17 @@ impl Generations {
     pub(super) fn open(folder: &Path) -> Result<Self, OpenError> {
         let failed = |what| move |source| OpenError { path: folder.to_owned(), what, source };
         make_folders(folder).map_err(failed("cannot make the folder"))?;
-        let bytes = read(&folder.join(FILE)).map_err(failed("cannot read the generations in"))?;
+        let bytes = bounded::read(&folder.join(FILE), MAX_BYTES);
+        let bytes = bytes.map_err(failed("cannot read the generations in"))?;
         let (delivered, faults) = parse(&bytes.unwrap_or_default());
         for line in faults {
             tracing::warn!("{:?}: line {line}: expected NAME GENERATION; passed over", folder.join(FILE));
         }
-        Ok(Self { folder: folder.to_owned(), delivered, written: true })
+        Ok(Self { folder: folder.to_owned(), delivered, written: true, news: Arc::default() })
+    }
+
+    pub(super) fn news(&self) -> &Arc<Notify> {
+        &self.news
     }
 
     pub(super) fn delivered(&self) -> &BTreeMap<Name, u64> {
@@ -71,12 +79,26 @@ impl Generations {
             return Ok(());
         }
         make_folders(&self.folder)?;
-        let staged = Staged::create(&self.folder, FILE)?;
-        // No secret: every hook may follow it, whatever the umask.
-        staged.file().set_permissions(Permissions::from_mode(0o644))?;
-        staged.place(FILE, render(&self.delivered).as_bytes())?;
+        // No secret: every hook may follow it.
+        place_for_all(&self.folder, FILE, render(&self.delivered).as_bytes())?;
         self.written = true;
+        self.news.notify_one();
         Ok(())
+    }
+
+    /// Has those who follow the file look again, although it says the same.
+    pub(super) fn touch(&mut self) -> io::Result<()> {
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        let times = Timestamps { last_access: now, last_modification: now };
+        match utimensat(CWD, self.folder.join(FILE), &times, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(()) => Ok(()),
+            // Taken away by somebody.
+            Err(rustix::io::Errno::NOENT) => {
+                self.written = false;
+                self.write()
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
@@ -90,28 +112,7 @@ fn make_folders(folder: &Path) -> io::Result<()> {
     make_folder(folder)
 }
 
-fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is no regular file"));
-    }
-    let mut bytes = Vec::new();
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            format!("it is larger than {MAX_BYTES} bytes"),
-        ));
-    }
-    Ok(Some(bytes))
-}
-
-fn render(delivered: &BTreeMap<Name, u64>) -> String {
+pub(super) fn render(delivered: &BTreeMap<Name, u64>) -> String {
     let mut text = String::new();
     for (name, generation) in delivered {
         writeln!(text, "{name} {generation}").expect("a string takes all");
@@ -121,7 +122,7 @@ fn render(delivered: &BTreeMap<Name, u64>) -> String {
 
 /// What can be read, and the numbers of the lines that cannot. Of a name that is there twice the newer generation
 /// counts: it is the one that holds an older secret back.
-fn parse(bytes: &[u8]) -> (BTreeMap<Name, u64>, Vec<usize>) {
+pub(super) fn parse(bytes: &[u8]) -> (BTreeMap<Name, u64>, Vec<usize>) {
     let (mut delivered, mut faults) = (BTreeMap::new(), Vec::new());
     for (index, line) in bytes.split(|b| *b == b'\n').enumerate() {
         match parse_line(line) {

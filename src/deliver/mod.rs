@@ -10,16 +10,20 @@ use std::{
 };
 
 use rustix::io::Errno;
+use tokio::sync::Notify;
 
 use crate::{
+    config::ConfigError,
     hint::Hint,
-    model::{Allow, Credential, Holders, Name, Secret},
+    model::{Allow, Behind, Credential, Holders, Name, Secret},
 };
 
 mod access;
 mod acl;
+mod bounded;
 mod files;
 mod generations;
+mod hooks;
 mod medium;
 pub mod socket;
 mod staged;
@@ -28,6 +32,7 @@ mod tests;
 
 pub use access::{Kind, Readers, Unresolved, Why};
 pub use files::Files;
+pub use hooks::{Hooks, Read as ReadHooks};
 
 use access::{Nss, Resolver};
 use generations::Generations;
@@ -184,6 +189,9 @@ impl Memory {
 #[derive(Clone, Debug)]
 pub struct Deliveries {
     memory: Memory,
+    hooks: Option<Hooks>,
+    /// Told whenever another value is delivered.
+    news: Arc<Notify>,
     /// Held across the blocking work, and handed out in the order of asking: of two values the later one stays, even
     /// if nobody waits for the earlier one any more.
     ways: Arc<tokio::sync::Mutex<Ways>>,
@@ -201,20 +209,18 @@ struct Ways {
 
 impl Deliveries {
     /// Opens each way that the list asks for, besides the one from memory. `run` is the folder for the daemon's other
-    /// run-time files.
+    /// run-time files. Without [`Self::with_hooks`] there are none.
     ///
     /// # Errors
     /// A folder cannot be made or used.
     pub async fn open(files: Option<PathBuf>, run: &Path, memory: Memory) -> Result<Self, OpenError> {
         let daemon = run.join("daemon");
         let open = move || {
-            let ways = Ways {
-                generations: Generations::open(&daemon)?,
-                files: files.as_deref().map(Files::open).transpose()?,
-                memory: memory.clone(),
-                warnings: BTreeMap::new(),
-            };
-            Ok(Self { memory, ways: Arc::new(tokio::sync::Mutex::new(ways)) })
+            let generations = Generations::open(&daemon)?;
+            let news = generations.news().clone();
+            let files = files.as_deref().map(Files::open).transpose()?;
+            let ways = Ways { generations, files, memory: memory.clone(), warnings: BTreeMap::new() };
+            Ok(Self { memory, hooks: None, news, ways: Arc::new(tokio::sync::Mutex::new(ways)) })
         };
         tokio::task::spawn_blocking(open)
             .await
@@ -225,6 +231,42 @@ impl Deliveries {
     #[must_use]
     pub fn secrets(&self) -> Arc<Secrets> {
         self.memory.secrets()
+    }
+
+    /// The same, for these hooks too.
+    #[must_use]
+    pub fn with_hooks(self, hooks: Hooks) -> Self {
+        Self { hooks: Some(hooks), ..self }
+    }
+
+    /// Which hooks have not acknowledged something that is delivered, and what cannot be told.
+    pub async fn behind(&self) -> (Vec<Behind>, Vec<ConfigError>) {
+        let Some(hooks) = self.hooks.clone() else { return (vec![], vec![]) };
+        let delivered = self.delivered().await;
+        // It ends early only with the program.
+        tokio::task::spawn_blocking(move || hooks.behind(&delivered)).await.unwrap_or_default()
+    }
+
+    /// Which hooks have not acknowledged this value of a name, in words for people (rule 9).
+    pub async fn waiting(&self, name: &Name, generation: u64) -> BTreeSet<String> {
+        let (Some(hooks), name) = (self.hooks.clone(), name.clone()) else { return BTreeSet::new() };
+        let look = tokio::task::spawn_blocking(move || hooks.waiting(&name, generation));
+        look.await.unwrap_or_else(|_| BTreeSet::from(["hooks cannot be looked at any more".to_owned()]))
+    }
+
+    /// Waits until another value has been delivered. One that was before counts, if nobody has waited since.
+    pub async fn news(&self) {
+        self.news.notified().await;
+    }
+
+    /// Has hooks look again at what is delivered.
+    ///
+    /// # Errors
+    /// The file of the generations cannot be touched.
+    pub async fn touch(&self) -> io::Result<()> {
+        let mut ways = Arc::clone(&self.ways).lock_owned().await;
+        let touch = tokio::task::spawn_blocking(move || ways.generations.touch());
+        touch.await.unwrap_or_else(|error| Err(io::Error::other(error)))
     }
 
     /// Which generation of each name has been delivered, by former processes too.
@@ -286,7 +328,9 @@ impl Deliver for Deliveries {
     }
 
     async fn holders(&self, name: &Name, generation: u64) -> Holders {
-        self.memory.book.holders(name, generation)
+        let mut holders = self.memory.book.holders(name, generation);
+        holders.known.extend(self.waiting(name, generation).await);
+        holders
     }
 
     async fn expect(&self, names: &BTreeMap<&Name, &Allow>) {

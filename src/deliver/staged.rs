@@ -44,6 +44,13 @@ impl Staged {
     }
 }
 
+/// Puts a file that all may read, whatever the umask, into a folder.
+pub(super) fn place_for_all(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let staged = Staged::create(folder, name)?;
+    staged.file().set_permissions(Permissions::from_mode(0o644))?;
+    staged.place(name, bytes)
+}
+
 impl Drop for Staged {
     fn drop(&mut self) {
         if !self.placed {

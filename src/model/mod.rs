@@ -5,12 +5,14 @@ mod boot;
 mod credential;
 mod evidence;
 mod grant;
+mod hook;
 mod label;
 mod listed;
 mod name;
 mod record;
 mod server;
 mod spec;
+mod unit;
 
 pub use allow::Allow;
 pub use boot::{BootTime, Moment};
@@ -19,6 +21,7 @@ pub(crate) use credential::sealed;
 pub use credential::{Credential, Secret, wiped_json};
 pub use evidence::{Evidence, Holders, Known, Probed, Word};
 pub use grant::{Action, Database, Grant, Grants, InvalidDatabase};
+pub use hook::{Behind, Generations, Hook, HookAction};
 pub use label::{Instance, Label, Marker};
 pub use listed::{Capabilities, Databases, Listed, Listing};
 pub use name::{InvalidName, Name};
@@ -27,6 +30,7 @@ pub use record::{
 };
 pub use server::{Product, ServerKey, ServerName, TokenId};
 pub use spec::{Lifecycle, Pickup, Probe, Spec, due_age, room};
+pub use unit::{InvalidUnit, Unit};
 
 /// A moment in UTC. Sealed ones are the server's, where it tells its date.
 pub use jiff::Timestamp as Time;

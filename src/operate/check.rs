@@ -3,7 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Keepers, plan::Told};
-use crate::{config::Config, deliver::Deliver, store::Store};
+use crate::{
+    config::Config,
+    deliver::{Deliver, Hooks},
+    store::Store,
+};
 
 /// What was found.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -21,6 +25,11 @@ impl Checked {
     #[must_use]
     pub fn list(config: &Config) -> Self {
         Self { tokens: config.specs.len(), servers: config.servers.len(), faults: vec![] }
+    }
+
+    /// Reads the hooks beside the list.
+    pub fn hooks(&mut self, hooks: &Hooks) {
+        self.faults.extend(hooks.read().faults.iter().map(|fault| Told::of_error(fault)));
     }
 
     /// Lists each server's tokens and databases.

@@ -6,6 +6,7 @@ pub mod check;
 pub mod command;
 pub mod confirm;
 pub mod forget;
+pub mod hook;
 pub mod import;
 pub mod plan;
 pub mod status;

@@ -5,9 +5,11 @@ use std::{collections::BTreeMap, path::PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    config::ConfigError,
     deliver::socket::LastRead,
+    hint::Hint as _,
     lifecycle::Status,
-    model::{Holders, Name, Time},
+    model::{Behind, Generations, Holders, Name, Time, Unit},
 };
 
 /// This host's tokens.
@@ -19,6 +21,9 @@ pub struct HostStatus {
     pub servers: Vec<ServerStatus>,
     /// Each token of list and store.
     pub tokens: Vec<TokenStatus>,
+    /// Hooks that have not acknowledged what is delivered, and those that cannot be read.
+    #[serde(default)]
+    pub hooks: Vec<HookStatus>,
 }
 
 /// The list.
@@ -41,6 +46,56 @@ pub struct ServerStatus {
     pub since: Option<Time>,
     /// What to do about it.
     pub hint: Option<String>,
+}
+
+/// A hook that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HookStatus {
+    /// Its unit, or, where it cannot be read, nothing.
+    pub unit: String,
+    /// The generations that it has not acknowledged.
+    pub not_acknowledged: Generations,
+    /// Since when, as far as this daemon has seen it; only a daemon knows.
+    pub since: Option<Time>,
+    /// Why it cannot be read.
+    pub error: Option<String>,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl HookStatus {
+    /// One that has not acknowledged.
+    #[must_use]
+    pub fn behind(behind: Behind, since: Option<Time>) -> Self {
+        let hint = Some(Self::where_to_look(&behind.unit));
+        let unit = behind.unit.to_string();
+        Self { unit, not_acknowledged: behind.generations, since, error: None, hint }
+    }
+
+    /// One that cannot be read.
+    #[must_use]
+    pub fn faulty(fault: &ConfigError) -> Self {
+        Self {
+            unit: String::new(),
+            not_acknowledged: Generations::new(),
+            since: None,
+            error: Some(fault.to_string()),
+            hint: fault.hint(),
+        }
+    }
+
+    /// `generation 4 of edge_writer`, for all of them.
+    #[must_use]
+    pub fn in_words(generations: &Generations) -> String {
+        let words = |(name, generation): (&Name, &u64)| format!("generation {generation} of {name}");
+        generations.iter().map(words).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Where its unit tells what it has tried.
+    #[must_use]
+    pub fn where_to_look(unit: &Unit) -> String {
+        format!("`journalctl -u '{}'` tells why; it is tried again each minute", unit.hook_service())
+    }
 }
 
 /// A token.

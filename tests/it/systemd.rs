@@ -18,7 +18,7 @@ fn the_package_does_on_a_host_what_it_should() {
     let output = Command::new(of_this_tree("tests/systemd/boot"))
         .arg(material.path())
         .arg(results.path())
-        .arg("420")
+        .arg("540")
         .output()
         .unwrap();
     let log = fs::read_to_string(results.path().join("log")).unwrap_or_default();

@@ -44,6 +44,7 @@ fn here(context: &Context, check: Check) -> Result<Checked, Failure> {
     let config = context.load()?;
     let mut checked = Checked::list(&config);
     if !check.list_only {
+        checked.hooks(&context.hooks());
         match context.read_records(&config) {
             Ok(read) => checked.faults.extend(read.faults.iter().map(|fault| Told::of_error(fault))),
             Err(error) => checked.faults.push(Told::of_error(&error)),

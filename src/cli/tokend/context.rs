@@ -1,6 +1,10 @@
 //! What every subcommand starts from: the list's path, this host, the log.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use serde::de::DeserializeOwned;
 use tracing_subscriber::EnvFilter;
@@ -9,11 +13,12 @@ use super::{Command, owner::become_owner_of, remote::Daemon};
 use crate::{
     config::{self, Config, ConfigError},
     daemon::{AssembleError, Home, HostKeeper, connect, memory, open},
+    deliver::Hooks,
     hint::Hint,
     influxdb::ServerError,
     lifecycle::{ImportError, Ledger, RotateError, Shared, SystemClock, Unanswered},
     model::{Known, Name},
-    operate::{self, command::Refusal},
+    operate::{self, command::Refusal, hook::HookError},
     paths::Paths,
     store::{RecordError, StoreError, read_only::ReadOnly},
 };
@@ -42,6 +47,9 @@ pub enum Failure {
     /// A token that is not adopted.
     #[error(transparent)]
     Import(#[from] ImportError),
+    /// A hook.
+    #[error(transparent)]
+    Hook(#[from] HookError),
     /// Root cannot become the user whose store it is.
     #[error("store {store:?}: cannot become its owner, user {uid}: {source}")]
     Owner {
@@ -81,6 +89,7 @@ impl Hint for Failure {
             Self::Unanswered(error) => error.hint(),
             Self::Rotate(error) => error.hint(),
             Self::Import(error) => error.hint(),
+            Self::Hook(error) => error.hint(),
             Self::Owner { .. } => Some("run this as that user".to_owned()),
             Self::Refused(refusal) => refusal.hint.clone(),
             Self::Usage { fix, .. } => Some(fix.clone()),
@@ -109,6 +118,7 @@ impl Context {
         let usual = if is_daemon { "info" } else { "off" };
         start_log(log.unwrap_or(usual))?;
         let paths = Paths::of_this_process();
+        let list = list.unwrap_or_else(|| paths.list.clone());
         let context = config::Context {
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             one_shot: !is_daemon,
@@ -116,9 +126,10 @@ impl Context {
                 store: paths.store.clone(),
                 socket: paths.socket.clone(),
                 files: paths.files.clone(),
+                hooks: list.with_file_name("hooks.d"),
             },
         };
-        Ok(Self { list: list.unwrap_or_else(|| paths.list.clone()), config: context, paths })
+        Ok(Self { list, config: context, paths })
     }
 
     #[expect(clippy::unused_self, reason = "one place that knows the program's name")]
@@ -139,11 +150,34 @@ impl Context {
 
     /// Beside the secrets socket, wherever the list puts that; where it cannot be read, where that usually is.
     fn admin_socket(&self) -> PathBuf {
+        self.run_folder().join("admin.sock")
+    }
+
+    /// Where the daemon's run-time files are, as far as the list can be read.
+    pub(super) fn run_folder(&self) -> PathBuf {
         let socket = config::read(&self.list).map_or_else(
             |_| self.config.defaults.socket.clone(),
             |text| Config::salvage(&text, &self.config).socket,
         );
-        socket.with_file_name("admin.sock")
+        socket.parent().map(Path::to_owned).unwrap_or_default()
+    }
+
+    /// The hooks beside the list.
+    pub(super) fn hooks(&self) -> Hooks {
+        Hooks::new(self.config.defaults.hooks.clone(), &self.run_folder())
+    }
+
+    /// Refuses what is root's to anybody else, as long as it is about a list in one of the usual places: of another one,
+    /// whoever may write beside it does as with any file.
+    pub(super) fn must_be_root(&self, what: &str) -> Result<(), Failure> {
+        let is_usual = [&self.paths.list, &Paths::of_the_system().list].contains(&&self.list);
+        if rustix::process::geteuid().is_root() || !is_usual {
+            return Ok(());
+        }
+        Err(Failure::Usage {
+            what: format!("{what} are root's, for nobody else reloads other services"),
+            fix: "run this as root".to_owned(),
+        })
     }
 
     /// The list as it is in the file now. From here on this process is the store's owner, where root runs it: to be

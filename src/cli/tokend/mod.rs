@@ -11,6 +11,7 @@ mod check;
 mod confirm;
 mod context;
 mod forget;
+mod hook;
 mod import;
 mod once;
 mod owner;
@@ -77,6 +78,8 @@ enum Command {
     Strays(strays::Strays),
     /// Forget tokens that live on a server which the list does not name any more
     Forget(forget::Forget),
+    /// Have services reloaded or restarted whenever a token of theirs has a new value (as root)
+    Hook(hook::Hook),
     /// Say that this machine takes the place of the one that the store was made on
     TakeOver,
 }
@@ -99,6 +102,7 @@ pub fn main(arguments: Tokend) -> Result<Outcome, Failure> {
         Command::Confirm(confirm) => confirm::run(&context, &confirm),
         Command::Strays(strays) => strays::run(&context, &strays),
         Command::Forget(forget) => forget::run(&context, &forget),
+        Command::Hook(hook) => hook::run(&context, &hook),
         Command::TakeOver => take_over::run(&context),
     }
 }

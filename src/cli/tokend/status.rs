@@ -6,11 +6,13 @@ use super::{
 };
 use crate::{
     cli::ui,
+    config::Config,
+    daemon::hooks,
     lifecycle::{State, Status, statuses},
     model::Time,
     operate::{
         command::Command,
-        status::{HostStatus, ListStatus, TokenStatus},
+        status::{HookStatus, HostStatus, ListStatus, TokenStatus},
     },
 };
 
@@ -42,7 +44,15 @@ fn here(context: &Context) -> Result<HostStatus, Failure> {
         list: ListStatus { path: context.list.clone(), fault: None },
         servers: vec![],
         tokens: tokens.into_iter().map(TokenStatus::sealed).collect(),
+        hooks: hooks_here(&config),
     })
+}
+
+fn hooks_here(config: &Config) -> Vec<HookStatus> {
+    let hooks = hooks(config);
+    let (behind, faults) = hooks.behind(&hooks.delivered().unwrap_or_default());
+    let behind = behind.into_iter().map(|behind| HookStatus::behind(behind, None));
+    behind.chain(faults.iter().map(HookStatus::faulty)).collect()
 }
 
 fn text(status: &HostStatus) -> String {
@@ -65,6 +75,7 @@ fn text(status: &HostStatus) -> String {
             text += &server.hint.as_ref().map(|hint| format!("  hint: {hint}\n")).unwrap_or_default();
         }
     }
+    status.hooks.iter().for_each(|hook| text += &hook_text(hook));
     if let Some(fault) = &status.list.fault {
         text += &format!("the last accepted list is in force, the one in the file has faults:\n{fault}\n");
     }
@@ -77,6 +88,19 @@ fn holders(token: &TokenStatus) -> Vec<String> {
     let more = known.clone().count().saturating_sub(MOST_HOLDERS);
     let some = known.take(MOST_HOLDERS).map(|holder| format!("{name}: {holder}\n"));
     some.chain((more > 0).then(|| format!("{name}: and {more} more\n"))).collect()
+}
+
+fn hook_text(hook: &HookStatus) -> String {
+    let HookStatus { unit, not_acknowledged, since, error, hint } = hook;
+    let mut text = match error {
+        Some(error) => format!("hook: {error}\n"),
+        None => {
+            let since = since.map(|since| format!(" (since {since:.0})")).unwrap_or_default();
+            format!("hook {unit}: has not acknowledged {}{since}\n", HookStatus::in_words(not_acknowledged))
+        }
+    };
+    text += &hint.as_ref().map(|hint| format!("  hint: {hint}\n")).unwrap_or_default();
+    text
 }
 
 pub(super) fn table(statuses: &[Status]) -> String {

@@ -91,7 +91,8 @@ fn report(sandbox: &Sandbox, file: &Path) -> io::Result<()> {
         }
     }
     for request in sandbox.requests() {
-        let is_write = request.path.ends_with("/write") && !request.body.starts_with('#');
+        // `/api/v3/write_lp` too.
+        let is_write = request.path.contains("/write") && !request.body.starts_with('#');
         if let Some(status) = request.status.filter(|status| is_write && *status != 204) {
             let _infallible = writeln!(text, "refused {status} {}", request.path);
         }
