@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Held, Marker, Name, Record, Time, TokenId};
+use super::{Held, Marker, Moment, Name, Record, Time, TokenId};
 
 /// A date that is so far from what was expected was set.
 const JUMP: Duration = Duration::from_secs(600);
@@ -44,6 +44,8 @@ pub struct Evidence {
     pub delivered: BTreeMap<Name, u64>,
     /// The Date of the first list that this process got.
     pub first_list: Option<Time>,
+    /// When that was, on both clocks: what was sealed in another boot is told from there.
+    pub anchor: Option<Moment>,
     /// Live tokens of our instance that no record knows, and the Date of the list that showed them first.
     pub unknown_since: BTreeMap<TokenId, Time>,
     /// Mints that are under way.

@@ -267,6 +267,9 @@ pub struct Ended {
     pub marker: Option<Marker>,
     /// When.
     pub at: Time,
+    /// The same on the boot-time clock, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<BootTime>,
 }
 
 mod optional_secret {

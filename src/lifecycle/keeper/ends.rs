@@ -8,7 +8,7 @@ use crate::{
         Clock,
         plan::{EndWhy, Gone},
     },
-    model::{Ended, Grants, Held, Marker, Name, Record, Retiring, RetiringState, TokenId},
+    model::{Ended, Grants, Held, Marker, Moment, Name, Record, Retiring, RetiringState, TokenId},
     store::Store,
 };
 
@@ -18,8 +18,9 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             return fail(report, error.to_string());
         }
         tracing::info!(%name, %id, server = %self.name, "ended a token that was minted and lost");
+        let Moment { at, boot } = self.moment();
         let ended =
-            Ended { id: id.clone(), server: self.key.clone(), marker: Some(marker.clone()), at: self.now() };
+            Ended { id: id.clone(), server: self.key.clone(), marker: Some(marker.clone()), at, boot };
         let sealed = self
             .change(name, |record| {
                 record.ended.retain(|known| known.id != ended.id);

@@ -43,6 +43,8 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         state.date = judged.as_ref().ok().map(|now| (*now, since_boot));
         let now = judged?;
         state.evidence.first_list.get_or_insert(now);
+        let boot = self.shared.clock.boot_time();
+        state.evidence.anchor.get_or_insert(Moment { at: now, boot });
         drop(state);
         self.shared.listed().insert(self.key.clone());
         Ok(listing)

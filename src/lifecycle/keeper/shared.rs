@@ -98,23 +98,19 @@ impl<T: Store, D: Deliver, C: Clock> Shared<T, D, C> {
     /// A value that arrives long after it was promoted, because it could not be delivered before, has the whole overlap
     /// before it. Sealed first: nobody has the new value yet.
     async fn begin_overlap_anew_if_late(&self, record: Arc<Record>) -> Result<Arc<Record>, DeliverError> {
-        let is_overlap = |retiring: &Retiring| {
-            // Any value before this one may be what consumers have, whatever was to arrive in between.
-            retiring.state == RetiringState::Overlap && retiring.generation > 0
-        };
         let Some(now) = self.clock.boot_time() else { return Ok(record) };
         let passed = |retiring: &Retiring| {
-            retiring.boot.as_ref().and_then(|since| since.passed(&now)).filter(|passed| *passed > LATE)
+            let is_value = retiring.state == RetiringState::Overlap && retiring.generation > 0;
+            let passed = retiring.boot.as_ref().filter(|_| is_value)?.passed(&now);
+            passed.filter(|passed| *passed > LATE)
         };
-        if !record.retiring.iter().any(|retiring| is_overlap(retiring) && passed(retiring).is_some()) {
+        if !record.retiring.iter().any(|retiring| passed(retiring).is_some()) {
             return Ok(record);
         }
-        let has = self.deliver.generation(&record.name).await;
-        if has.is_none_or(|has| has >= record.generation) {
-            return Ok(record);
-        }
+        let Some(has) = self.deliver.generation(&record.name).await else { return Ok(record) };
+        let is_out = |retiring: &Retiring| (has..record.generation).contains(&retiring.generation);
         let begin = |record: &mut Record| {
-            for retiring in record.retiring.iter_mut().filter(|retiring| is_overlap(retiring)) {
+            for retiring in record.retiring.iter_mut().filter(|retiring| is_out(retiring)) {
                 let Some(passed) = passed(retiring) else { continue };
                 (retiring.since, retiring.boot) = (after(retiring.since, passed), Some(now.clone()));
             }

@@ -255,7 +255,8 @@ pub(super) fn set_aside(record: &mut Record, id: &TokenId, gone: Gone, now: &Mom
             retire(record, Some(held), generation, RetiringState::Absent, now);
         }
         Gone::Ended => {
-            record.ended.push(Ended { id: held.id, server: held.server, marker: held.marker, at: now.at });
+            let Moment { at, boot } = now.clone();
+            record.ended.push(Ended { id: held.id, server: held.server, marker: held.marker, at, boot });
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Mints of unknown fate, and tokens we ended (rules 2 and 3).
 
-use super::{Change, INTENT_MEMORY, MEMORY, Plan, Scene, Step, YOUNG, after, since, strays};
+use super::{Change, INTENT_MEMORY, MEMORY, Plan, Scene, Step, YOUNG, after, strays};
 use crate::model::{Intent, Record};
 
 /// Closes what is settled. Strays themselves are found by `strays`.
@@ -26,7 +26,8 @@ pub(super) fn plan(scene: &Scene<'_>, record: &Record, plan: &mut Plan) {
             Some(row) if row.is_live(scene.now) => {
                 // The revoke was answered, or the token seen gone, and still it lives: a list that lags, or a
                 // revoke that was lost. Asked again once that cannot be lag any more.
-                if let (Some(marker), true) = (&ended.marker, since(ended.at, scene.now) >= YOUNG)
+                if let (Some(marker), true) =
+                    (&ended.marker, scene.over_at(ended.at, ended.boot.as_ref(), YOUNG) <= scene.now)
                     && strays::may_end(scene, record, plan)
                 {
                     plan.steps.push(Step::Revoke {
@@ -36,7 +37,9 @@ pub(super) fn plan(scene: &Scene<'_>, record: &Record, plan: &mut Plan) {
                     });
                 }
             }
-            _ if since(ended.at, scene.now) >= MEMORY => plan.note(record, Change::Forget(ended.id.clone())),
+            _ if scene.over_at(ended.at, ended.boot.as_ref(), MEMORY) <= scene.now => {
+                plan.note(record, Change::Forget(ended.id.clone()))
+            }
             _ => {}
         }
     }

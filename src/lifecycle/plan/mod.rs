@@ -346,15 +346,27 @@ impl<'a> Scene<'a> {
         self.specs.get(name).filter(|spec| spec.server == *self.server)
     }
 
-    /// When a time is over on both clocks (rule 10): of the boot-time clock only what is known to be of this boot counts.
+    /// When a time is or was over on both clocks (rule 10): of the boot-time clock only what is known to be of this boot
+    /// counts.
     fn over_at(&self, since: Time, boot: Option<&BootTime>, wait: Duration) -> Time {
-        let passed = boot.zip(self.boot).and_then(|(since, now)| since.passed(now));
-        let by_boot = passed.map(|passed| after(self.now, wait.saturating_sub(passed)));
+        let passed = self.passed(since, boot);
+        let by_boot = passed.map(|passed| after(before(self.now, passed), wait));
         match by_boot {
             // It was told by a clock that was ahead and is not any more.
             Some(by_boot) if since > after(self.now, YOUNG) => by_boot,
-            _ => after(since, wait).max(by_boot.unwrap_or(self.now)),
+            _ => after(since, wait).max(by_boot.unwrap_or(Time::MIN)),
         }
+    }
+
+    /// How much of the time since then is known to have passed without asking the server's clock again.
+    fn passed(&self, since: Time, boot: Option<&BootTime>) -> Option<Duration> {
+        let now = self.boot?;
+        let in_this_boot = boot.and_then(|since| since.passed(now));
+        in_this_boot.or_else(|| {
+            let anchor = self.evidence.anchor.as_ref()?;
+            let before = self::since(since, anchor.at);
+            Some(before + anchor.boot.as_ref()?.passed(now)?)
+        })
     }
 
     /// Whether this server has anything to do with a record.
@@ -415,6 +427,12 @@ impl Plan {
 pub(crate) fn after(at: Time, duration: Duration) -> Time {
     at.saturating_add(jiff::SignedDuration::try_from(duration).unwrap_or(jiff::SignedDuration::MAX))
         .unwrap_or(Time::MAX)
+}
+
+/// `at - duration`, or the beginning of time.
+pub(crate) fn before(at: Time, duration: Duration) -> Time {
+    at.saturating_sub(jiff::SignedDuration::try_from(duration).unwrap_or(jiff::SignedDuration::MAX))
+        .unwrap_or(Time::MIN)
 }
 
 /// How long ago `at` was; zero if it is yet to come.

@@ -65,14 +65,13 @@ pub(super) fn plan(scene: &Scene<'_>, spec: &Spec, record: &Record, plan: &mut P
         if !is_ours_to_end(retiring) || held.server != *scene.key {
             continue;
         }
-        let due = after(retiring.since, wait);
         let at = scene.over_at(retiring.since, retiring.boot.as_ref(), wait);
         if at > scene.now {
             plan.due(at);
             continue;
         }
         match row_of(scene, held) {
-            Some(row) if row.is_live(scene.now) => end(scene, spec, record, current, retiring, due, plan),
+            Some(row) if row.is_live(scene.now) => end(scene, spec, record, current, retiring, at, plan),
             // What has ended is set aside elsewhere.
             Some(_) => {}
             None => settle_absent(scene, record, held, plan),
@@ -103,8 +102,7 @@ fn end(
     }
     let id = retiring.held.id.clone();
     let probed = scene.evidence.probes.get(&current.id);
-    // A clock that was ahead may have told a time that is yet to come.
-    let is_fresh = |at: Time| (at >= due || due > scene.now) && since(at, scene.now) < YOUNG;
+    let is_fresh = |at: Time| at >= due && since(at, scene.now) < YOUNG;
     let fails = probed.is_some_and(|probed| {
         probed.refused.is_some() || probed.partly || probed.unreachable_since.is_some()
     });

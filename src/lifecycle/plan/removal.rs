@@ -6,9 +6,8 @@ use super::{
     Change, DAY, EndWhy, MEMORY, Matter, Plan, Scene, Step, after,
     judge::{Judgement, judge, row_of},
     name::verify,
-    since,
 };
-use crate::model::{Held, Moment, Name, Origin, Record, RetiringState, Time, Word};
+use crate::model::{Ended, Held, Moment, Name, Origin, Record, RetiringState, Time, Word};
 
 /// So many ends at a time need nobody's word.
 const FEW: usize = 3;
@@ -102,8 +101,8 @@ pub(super) fn brakes(scene: &Scene<'_>) -> bool {
             all += 1;
             continue;
         };
-        let lately = |at: Time| since(at, scene.now) < DAY;
-        let ended_lately = record.ended.iter().any(|ended| lately(ended.at));
+        let lately = |ended: &Ended| scene.over_at(ended.at, ended.boot.as_ref(), DAY) > scene.now;
+        let ended_lately = record.ended.iter().any(lately);
         all += usize::from(record.held().next().is_some() || ended_lately);
         let Some(removed) = record.removed.as_ref().filter(|_| !scene.specs.contains_key(name)) else {
             continue;

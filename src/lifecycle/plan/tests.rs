@@ -240,7 +240,9 @@ fn an_unreachable_data_plane_is_not_a_refusal() {
     let next = world.held(2, 700);
     world.record(|record| record.next = Some(next));
     world.list(2, 700, |_| {});
-    world.probed(2, |probed| probed.miss(at(hours(1000)), "no connection".into()));
+    world.probed(2, |probed| probed.miss(at(hours(1000) - 599), "no connection".into()));
+    assert!(matches!(world.plan().steps[..], [Step::Probe { .. }]), "it could be asked a moment ago");
+    world.probed(2, |probed| probed.unreachable_since = Some(at(hours(1000) - 600)));
     let plan = world.plan();
     assert!(matches!(plan.steps[..], [Step::Promote { .. }]), "past the deadline, without a current token");
     assert!(found(&plan, |matter| matches!(matter, Matter::Unprobed(_))), "and it is said");
@@ -502,6 +504,7 @@ fn what_was_ended_is_forgotten_after_a_month_and_ended_again_if_it_lives() {
         server: key(),
         marker: Some(marker(7)),
         at: at(now - age),
+        boot: None,
     };
     world.record(|record| record.ended = vec![ended(hours(24 * 30) - 1)]);
     assert_eq!(world.plan().steps, []);

@@ -76,18 +76,18 @@ fn lifetime() -> Option<Duration> {
 /// A person edits the list.
 pub(super) fn edit(specs: &mut BTreeMap<Name, Spec>, key: &ServerKey) {
     let some = fastrand::choice(specs.keys()).cloned();
-    match (fastrand::u8(..8), some) {
+    match (fastrand::u8(..10), some) {
         (0..=1, Some(name)) if specs.len() > 1 => _ = specs.remove(&name),
         (2, Some(_)) if specs.len() > 1 => {
             // A slip: all but one.
             let kept = specs.keys().next().cloned();
             specs.retain(|name, _| Some(name) == kept.as_ref());
         }
-        (3..=4, Some(name)) => {
+        (3..=6, Some(name)) => {
             let spec = specs.get_mut(&name).expect("it is there");
             spec.grants = grants(fastrand::usize(..4));
         }
-        (5, Some(name)) => {
+        (7, Some(name)) => {
             let spec = specs.get_mut(&name).expect("it is there");
             (spec.lifetime, spec.pickup) = (lifetime(), spec.pickup);
         }

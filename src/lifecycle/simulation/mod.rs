@@ -33,6 +33,8 @@ use world::{EVENTS, World};
 
 /// How many histories a usual run has.
 const SEEDS: u64 = 2_000;
+/// How long a failure is shrunk.
+const SHRINKING: Duration = Duration::from_secs(20);
 /// How many names a history has at most.
 const NAMES: usize = 5;
 
@@ -113,7 +115,6 @@ async fn process(world: &Arc<World>) -> Option<(ModelKeeper, Arc<ModelShared>)> 
 async fn live(world: &Arc<World>, limit: Duration) {
     let Some((keeper, shared)) = process(world).await else { return };
     world.process_begins();
-    shared.deliver_all().await;
     let (stop, stopping) = watch::channel(false);
     let told = std::sync::Mutex::new(Vec::new());
     let drive = keeper.drive(Mode::Daemon, Duration::ZERO, Signals::new(stopping), |report| {
@@ -123,10 +124,15 @@ async fn live(world: &Arc<World>, limit: Duration) {
         *told = found;
     });
     let drive = async {
+        shared.deliver_all().await;
+        drive.await;
+    };
+    let drive = async {
         tokio::select! {
             biased;
             () = drive => {}
             () = person::act(world, &keeper, &shared) => {}
+            () = world.crash.notified() => {}
         }
     };
     if fastrand::bool() {
@@ -174,7 +180,8 @@ fn rule(text: &str) -> &str {
 /// A failed history again, with no more kinds of faults than it takes to break the same rule.
 fn shrunk(seed: u64, told: String) -> String {
     let (mut without, mut shortest) = (Vec::new(), told);
-    for fault in World::faults() {
+    let begun = std::time::Instant::now();
+    for fault in World::faults().take_while(|_| begun.elapsed() < SHRINKING) {
         let fewer: Vec<Fault> = without.iter().copied().chain([fault]).collect();
         let Err(panic) = catch_unwind(AssertUnwindSafe(|| run(seed, Break::Nothing, &fewer))) else {
             continue;
@@ -318,4 +325,19 @@ async fn a_date_that_jumps_a_year_ahead_ends_no_overlap() {
     assert_eq!((world.generation("t0"), world.live()), (Some(2), 2), "{}", world.history());
     live(&world, Duration::from_secs(100)).await;
     assert_eq!(world.live(), 1, "{}", world.history());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_left_the_list_is_delivered_for_a_day_then_ended_and_forgotten_after_a_month() {
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    let (world, mut specs) = sound(5, 2, Lifecycle::default());
+    live(&world, Duration::from_secs(60)).await;
+    specs.remove("t1");
+    world.wants(specs);
+    live(&world, DAY - Duration::from_secs(60)).await;
+    assert_eq!((world.delivered(), world.live()), (2, 2), "{}", world.history());
+    live(&world, Duration::from_secs(2 * 3600)).await;
+    assert_eq!((world.delivered(), world.live(), world.records()), (1, 1, 2), "{}", world.history());
+    live(&world, 30 * DAY).await;
+    assert_eq!(world.records(), 1, "{}", world.history());
 }

@@ -58,8 +58,14 @@ impl Drop for Doing<'_> {
 async fn operate<R>(world: &World, op: Op, act: impl FnOnce() -> R) -> R {
     let doing = Doing::begin(world, op);
     moment().await;
+    if world.crashes(op) {
+        std::future::pending::<()>().await;
+    }
     let outcome = act();
     moment().await;
+    if world.crashes(op) {
+        std::future::pending::<()>().await;
+    }
     doing.over();
     outcome
 }

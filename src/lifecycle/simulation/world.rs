@@ -31,7 +31,7 @@ mod server;
 mod store;
 
 /// What else a usual run must see, besides faults.
-pub(super) const EVENTS: [&str; 13] = [
+pub(super) const EVENTS: [&str; 12] = [
     "a person rotates",
     "a person undoes a rotation",
     "a person ends a token",
@@ -44,7 +44,6 @@ pub(super) const EVENTS: [&str; 13] = [
     "a token is widened",
     "a token is narrowed",
     "a late value has its whole overlap",
-    "a name is forgotten",
 ];
 
 pub(super) struct World {
@@ -58,6 +57,8 @@ pub(super) struct World {
     capabilities: Capabilities,
     /// The list has been edited.
     pub(super) edited: Notify,
+    /// The process is to end here and now.
+    pub(super) crash: Notify,
     state: Mutex<State>,
 }
 
@@ -92,7 +93,8 @@ struct State {
     confirmed: BTreeSet<Name>,
     // Deliveries and consumers.
     delivered: BTreeMap<Name, (u64, TokenId, String)>,
-    ever_delivered: BTreeSet<TokenId>,
+    /// When another took the place of each that was delivered.
+    superseded: BTreeMap<TokenId, Instant>,
     /// When that became what consumers get.
     arrived: BTreeMap<Name, Instant>,
     consumers: Vec<Consumer>,
@@ -184,6 +186,7 @@ impl World {
             lifecycle,
             capabilities,
             edited: Notify::new(),
+            crash: Notify::new(),
             state: Mutex::default(),
         };
         {
@@ -338,6 +341,10 @@ impl World {
         self.state().delivered.get(name).map(|(generation, ..)| *generation)
     }
 
+    pub(super) fn records(&self) -> usize {
+        self.state().records.len()
+    }
+
     pub(super) fn mints(&self) -> usize {
         self.state().posted.len()
     }
@@ -376,6 +383,10 @@ impl World {
         let mut state = self.state();
         (state.minting, state.checking, state.stopping, state.has_accepted) = (0, 0, false, false);
         state.unheard.clear();
+        if state.boot > 0 {
+            // What was sealed in another boot a new process can tell by the date alone.
+            state.ahead_until = None;
+        }
         state.confirmed.clear();
         state.pending.clear();
     }

@@ -13,12 +13,22 @@ use crate::{
     model::{Grants, Label, Marker, Name, Spec, TokenId},
 };
 
+/// How often, in a thousand, something happens before an operation: what is done seldom is to be struck as well.
+fn often(op: Op) -> u16 {
+    match op {
+        Op::Check => 3,
+        Op::Patch => 150,
+        Op::Revoke => 80,
+        _ => 40,
+    }
+}
+
 impl World {
     /// An operation begins.
     pub(in super::super) fn before(&self, op: Op) {
         self.carry_out_late();
         self.look_around();
-        if fastrand::u16(..1000) < 12 && !self.is_healed() {
+        if fastrand::u16(..1000) < often(op) && !self.is_healed() {
             let fault = fastrand::choice(BETWEEN).expect("there are some");
             if self.may_strike(fault) && self.happens(fault) {
                 self.tell(format!("{fault:?} before {op:?}"));
@@ -27,6 +37,17 @@ impl World {
         }
         let pending = std::mem::take(&mut self.state().pending);
         pending.into_iter().for_each(|fault| self.struck(fault, op));
+    }
+
+    /// The process ends in the middle of an operation: somebody waits for that.
+    pub(in super::super) fn crashes(&self, op: Op) -> bool {
+        let crashes =
+            fastrand::u16(..1000) * 8 < often(op) && op != Op::Load && self.may_strike(Fault::Crash);
+        if crashes {
+            self.tell(format!("a crash in {op:?}"));
+            self.crash.notify_one();
+        }
+        crashes
     }
 
     /// It has ended.

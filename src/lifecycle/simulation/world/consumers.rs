@@ -47,6 +47,13 @@ impl World {
                     self.begin_consumer(&name);
                 }
             }
+            // Whoever has a list say other times sees to it that what reads the token can follow.
+            let patience = self.patience(&name);
+            let mut state = self.state();
+            for consumer in state.consumers.iter_mut().filter(|consumer| consumer.name == name) {
+                consumer.every = consumer.every.min(patience);
+                consumer.next = consumer.next.min(Instant::now() + patience);
+            }
         }
     }
 

@@ -52,11 +52,13 @@ impl World {
                 record.generation == delivery.generation
                     && record.current.as_ref().is_some_and(|held| held.secret == *credential)
             });
+            let grants =
+                sealed.and_then(|record| Some(record.current.as_ref()?.grants.clone())).unwrap_or_default();
             let token = state.tokens.iter().find(|(_, token)| token.secret == secret);
             // One that has ended meanwhile was active once; one that a stranger altered is what it is.
             let works = token.is_some_and(|(_, token)| {
                 let date = self.date_in(&state);
-                token.by_person || !token.works_at(date) || is_live_everywhere(date, token)
+                token.by_person || !token.works_at(date) || is_live_everywhere(date, token, &grants)
             });
             (is_sealed, works, token.map(|(id, _)| id.clone()))
         };
@@ -69,9 +71,10 @@ impl World {
         };
         self.tell(format!("deliver {} generation {}", delivery.name, delivery.generation));
         let mut state = self.state();
-        state.ever_delivered.insert(id.clone());
+        state.superseded.remove(&id);
         let replaced = state.delivered.insert(delivery.name.clone(), (delivery.generation, id, secret));
-        if replaced.is_some_and(|(generation, ..)| generation < delivery.generation) {
+        if let Some((_, former, _)) = replaced.filter(|(generation, ..)| *generation < delivery.generation) {
+            state.superseded.insert(former, Instant::now());
             state.arrived.insert(delivery.name.clone(), Instant::now());
         }
         Ok(Delivered::Done)

@@ -7,7 +7,9 @@ use tokio::time::Instant;
 use super::{BASE, State, Token, World};
 use crate::{
     lifecycle::simulation::tamper::Break,
-    model::{Action, Held, Lifecycle, Name, Origin, Pickup, Record, Retiring, RetiringState, Time, TokenId},
+    model::{
+        Action, Grants, Held, Lifecycle, Name, Origin, Pickup, Record, Retiring, RetiringState, Time, TokenId,
+    },
 };
 
 /// What passes between a change and its seal, at most.
@@ -52,7 +54,11 @@ impl World {
             .map(|retiring| (retiring.held.id.clone(), retiring.since.as_second() - BASE))
             .collect();
         for (id, second) in all {
-            state.retired.insert(id, self.start + Duration::from_secs(second.unsigned_abs()));
+            let at = self.start + Duration::from_secs(second.unsigned_abs());
+            // By a clock that was ahead it would be yet to come.
+            if at <= Instant::now() {
+                state.retired.insert(id, at);
+            }
         }
     }
 
@@ -82,9 +88,10 @@ impl World {
             }
             return;
         };
-        let left = state.left_at.get(&record.name).filter(|_| !state.specs.contains_key(&record.name));
+        let left = state.left_at.get(&record.name).copied();
         // What was planned before goes on: an overlap that is over is over.
-        let is_listed = left.is_none_or(|at| *at + MOMENT > Instant::now() && is_former);
+        let just_left = left.is_some_and(|at| at + MOMENT > Instant::now());
+        let is_listed = state.specs.contains_key(&record.name) || just_left && is_former;
         drop(state);
         let again = !self.state().end_asked.insert(id.clone());
         if by_hand == Some(false) || held.origin == Origin::Inherited {
@@ -107,11 +114,9 @@ impl World {
     fn check_former(&self, record: &Record, held: &Held) {
         let state = self.state();
         let retired = state.retired.get(&held.id).copied().unwrap_or_else(Instant::now);
-        let arrived = state.arrived.get(&record.name).copied().filter(|at| *at > retired + LATE);
+        let arrived = state.superseded.get(&held.id).copied().filter(|at| *at > retired + LATE);
         // A restored backup tells of other arrivals, and nobody lives through a boot.
-        let counts = state.ever_delivered.contains(&held.id)
-            && !state.restored
-            && state.booted_at.is_none_or(|at| at < retired);
+        let counts = !state.restored && state.booted_at.is_none_or(|at| at < retired);
         let arrived = arrived.filter(|_| counts);
         let is_proven = state.specs.get(&record.name).is_some_and(|spec| spec.pickup == Pickup::Proven);
         let wait = self.wait(held);
@@ -162,7 +167,7 @@ impl World {
         if token.by_person {
             return None;
         }
-        if !is_live_everywhere(self.date_in(state), token) {
+        if !is_live_everywhere(self.date_in(state), token, &current.grants) {
             return Some(("rule 7", "its successor does not work"));
         }
         let asked = token.accepted.is_some_and(|at| at + MOMENT >= due);
@@ -216,12 +221,13 @@ impl World {
     }
 }
 
-pub(super) fn is_live_everywhere(date: Time, token: &Token) -> bool {
+/// For what the store knows that it may do.
+pub(super) fn is_live_everywhere(date: Time, token: &Token, grants: &Grants) -> bool {
     let now = Instant::now();
     let planes = [(Action::Write, 0), (Action::Read, 1)];
     token.works_at(date)
         && planes.into_iter().all(|(action, plane)| {
-            !token.grants.iter().any(|grant| grant.action == action)
+            !grants.iter().any(|grant| grant.action == action)
                 || token.active[plane].iter().all(|at| *at <= now)
         })
 }

@@ -77,6 +77,7 @@ impl World {
         self.is_lost("list tokens", Op::List)?;
         let lag = if self.strikes(Fault::ListLags, Op::List, 100) { 30 } else { 0 };
         let is_filtered = self.strikes(Fault::ListFiltered, Op::List, 60);
+        let shows_none = is_filtered && fastrand::bool();
         let as_of = self.date().saturating_sub(jiff::SignedDuration::from_secs(lag)).expect("a time");
         // By a clock that was ahead, things were done that are yet to come.
         let is_shown = |at: Time| lag == 0 || at <= as_of;
@@ -85,7 +86,7 @@ impl World {
             .tokens
             .values()
             .filter(|token| !token.hidden && token.row.created_at.is_some_and(is_shown))
-            .filter(|_| !is_filtered || fastrand::u8(..3) > 0)
+            .filter(|_| !is_filtered || !shows_none && fastrand::u8(..3) > 0)
             .map(|token| {
                 let mut row = token.row.clone();
                 row.revoked_at = row.revoked_at.filter(|at| is_shown(*at) && self.broken != Break::HidesEnds);
@@ -205,7 +206,7 @@ impl World {
         let slow = self.without.contains(&Fault::SlowActivation);
         let (healed, fixed) = (state.healed || slow, state.activation);
         let active = || {
-            let slowest = if healed || fastrand::bool() { 1 } else { 180 };
+            let slowest = if healed { 1 } else { fastrand::choice([1, 1, 40, 180]).unwrap_or(1) };
             Instant::now() + fixed.unwrap_or_else(|| Duration::from_secs(fastrand::u64(0..slowest)))
         };
         let date = self.date_in(state);
