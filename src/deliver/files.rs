@@ -8,6 +8,7 @@ use std::{
     io::{self, Read as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
+    time::{Duration, UNIX_EPOCH},
 };
 
 use rustix::{fs::OFlags, process::geteuid};
@@ -22,6 +23,24 @@ use super::{
     staged::{Staged, is_leftover, make_folder, sync},
 };
 use crate::model::{Name, Secret};
+
+/// One writing of a file. Whatever alters content, owner, mode or access list moves the time, which nobody can set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    device: u64,
+    inode: u64,
+    /// Since 1970.
+    changed: Duration,
+}
+
+impl Stamp {
+    /// Whether the next change has another stamp for sure: the file's clock ticks in milliseconds, a second is plenty.
+    /// One from the future, after a clock was put back, tells nothing.
+    pub(super) fn is_settled(&self) -> bool {
+        let now = UNIX_EPOCH.elapsed().unwrap_or_default();
+        now.checked_sub(self.changed).is_some_and(|age| age > Duration::from_secs(1))
+    }
+}
 
 /// The folder of delivered files.
 ///
@@ -69,6 +88,14 @@ impl Files {
     /// Whether looking at a file never waits for a disk.
     pub(super) fn are_in_memory(&self) -> bool {
         self.medium.is_memory()
+    }
+
+    /// What tells this writing of the file from any other; `None` where there is none.
+    pub(super) fn stamp(&self, name: &Name) -> Option<Stamp> {
+        let metadata = fs::symlink_metadata(self.path(name)).ok()?;
+        let changed =
+            Duration::new(metadata.ctime().try_into().ok()?, metadata.ctime_nsec().try_into().ok()?);
+        Some(Stamp { device: metadata.dev(), inode: metadata.ino(), changed })
     }
 
     /// Whether there is a file of this name, right or wrong.

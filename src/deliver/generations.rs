@@ -8,6 +8,7 @@ use std::{
     io::{self, Read as _},
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use rustix::fs::OFlags;
@@ -22,12 +23,20 @@ const FILE: &str = "generations";
 /// The largest file: far more names than a list can have.
 const MAX_BYTES: u64 = 8 << 20;
 
+/// While many deliveries follow each other, no more than about this part of the time goes into writing the file again:
+/// it grows with the number of names, and so would the time for each of them.
+const SHARE: u32 = 10;
+/// But nobody waits longer than this for it.
+const LONGEST: Duration = Duration::from_millis(500);
+
 /// The file `generations`: a line `NAME GENERATION` for each name, sorted.
 #[derive(Debug)]
 pub(super) struct Generations {
     folder: PathBuf,
     delivered: BTreeMap<Name, u64>,
     written: bool,
+    /// When it may be written again.
+    due: Instant,
 }
 
 impl Generations {
@@ -40,7 +49,11 @@ impl Generations {
         for line in faults {
             tracing::warn!("{:?}: line {line}: expected NAME GENERATION; passed over", folder.join(FILE));
         }
-        Ok(Self { folder: folder.to_owned(), delivered, written: true })
+        Ok(Self { folder: folder.to_owned(), delivered, written: true, due: Instant::now() })
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     pub(super) fn delivered(&self) -> &BTreeMap<Name, u64> {
@@ -65,11 +78,23 @@ impl Generations {
         self.written
     }
 
+    /// When it is to be written, if there is something to write.
+    pub(super) fn due(&self) -> Instant {
+        self.due
+    }
+
     /// Writes what has been noted, if it is not written yet.
     pub(super) fn write(&mut self) -> io::Result<()> {
         if self.written {
             return Ok(());
         }
+        let begun = Instant::now();
+        let written = self.write_all();
+        self.due = Instant::now() + (begun.elapsed() * SHARE).min(LONGEST);
+        written
+    }
+
+    fn write_all(&mut self) -> io::Result<()> {
         make_folders(&self.folder)?;
         let staged = Staged::create(&self.folder, FILE)?;
         // No secret: every hook may follow it, whatever the umask.

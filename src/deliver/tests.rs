@@ -346,10 +346,9 @@ async fn deliver(
     let credential = text.map(|text| Credential::Token(secret(text)));
     let (name, allow) = (name("a"), allow(READER));
     let secret = credential.as_ref();
-    deliveries
-        .deliver(Delivery { name: &name, generation, secret, allow: &allow, keep_newer })
-        .await
-        .map(drop)
+    deliveries.deliver(Delivery { name: &name, generation, secret, allow: &allow, keep_newer }).await?;
+    deliveries.note().await.expect("noted");
+    Ok(())
 }
 
 #[tokio::test]
@@ -389,7 +388,8 @@ async fn a_value_comes_is_replaced_and_goes() {
 fn serves(deliveries: &Deliveries, value: Option<(u64, &str)>) -> bool {
     let value = value.map(|(generation, text)| (generation, secret(text)));
     let value = value.as_ref().map(|(generation, secret)| (*generation, secret));
-    deliveries.memory.served.holds(&name("a"), value, &allow(READER), &readers(&[READER], &[]))
+    let readers = Arc::new(readers(&[READER], &[]));
+    deliveries.memory.served.holds(&name("a"), value, &allow(READER), &readers).is_some()
 }
 
 #[tokio::test]
