@@ -87,6 +87,15 @@ impl State {
     }
 }
 
+/// Of how many names of the list and the store consumers get a token, and how many there are.
+#[must_use]
+pub fn ready(specs: &BTreeMap<Name, Spec>, records: &BTreeMap<Name, Known>) -> (usize, usize) {
+    let has_token = |known: &&Known| known.record().is_some_and(|record| record.current.is_some());
+    let ready = records.values().filter(has_token).count();
+    let without_record = specs.keys().filter(|name| !records.contains_key(*name)).count();
+    (ready, records.len() + without_record)
+}
+
 /// Every name of the list and the store, sorted.
 #[must_use]
 pub fn statuses(
