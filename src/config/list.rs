@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     str::FromStr as _,
+    sync::Arc,
     time::Duration,
 };
 
@@ -53,7 +54,7 @@ pub(super) fn salvage(text: &str, context: &Context) -> Config {
         files,
         socket,
         lifecycle: Lifecycle::default(),
-        specs: BTreeMap::new(),
+        specs: Arc::default(),
     }
 }
 
@@ -66,7 +67,7 @@ fn config(root: &mut Section<'_, '_>, context: &Context, faults: &mut Faults<'_>
     let specs = tokens(root, context, &servers, &lifecycle, &defaults, faults);
     // A server that is not whole has been said; what is left is not used.
     let servers = servers.into_iter().map(|(name, server)| Some((name, server?))).collect::<Option<_>>()?;
-    Some(Config { reconcile, servers, store, files, socket, lifecycle, specs })
+    Some(Config { reconcile, servers, store, files, socket, lifecycle, specs: specs.into() })
 }
 
 fn store(root: &mut Section<'_, '_>, context: &Context, faults: &mut Faults<'_>) -> StoreConfig {

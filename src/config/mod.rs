@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -60,8 +61,8 @@ pub struct Config {
     pub socket: PathBuf,
     /// `[lifecycle]`.
     pub lifecycle: Lifecycle,
-    /// `[[token]]`, by name.
-    pub specs: BTreeMap<Name, Spec>,
+    /// `[[token]]`, by name; shared, for there may be many.
+    pub specs: Arc<BTreeMap<Name, Spec>>,
 }
 
 impl Config {
