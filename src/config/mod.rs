@@ -22,7 +22,7 @@ mod token;
 mod tree;
 
 pub use fault::{ConfigError, Fault};
-pub use load::read;
+pub use load::{read, read_remains};
 
 /// What a list means depends on this.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,6 +12,7 @@ mod hostile;
 mod import;
 mod kills;
 mod peers;
+mod reload;
 mod rotate;
 mod scripted;
 mod seals;

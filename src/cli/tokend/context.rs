@@ -139,10 +139,7 @@ impl Context {
 
     /// Beside the secrets socket, wherever the list puts that; where it cannot be read, where that usually is.
     fn admin_socket(&self) -> PathBuf {
-        let socket = config::read(&self.list).map_or_else(
-            |_| self.config.defaults.socket.clone(),
-            |text| Config::salvage(&text, &self.config).socket,
-        );
+        let socket = Config::salvage(&config::read_remains(&self.list), &self.config).socket;
         socket.with_file_name("admin.sock")
     }
 
