@@ -7,6 +7,7 @@ mod admin;
 mod agent;
 mod apply;
 mod daemon;
+mod faults;
 mod host;
 mod hostile;
 mod import;
