@@ -20,7 +20,7 @@ use super::{
     access::Readers,
     acl,
     medium::Medium,
-    staged::{Staged, is_leftover, make_folder, sync},
+    staged::{Staged, is_leftover, make_folder, remove_leftovers, sync},
 };
 use crate::model::{Name, Secret};
 
@@ -81,7 +81,7 @@ impl Files {
             tracing::warn!("{folder:?} {leak}");
         }
         let files = Self { folder: folder.to_owned(), medium, strangers: BTreeSet::new() };
-        files.remove_leftovers().map_err(failed("cannot remove leftovers in"))?;
+        remove_leftovers(folder).map_err(failed("cannot remove leftovers in"))?;
         Ok(files)
     }
 
@@ -180,16 +180,6 @@ impl Files {
             }
             other => other,
         }
-    }
-
-    fn remove_leftovers(&self) -> io::Result<()> {
-        for entry in fs::read_dir(&self.folder)? {
-            let entry = entry?;
-            if entry.file_name().to_str().is_some_and(is_leftover) && !entry.file_type()?.is_dir() {
-                fs::remove_file(entry.path())?;
-            }
-        }
-        Ok(())
     }
 }
 

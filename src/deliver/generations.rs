@@ -15,7 +15,7 @@ use rustix::fs::OFlags;
 
 use super::{
     OpenError,
-    staged::{Staged, make_folder},
+    staged::{Staged, make_folder, remove_leftovers},
 };
 use crate::model::Name;
 
@@ -44,6 +44,7 @@ impl Generations {
     pub(super) fn open(folder: &Path) -> Result<Self, OpenError> {
         let failed = |what| move |source| OpenError { path: folder.to_owned(), what, source };
         make_folders(folder).map_err(failed("cannot make the folder"))?;
+        remove_leftovers(folder).map_err(failed("cannot remove leftovers in"))?;
         let bytes = read(&folder.join(FILE)).map_err(failed("cannot read the generations in"))?;
         let (delivered, faults) = parse(&bytes.unwrap_or_default());
         for line in faults {
