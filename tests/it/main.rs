@@ -13,6 +13,7 @@ mod hostile;
 mod import;
 mod kills;
 mod peers;
+mod promises;
 mod reload;
 mod rotate;
 mod scripted;
