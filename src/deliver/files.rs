@@ -11,7 +11,10 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use rustix::{fs::OFlags, process::geteuid};
+use rustix::{
+    fs::{AtFlags, OFlags, StatxFlags, statx},
+    process::geteuid,
+};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
@@ -27,7 +30,7 @@ use crate::model::{Name, Secret};
 /// One writing of a file. Whatever alters content, owner, mode or access list moves the time, which nobody can set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
-    device: u64,
+    device: (u32, u32),
     inode: u64,
     /// Since 1970.
     changed: Duration,
@@ -39,6 +42,20 @@ impl Stamp {
     pub(super) fn is_settled(&self) -> bool {
         let now = UNIX_EPOCH.elapsed().unwrap_or_default();
         now.checked_sub(self.changed).is_some_and(|age| age > Duration::from_secs(1))
+    }
+}
+
+/// The folder, opened.
+#[derive(Debug)]
+pub(super) struct Look(fs::File);
+
+impl Look {
+    /// What tells this writing of a file from any other; `None` where there is none.
+    pub(super) fn stamp(&self, name: &Name) -> Option<Stamp> {
+        let mask = StatxFlags::INO | StatxFlags::CTIME;
+        let stat = statx(&self.0, name.as_str(), AtFlags::SYMLINK_NOFOLLOW, mask).ok()?;
+        let changed = Duration::new(stat.stx_ctime.tv_sec.try_into().ok()?, stat.stx_ctime.tv_nsec);
+        Some(Stamp { device: (stat.stx_dev_major, stat.stx_dev_minor), inode: stat.stx_ino, changed })
     }
 }
 
@@ -90,12 +107,9 @@ impl Files {
         self.medium.is_memory()
     }
 
-    /// What tells this writing of the file from any other; `None` where there is none.
-    pub(super) fn stamp(&self, name: &Name) -> Option<Stamp> {
-        let metadata = fs::symlink_metadata(self.path(name)).ok()?;
-        let changed =
-            Duration::new(metadata.ctime().try_into().ok()?, metadata.ctime_nsec().try_into().ok()?);
-        Some(Stamp { device: metadata.dev(), inode: metadata.ino(), changed })
+    /// For a look at many files: the way to the folder is gone once.
+    pub(super) fn look(&self) -> io::Result<Look> {
+        fs::File::open(&self.folder).map(Look)
     }
 
     /// Whether there is a file of this name, right or wrong.

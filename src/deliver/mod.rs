@@ -364,7 +364,7 @@ impl Ways {
     /// Whether a file is what is served. `version` stands for the value and its readers.
     fn file_is_right(&mut self, name: &Name, secret: &Secret, readers: &Readers, version: u64) -> bool {
         let Some(files) = &self.files else { return true };
-        let stamp = files.stamp(name);
+        let stamp = files.look().ok().and_then(|look| look.stamp(name));
         if stamp.is_some_and(|stamp| self.right.get(name) == Some(&(version, stamp))) {
             return true;
         }
@@ -392,7 +392,8 @@ impl Ways {
             return None;
         }
         let Some(files) = &self.files else { return Some(vec![]) };
-        let altered = self.right.iter().filter(|(name, (_, stamp))| files.stamp(name) != Some(*stamp));
+        let look = files.look().ok()?;
+        let altered = self.right.iter().filter(|(name, (_, stamp))| look.stamp(name) != Some(*stamp));
         Some(altered.map(|(name, _)| name).chain(&self.unsure).cloned().collect())
     }
 

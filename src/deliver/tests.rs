@@ -458,3 +458,24 @@ async fn of_two_values_the_later_one_stays_even_if_nobody_waits_for_the_first() 
         assert_eq!(fs::read_to_string(secrets.join("a")).expect("a"), "second");
     }
 }
+
+#[tokio::test]
+async fn the_generations_of_many_deliveries_are_written_once() {
+    let run = folder();
+    let deliveries =
+        Deliveries::open(Some(run.path().join("secrets")), run.path(), Memory::new(1)).await.expect("opened");
+    let (allow, credential) = (allow(READER), Credential::Token(secret(CANARY)));
+    let names: Vec<Name> = (10..90).map(|n| name(&format!("t{n}"))).collect();
+    for name in &names {
+        let secret = Some(&credential);
+        let delivery = Delivery { name, generation: 1, secret, allow: &allow, keep_newer: false };
+        assert_eq!(deliveries.deliver(delivery).await.expect("delivered"), Delivered::Unnoted);
+    }
+    let file = run.path().join("daemon/generations");
+    assert!(!file.exists(), "it has not been asked for");
+    deliveries.note().await.expect("noted");
+    assert_eq!(fs::read_to_string(&file).expect("generations").lines().count(), names.len());
+    let written = fs::metadata(&file).expect("generations").ino();
+    deliveries.note().await.expect("nothing to note");
+    assert_eq!(fs::metadata(&file).expect("generations").ino(), written);
+}
