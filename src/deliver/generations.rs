@@ -79,9 +79,9 @@ impl Generations {
         self.written
     }
 
-    /// When it is to be written, if there is something to write.
-    pub(super) fn due(&self) -> Instant {
-        self.due
+    /// When it is to be written; `None` where there is nothing to write.
+    pub(super) fn due(&self) -> Option<Instant> {
+        (!self.written).then_some(self.due)
     }
 
     /// Writes what has been noted, if it is not written yet.

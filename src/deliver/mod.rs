@@ -318,7 +318,7 @@ impl Deliver for Deliveries {
 
     async fn note(&self) -> Result<(), NoteError> {
         // Those who wait here at the same time are served by the first of them.
-        let due = self.ways.lock().await.generations.due();
+        let Some(due) = self.ways.lock().await.generations.due() else { return Ok(()) };
         tokio::time::sleep_until(due.into()).await;
         let mut ways = Arc::clone(&self.ways).lock_owned().await;
         if ways.generations.are_written() {
