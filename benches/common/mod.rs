@@ -52,6 +52,16 @@ pub(crate) fn children_cpu() -> Duration {
     times("self", 13)
 }
 
+/// How long a process whose threads live on has been running, to the nanosecond (the kernel's sched-stats.rst).
+pub(crate) fn running_time(pid: u32) -> Duration {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let of = |task: std::io::Result<fs::DirEntry>| {
+        let stat = fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap();
+        Duration::from_nanos(stat.split(' ').next().unwrap().parse().unwrap())
+    };
+    tasks.map(of).sum()
+}
+
 /// Two neighbouring times of proc_pid_stat(5), counted from the state.
 fn times(process: &str, at: usize) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
