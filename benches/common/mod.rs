@@ -4,9 +4,10 @@
 #![allow(dead_code, reason = "each benchmark uses a part")]
 
 use std::{
+    collections::BTreeMap,
     fs,
     os::unix::net::UnixDatagram,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -52,14 +53,15 @@ pub(crate) fn children_cpu() -> Duration {
     times("self", 13)
 }
 
-/// How long a process whose threads live on has been running, to the nanosecond (the kernel's sched-stats.rst).
-pub(crate) fn running_time(pid: u32) -> Duration {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    let of = |task: std::io::Result<fs::DirEntry>| {
-        let stat = fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap();
-        Duration::from_nanos(stat.split(' ').next().unwrap().parse().unwrap())
+/// How long each thread of a process has been running, to the nanosecond (the kernel's sched-stats.rst).
+pub(crate) fn running_times(pid: u32) -> BTreeMap<PathBuf, Duration> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|task| task.unwrap().path());
+    // One that ends meanwhile is none any more.
+    let of = |task: PathBuf| {
+        let stat = fs::read_to_string(task.join("schedstat")).ok()?;
+        Some((task, Duration::from_nanos(stat.split(' ').next()?.parse().ok()?)))
     };
-    tasks.map(of).sum()
+    tasks.filter_map(of).collect()
 }
 
 /// Two neighbouring times of proc_pid_stat(5), counted from the state.
