@@ -4,9 +4,10 @@
 #![allow(dead_code, reason = "each benchmark uses a part")]
 
 use std::{
+    collections::BTreeMap,
     fs,
     os::unix::net::UnixDatagram,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -44,16 +45,42 @@ pub(crate) fn stop(mut daemon: Child) {
 
 /// User and system time of a process, to the kernel's tick.
 pub(crate) fn cpu(pid: u32) -> Duration {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    times(&pid.to_string(), 11)
+}
+
+/// The same of all processes that were started from here and waited for.
+pub(crate) fn children_cpu() -> Duration {
+    times("self", 13)
+}
+
+/// How long each thread of a process has been running, to the nanosecond (the kernel's sched-stats.rst).
+pub(crate) fn running_times(pid: u32) -> BTreeMap<PathBuf, Duration> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|task| task.unwrap().path());
+    // One that ends meanwhile is none any more.
+    let of = |task: PathBuf| {
+        let stat = fs::read_to_string(task.join("schedstat")).ok()?;
+        Some((task, Duration::from_nanos(stat.split(' ').next()?.parse().ok()?)))
+    };
+    tasks.filter_map(of).collect()
+}
+
+/// Two neighbouring times of proc_pid_stat(5), counted from the state.
+fn times(process: &str, at: usize) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
     let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
-    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    let ticks: u64 = fields[at..at + 2].iter().map(|field| field.parse::<u64>().unwrap()).sum();
     Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second())
 }
 
-pub(crate) fn resident(pid: u32) -> String {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
-    line.split_whitespace().nth(1).unwrap().to_owned()
+pub(crate) fn resident(pid: u32) -> u64 {
+    of_status(pid, "VmRSS")
+}
+
+/// A number of proc_pid_status(5); none of a process that is ending.
+pub(crate) fn of_status(pid: u32, key: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with(key)).unwrap_or_default();
+    line.split_whitespace().nth(1).map_or(0, |number| number.parse().unwrap())
 }
 
 pub(crate) fn millis(duration: Duration) -> f64 {

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     str::FromStr as _,
+    sync::Arc,
     time::Duration,
 };
 
@@ -54,7 +55,7 @@ pub(super) fn salvage(text: &str, context: &Context) -> Config {
         socket,
         hooks: context.defaults.hooks.clone(),
         lifecycle: Lifecycle::default(),
-        specs: BTreeMap::new(),
+        specs: Arc::default(),
     }
 }
 
@@ -68,7 +69,7 @@ fn config(root: &mut Section<'_, '_>, context: &Context, faults: &mut Faults<'_>
     // A server that is not whole has been said; what is left is not used.
     let servers = servers.into_iter().map(|(name, server)| Some((name, server?))).collect::<Option<_>>()?;
     let hooks = context.defaults.hooks.clone();
-    Some(Config { reconcile, servers, store, files, socket, hooks, lifecycle, specs })
+    Some(Config { reconcile, servers, store, files, socket, hooks, lifecycle, specs: specs.into() })
 }
 
 fn store(root: &mut Section<'_, '_>, context: &Context, faults: &mut Faults<'_>) -> StoreConfig {

@@ -12,16 +12,33 @@ use super::fault::ConfigError;
 /// The largest list.
 pub(super) const MAX_BYTES: u64 = 16 << 20;
 
+/// What there is of a list that may not even be text: for [`Config::salvage`](super::Config::salvage).
+#[must_use]
+pub fn read_remains(path: &Path) -> String {
+    bytes(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+}
+
 /// Reads a list, whatever it says.
 ///
 /// # Errors
 /// It is not there, not a file, not text, or too large; no more than the bound is ever read.
 pub fn read(path: &Path) -> Result<String, ConfigError> {
-    let fault = |what: String, fix: Option<&str>| ConfigError::Unreadable {
-        file: path.to_owned(),
-        what,
-        fix: fix.map(str::to_owned),
-    };
+    String::from_utf8(bytes(path)?).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let before = error.as_bytes().get(..valid).unwrap_or_default();
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let column = before.rsplit(|byte| *byte == b'\n').next().map_or(0, <[u8]>::len) + 1;
+        let what = format!("is not UTF-8 (line {line}, byte {column} of it)");
+        fault(path, what, Some("save it as UTF-8"))
+    })
+}
+
+fn fault(path: &Path, what: String, fix: Option<&str>) -> ConfigError {
+    ConfigError::Unreadable { file: path.to_owned(), what, fix: fix.map(str::to_owned) }
+}
+
+fn bytes(path: &Path) -> Result<Vec<u8>, ConfigError> {
+    let fault = |what: String, fix: Option<&str>| fault(path, what, fix);
     let failed = |error: io::Error| {
         let fix = match error.kind() {
             io::ErrorKind::NotFound => Some("name the list with `--config PATH`"),
@@ -49,11 +66,5 @@ pub fn read(path: &Path) -> Result<String, ConfigError> {
             Some("a list that large is none"),
         ));
     }
-    String::from_utf8(bytes).map_err(|error| {
-        let valid = error.utf8_error().valid_up_to();
-        let before = error.as_bytes().get(..valid).unwrap_or_default();
-        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-        let column = before.rsplit(|byte| *byte == b'\n').next().map_or(0, <[u8]>::len) + 1;
-        fault(format!("is not UTF-8 (line {line}, byte {column} of it)"), Some("save it as UTF-8"))
-    })
+    Ok(bytes)
 }

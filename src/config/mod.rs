@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -23,7 +24,7 @@ mod tree;
 
 pub use fault::{ConfigError, Fault};
 pub use hook::{MAX_HOOK_BYTES, parse_hook, render_hook};
-pub use load::read;
+pub use load::{read, read_remains};
 
 /// What a list means depends on this.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,8 +67,8 @@ pub struct Config {
     pub hooks: PathBuf,
     /// `[lifecycle]`.
     pub lifecycle: Lifecycle,
-    /// `[[token]]`, by name.
-    pub specs: BTreeMap<Name, Spec>,
+    /// `[[token]]`, by name; shared, for there may be many.
+    pub specs: Arc<BTreeMap<Name, Spec>>,
 }
 
 impl Config {

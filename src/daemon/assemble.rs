@@ -75,6 +75,15 @@ impl Hint for AssembleError {
 pub async fn open(config: &Config, memory: Memory) -> Result<Arc<Home>, AssembleError> {
     // The store first: who does not get it changes nothing of what is delivered.
     let ledger = open_ledger(config).await?;
+    open_deliveries(config, ledger, memory).await
+}
+
+/// The rest, once the store is open.
+pub(super) async fn open_deliveries(
+    config: &Config,
+    ledger: Ledger<AgeStore>,
+    memory: Memory,
+) -> Result<Arc<Home>, AssembleError> {
     let deliveries = Deliveries::open(config.files.clone(), &run_folder(config), memory).await?;
     let deliveries = deliveries.with_hooks(hooks(config));
     Ok(Arc::new(Shared::new(ledger, deliveries, SystemClock, random_bits)))
@@ -89,7 +98,7 @@ pub fn memory() -> Memory {
     Memory::new(getrandom::u64().expect("the kernel gives random bits"))
 }
 
-async fn open_ledger(config: &Config) -> Result<Ledger<AgeStore>, AssembleError> {
+pub(super) async fn open_ledger(config: &Config) -> Result<Ledger<AgeStore>, AssembleError> {
     let store = open_store(&config.store).await?;
     let machine = store.machine().clone();
     let ledger = Ledger::open(store).await?;

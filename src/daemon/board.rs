@@ -11,7 +11,7 @@ use tokio::sync::{Notify, broadcast};
 use super::assemble::Home;
 use crate::{
     hint::Hint as _,
-    lifecycle::{Clock as _, Report, State, SystemClock, statuses},
+    lifecycle::{Clock as _, Report, SystemClock, ready},
     model::{Name, ServerName, Time},
     operate::{applied::Heard, status::ServerStatus},
 };
@@ -216,12 +216,8 @@ impl Board {
     /// One line: how many tokens are ready, what waits, since when a server is away.
     #[must_use]
     pub fn summary(&self, home: &Home) -> String {
-        // Only counted: when former tokens end does not matter here.
-        let statuses =
-            statuses(&home.specs(), &home.ledger.known(), &crate::model::Lifecycle::default(), Time::now());
-        let ready =
-            statuses.iter().filter(|status| matches!(status.state, State::Ready | State::Removed)).count();
-        let mut parts = vec![format!("{ready} of {} tokens ready", statuses.len())];
+        let (ready, all) = ready(&home.specs(), &home.ledger.known());
+        let mut parts = vec![format!("{ready} of {all} tokens ready")];
         let notes = self.notes();
         if notes.list_fault.is_some() {
             parts.push("the list has faults, the last accepted one is in force".to_owned());

@@ -2,6 +2,7 @@
 //! delivered; or before, if the store does not open: nobody is to wait for an answer for as long as that lasts.
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
@@ -18,7 +19,7 @@ use crate::{
     config::Config,
     deliver::{Memory, socket::WhyNot},
     hint::Hint,
-    model::{Allow, Name},
+    model::{Name, Spec},
     operate::command::Refusal,
 };
 
@@ -60,8 +61,8 @@ pub(super) struct Desk {
 #[derive(Default)]
 struct State {
     socket: Option<PathBuf>,
-    /// Who may read what the list asks for.
-    wanted: Vec<(Name, Allow)>,
+    /// What the list asks for.
+    wanted: Arc<BTreeMap<Name, Spec>>,
     answering: Option<Answering>,
 }
 
@@ -75,7 +76,7 @@ impl Desk {
     /// What a list's tokens are answered from. Where it names another socket than the one before, that is given up.
     pub(super) async fn memory(&self, config: &Config) -> Memory {
         let mut state = self.state.lock().await;
-        state.wanted = config.specs.values().map(|spec| (spec.name.clone(), spec.allow.clone())).collect();
+        state.wanted = config.specs.clone();
         let before = state.socket.replace(config.socket.clone());
         if before != state.socket
             && let Some(answering) = state.answering.take()
@@ -100,7 +101,7 @@ impl Desk {
     pub(super) async fn answer_not_ready(&self, why: &dyn Hint) -> Result<(), ListenError> {
         self.gate.close(Refusal::of(why));
         let wanted = self.state.lock().await.wanted.clone();
-        self.memory.expect(&wanted.iter().map(|(name, allow)| (name, allow)).collect()).await;
+        self.memory.expect(&wanted.iter().map(|(name, spec)| (name, &spec.allow)).collect()).await;
         self.answer().await
     }
 

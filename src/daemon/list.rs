@@ -3,11 +3,12 @@
 use std::{path::Path, sync::Arc};
 
 use super::{
-    assemble::{AssembleError, Home, open},
+    assemble::{AssembleError, Home, open_deliveries, open_ledger},
     desk::Desk,
 };
 use crate::{
     config::{self, Config},
+    lifecycle::Ledger,
     store::age::AgeStore,
 };
 
@@ -39,45 +40,51 @@ pub(super) async fn first(
     context: &config::Context,
     desk: &Desk,
 ) -> Result<(Accepted, Arc<Home>), AssembleError> {
-    let open = async |config: &Config| open(config, desk.memory(config).await).await;
-    let text = config::read(path)?;
-    match Config::parse(&text, path, context) {
-        Ok(config) => {
-            let home = open(&config).await?;
-            match unless_emptied(&config, &home) {
-                Ok(()) => {
-                    home.ledger.store().seal_list(&text)?;
-                    Ok((Accepted { config, fault: None }, home))
-                }
-                Err(fault) => last_accepted(path, context, config, home, fault),
-            }
-        }
+    let parsed = config::read(path).and_then(|text| Ok((Config::parse(&text, path, context)?, text)));
+    let (there, text, mut fault) = match parsed {
+        Ok((config, text)) => (config, Some(text), None),
         Err(error) => {
-            let salvaged = Config::salvage(&text, context);
+            // Also of one that is gone or no text: what was accepted before is where the store usually is.
+            let salvaged = Config::salvage(&config::read_remains(path), context);
             // None is made for a list that cannot be believed.
             if !AgeStore::exists(&salvaged.store.path) {
                 return Err(error.into());
             }
-            let home = open(&salvaged).await?;
-            last_accepted(path, context, salvaged, home, error.to_string())
+            (salvaged, None, Some(error.to_string()))
         }
+    };
+    // Who asks while the store opens is answered where the list in the file says so.
+    desk.memory(&there).await;
+    let ledger = open_ledger(&there).await?;
+    if fault.is_none() {
+        fault = unless_emptied(&there, &ledger).err();
     }
+    let config = match &fault {
+        None => there,
+        Some(fault) => last_accepted(path, context, there, &ledger, fault)?,
+    };
+    // What is delivered, and where, the list in force says: of one that was cut short nobody can tell.
+    let home = open_deliveries(&config, ledger, desk.memory(&config).await).await?;
+    if let (None, Some(text)) = (&fault, text) {
+        home.ledger.store().seal_list(&text)?;
+    }
+    Ok((Accepted { config, fault }, home))
 }
 
 fn last_accepted(
     path: &Path,
     context: &config::Context,
-    salvaged: Config,
-    home: Arc<Home>,
-    fault: String,
-) -> Result<(Accepted, Arc<Home>), AssembleError> {
+    there: Config,
+    ledger: &Ledger<AgeStore>,
+    fault: &str,
+) -> Result<Config, AssembleError> {
     tracing::error!("{fault}");
-    let config = match home.ledger.store().accepted_list()? {
-        Some(text) => Config::parse(&text, path, context).unwrap_or(salvaged),
-        None => salvaged,
+    let config = match ledger.store().accepted_list()? {
+        Some(text) => Config::parse(&text, path, context).unwrap_or(there),
+        None => there,
     };
     tracing::warn!(tokens = config.specs.len(), "the last accepted list is in force");
-    Ok((Accepted { config, fault: Some(fault) }, home))
+    Ok(config)
 }
 
 /// Takes over a changed list, if it is valid.
@@ -95,7 +102,7 @@ pub(super) async fn reload(
     if config == accepted.config {
         return Reload::Same;
     }
-    if let Err(fault) = unless_emptied(&config, home) {
+    if let Err(fault) = unless_emptied(&config, &home.ledger) {
         return Reload::Refused(fault);
     }
     match home.ledger.store().seal_list(&text) {
@@ -105,8 +112,8 @@ pub(super) async fn reload(
 }
 
 /// Rule 11: a list without any token is a slip where the store holds one.
-fn unless_emptied(config: &Config, home: &Home) -> Result<(), String> {
-    let records = home.ledger.known().len();
+fn unless_emptied(config: &Config, ledger: &Ledger<AgeStore>) -> Result<(), String> {
+    let records = ledger.known().len();
     if config.specs.is_empty() && records > 0 {
         return Err(format!(
             "the list asks for no token, and the store has {records}: that is taken for a slip"

@@ -1,9 +1,10 @@
 //! Who may read: users and groups of an `allow`, resolved to numbers, and units, which are patterns.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     ops::RangeInclusive,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -21,6 +22,8 @@ pub(super) const NOBODY: u32 = 65_534;
 const NO_ID: [u32; 2] = [u32::MAX, 65_535];
 /// A name that was looked up is not looked up again for so long.
 const FRESH: Duration = Duration::from_secs(10);
+/// What has not been looked up again for so long is forgotten: longer than the time between two passes.
+const KEPT: Duration = Duration::from_secs(12 * 3600);
 
 /// Who reads a file, besides root and its owner.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -151,40 +154,76 @@ pub(super) fn is_lasting(id: u32) -> bool {
 pub(super) struct Resolver<D> {
     directory: D,
     known: BTreeMap<(Kind, String), (Option<u32>, Instant)>,
+    /// What came of whole `allow`s, of which most names have the same, and the oldest look-up in it: thousands of names
+    /// share one, and a pass over them looks at nothing twice.
+    resolved: HashMap<Allow, (Arc<Readers>, Instant)>,
+    swept: Option<Instant>,
 }
 
 impl<D: Directory> Resolver<D> {
     pub(super) fn new(directory: D) -> Self {
-        Self { directory, known: BTreeMap::new() }
+        Self { directory, known: BTreeMap::new(), resolved: HashMap::new(), swept: None }
     }
 
-    /// The readers that an `allow` names.
-    pub(super) fn resolve(&mut self, allow: &Allow, now: Instant) -> Readers {
-        self.known.retain(|_, (_, since)| now.saturating_duration_since(*since) < FRESH);
-        collect(allow, |kind, name| {
-            let look_up = || (self.directory.id(kind, name), now);
-            Some(self.known.entry((kind, name.to_owned())).or_insert_with(look_up).0)
-        })
-        .unwrap_or_default()
+    /// The readers that an `allow` names. The same ones are the same in memory.
+    pub(super) fn resolve(&mut self, allow: &Allow, now: Instant) -> Arc<Readers> {
+        if let Some(remembered) = self.remembered(allow, now) {
+            return remembered;
+        }
+        self.sweep(now);
+        let mut oldest = now;
+        let readers = collect(allow, |kind, name| {
+            let key = (kind, name.to_owned());
+            let known = self.known.get(&key).copied().filter(|(_, since)| is_fresh(*since, now));
+            let (id, since) = known.unwrap_or_else(|| {
+                let looked_up = (self.directory.id(kind, name), now);
+                self.known.insert(key, looked_up);
+                looked_up
+            });
+            oldest = oldest.min(since);
+            id
+        });
+        let as_before = self.resolved.get(allow).map(|(known, _)| known).filter(|known| ***known == readers);
+        let readers = as_before.cloned().unwrap_or_else(|| Arc::new(readers));
+        self.resolved.insert(allow.clone(), (readers.clone(), oldest));
+        readers
     }
 
     /// The same from memory alone, where all of it is there and fresh.
-    pub(super) fn remembered(&self, allow: &Allow, now: Instant) -> Option<Readers> {
-        collect(allow, |kind, name| {
-            let (id, since) = self.known.get(&(kind, name.to_owned()))?;
-            (now.saturating_duration_since(*since) < FRESH).then_some(*id)
-        })
+    pub(super) fn remembered(&self, allow: &Allow, now: Instant) -> Option<Arc<Readers>> {
+        let (readers, since) = self.resolved.get(allow)?;
+        is_fresh(*since, now).then(|| readers.clone())
+    }
+
+    /// Looks everything up again that is not fresh; whether all of it is as it was.
+    pub(super) fn is_as_before(&mut self, now: Instant) -> bool {
+        let before: Vec<(Allow, Arc<Readers>)> =
+            self.resolved.iter().map(|(allow, (readers, _))| (allow.clone(), readers.clone())).collect();
+        before.into_iter().all(|(allow, readers)| Arc::ptr_eq(&self.resolve(&allow, now), &readers))
+    }
+
+    fn sweep(&mut self, now: Instant) {
+        if self.swept.is_some_and(|swept| is_fresh(swept, now)) {
+            return;
+        }
+        self.swept = Some(now);
+        let is_kept = |since: Instant| now.saturating_duration_since(since) < KEPT;
+        self.known.retain(|_, (_, since)| is_kept(*since));
+        self.resolved.retain(|_, (_, since)| is_kept(*since));
     }
 }
 
-/// `look_up` gives `None` where it cannot tell, which ends it all.
-fn collect(allow: &Allow, mut look_up: impl FnMut(Kind, &str) -> Option<Option<u32>>) -> Option<Readers> {
+fn is_fresh(since: Instant, now: Instant) -> bool {
+    now.saturating_duration_since(since) < FRESH
+}
+
+fn collect(allow: &Allow, mut look_up: impl FnMut(Kind, &str) -> Option<u32>) -> Readers {
     let mut readers = Readers::default();
     let users = allow.users.iter().map(|text| (Kind::User, text));
     for (kind, text) in users.chain(allow.groups.iter().map(|text| (Kind::Group, text))) {
         let id = match number(text) {
             Some(id) => Some(id),
-            None => look_up(kind, text)?,
+            None => look_up(kind, text),
         };
         match id.ok_or(Why::Missing).and_then(lasting) {
             Ok(id) => _ = if kind == Kind::User { &mut readers.uids } else { &mut readers.gids }.insert(id),
@@ -200,7 +239,7 @@ fn collect(allow: &Allow, mut look_up: impl FnMut(Kind, &str) -> Option<Option<u
             }
         }
     }
-    Some(readers)
+    readers
 }
 
 /// A numeric id. `parse` alone would take a sign too.
@@ -261,7 +300,7 @@ mod tests {
         let users = ["nope", "", "+5", "-1", "nobody", "65534", "61184", "65519", "65535", "4294967295"];
         let readers =
             Resolver::new(Fake::default()).resolve(&allow(&users, &["65534", "telegraf"]), Instant::now());
-        assert_eq!((readers.uids, readers.gids), Default::default());
+        assert_eq!((&readers.uids, &readers.gids), (&BTreeSet::new(), &BTreeSet::new()));
         let why: Vec<Why> = readers.warnings.iter().map(|warning| warning.why).collect();
         let dynamic = [Why::Dynamic(61_184), Why::Dynamic(65_519)];
         assert_eq!(why[..4], [Why::Missing; 4]);

@@ -8,9 +8,13 @@ use std::{
     io::{self, Read as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
+    time::{Duration, UNIX_EPOCH},
 };
 
-use rustix::{fs::OFlags, process::geteuid};
+use rustix::{
+    fs::{AtFlags, OFlags, StatxFlags, statx},
+    process::geteuid,
+};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
@@ -19,9 +23,41 @@ use super::{
     access::Readers,
     acl,
     medium::Medium,
-    staged::{Staged, is_leftover, make_folder, sync},
+    staged::{Staged, is_leftover, make_folder, remove_leftovers, sync},
 };
 use crate::model::{Name, Secret};
+
+/// One writing of a file. Whatever alters content, owner, mode or access list moves the time, which nobody can set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    device: (u32, u32),
+    inode: u64,
+    /// Since 1970.
+    changed: Duration,
+}
+
+impl Stamp {
+    /// Whether the next change has another stamp for sure: the file's clock ticks in milliseconds, a second is plenty.
+    /// One from the future, after a clock was put back, tells nothing.
+    pub(super) fn is_settled(&self) -> bool {
+        let now = UNIX_EPOCH.elapsed().unwrap_or_default();
+        now.checked_sub(self.changed).is_some_and(|age| age > Duration::from_secs(1))
+    }
+}
+
+/// The folder, opened.
+#[derive(Debug)]
+pub(super) struct Look(fs::File);
+
+impl Look {
+    /// What tells this writing of a file from any other; `None` where there is none.
+    pub(super) fn stamp(&self, name: &Name) -> Option<Stamp> {
+        let mask = StatxFlags::INO | StatxFlags::CTIME;
+        let stat = statx(&self.0, name.as_str(), AtFlags::SYMLINK_NOFOLLOW, mask).ok()?;
+        let changed = Duration::new(stat.stx_ctime.tv_sec.try_into().ok()?, stat.stx_ctime.tv_nsec);
+        Some(Stamp { device: (stat.stx_dev_major, stat.stx_dev_minor), inode: stat.stx_ino, changed })
+    }
+}
 
 /// The folder of delivered files.
 ///
@@ -62,13 +98,18 @@ impl Files {
             tracing::warn!("{folder:?} {leak}");
         }
         let files = Self { folder: folder.to_owned(), medium, strangers: BTreeSet::new() };
-        files.remove_leftovers().map_err(failed("cannot remove leftovers in"))?;
+        remove_leftovers(folder).map_err(failed("cannot remove leftovers in"))?;
         Ok(files)
     }
 
     /// Whether looking at a file never waits for a disk.
     pub(super) fn are_in_memory(&self) -> bool {
         self.medium.is_memory()
+    }
+
+    /// For a look at many files: the way to the folder is gone once.
+    pub(super) fn look(&self) -> io::Result<Look> {
+        fs::File::open(&self.folder).map(Look)
     }
 
     /// Whether there is a file of this name, right or wrong.
@@ -153,16 +194,6 @@ impl Files {
             }
             other => other,
         }
-    }
-
-    fn remove_leftovers(&self) -> io::Result<()> {
-        for entry in fs::read_dir(&self.folder)? {
-            let entry = entry?;
-            if entry.file_name().to_str().is_some_and(is_leftover) && !entry.file_type()?.is_dir() {
-                fs::remove_file(entry.path())?;
-            }
-        }
-        Ok(())
     }
 }
 

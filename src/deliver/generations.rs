@@ -7,6 +7,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
@@ -14,7 +15,7 @@ use tokio::sync::Notify;
 
 use super::{
     OpenError, bounded,
-    staged::{make_folder, place_for_all},
+    staged::{make_folder, place_for_all, remove_leftovers},
 };
 use crate::model::Name;
 
@@ -22,6 +23,12 @@ use crate::model::Name;
 pub(super) const FILE: &str = "generations";
 /// The largest file: far more names than a list can have.
 pub(super) const MAX_BYTES: u64 = 8 << 20;
+
+/// While many deliveries follow each other, no more than about this part of the time goes into writing the file again:
+/// it grows with the number of names, and so would the time for each of them.
+const SHARE: u32 = 10;
+/// But nobody waits longer than this for it.
+const LONGEST: Duration = Duration::from_millis(500);
 
 /// The file `generations`: a line `NAME GENERATION` for each name, sorted.
 #[derive(Debug)]
@@ -31,6 +38,8 @@ pub(super) struct Generations {
     written: bool,
     /// Told whenever the file says something else.
     news: Arc<Notify>,
+    /// When it may be written again.
+    due: Instant,
 }
 
 impl Generations {
@@ -38,17 +47,23 @@ impl Generations {
     pub(super) fn open(folder: &Path) -> Result<Self, OpenError> {
         let failed = |what| move |source| OpenError { path: folder.to_owned(), what, source };
         make_folders(folder).map_err(failed("cannot make the folder"))?;
+        remove_leftovers(folder).map_err(failed("cannot remove leftovers in"))?;
         let bytes = bounded::read(&folder.join(FILE), MAX_BYTES);
         let bytes = bytes.map_err(failed("cannot read the generations in"))?;
         let (delivered, faults) = parse(&bytes.unwrap_or_default());
         for line in faults {
             tracing::warn!("{:?}: line {line}: expected NAME GENERATION; passed over", folder.join(FILE));
         }
-        Ok(Self { folder: folder.to_owned(), delivered, written: true, news: Arc::default() })
+        let (news, due) = (Arc::default(), Instant::now());
+        Ok(Self { folder: folder.to_owned(), delivered, written: true, news, due })
     }
 
     pub(super) fn news(&self) -> &Arc<Notify> {
         &self.news
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     pub(super) fn delivered(&self) -> &BTreeMap<Name, u64> {
@@ -73,11 +88,23 @@ impl Generations {
         self.written
     }
 
+    /// When it is to be written; `None` where there is nothing to write.
+    pub(super) fn due(&self) -> Option<Instant> {
+        (!self.written).then_some(self.due)
+    }
+
     /// Writes what has been noted, if it is not written yet.
     pub(super) fn write(&mut self) -> io::Result<()> {
         if self.written {
             return Ok(());
         }
+        let begun = Instant::now();
+        let written = self.write_all();
+        self.due = Instant::now() + (begun.elapsed() * SHARE).min(LONGEST);
+        written
+    }
+
+    fn write_all(&mut self) -> io::Result<()> {
         make_folders(&self.folder)?;
         // No secret: every hook may follow it.
         place_for_all(&self.folder, FILE, render(&self.delivered).as_bytes())?;

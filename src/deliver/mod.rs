@@ -35,6 +35,7 @@ pub use files::Files;
 pub use hooks::{Hooks, Read as ReadHooks};
 
 use access::{Nss, Resolver};
+use files::Stamp;
 use generations::Generations;
 use socket::{Book, Secrets, Served};
 
@@ -62,6 +63,8 @@ pub struct Delivery<'a> {
 pub enum Delivered {
     /// Consumers get this value now.
     Done,
+    /// The same, but for what [`Deliver::note`] does.
+    Unnoted,
     /// Consumers keep a newer value than this one (see [`Delivery::keep_newer`]).
     NewerStays,
 }
@@ -74,6 +77,19 @@ pub trait Deliver: Send + Sync {
 
     /// Which value of this name consumers have, if any: also one that a former process delivered.
     fn generation(&self, name: &Name) -> impl Future<Output = Option<u64>> + Send;
+
+    /// After everything has been delivered, and nothing else since: the names that are to be looked at again, for their
+    /// files are not as they were left. `None`: all of them.
+    fn altered(&self) -> impl Future<Output = Option<Vec<Name>>> + Send {
+        std::future::ready(None)
+    }
+
+    /// Makes known, to whoever follows that without reading secrets, which generations have been delivered. Apart from
+    /// the deliveries because it takes the longer the more names there are: of many deliveries only the last is
+    /// followed by it.
+    fn note(&self) -> impl Future<Output = Result<(), NoteError>> + Send {
+        std::future::ready(Ok(()))
+    }
 
     /// Who may still hold a value of this name that is older than `generation`, the current one (rule 9).
     fn holders(&self, name: &Name, generation: u64) -> impl Future<Output = Holders> + Send {
@@ -104,6 +120,23 @@ pub struct DeliverError {
 }
 
 impl Hint for DeliverError {
+    fn hint(&self) -> Option<String> {
+        fix_for(&self.source)
+    }
+}
+
+/// The generations that have been delivered could not be made known.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot note in {path:?} which generations are delivered: {source}")]
+pub struct NoteError {
+    /// The folder.
+    pub path: PathBuf,
+    /// Why.
+    #[source]
+    pub source: io::Error,
+}
+
+impl Hint for NoteError {
     fn hint(&self) -> Option<String> {
         fix_for(&self.source)
     }
@@ -205,6 +238,13 @@ struct Ways {
     memory: Memory,
     /// What of each name's `allow` grants nothing.
     warnings: BTreeMap<Name, Vec<Unresolved>>,
+    /// Files that were found to be right, with the version of what is served that they were compared with: one that was
+    /// not touched since needs no other look inside.
+    right: BTreeMap<Name, (u64, Stamp)>,
+    /// Names of which that cannot be told.
+    unsure: BTreeSet<Name>,
+    /// The version of what is served when files were looked at together.
+    looked_at: Option<u64>,
 }
 
 impl Deliveries {
@@ -218,8 +258,15 @@ impl Deliveries {
         let open = move || {
             let generations = Generations::open(&daemon)?;
             let news = generations.news().clone();
-            let files = files.as_deref().map(Files::open).transpose()?;
-            let ways = Ways { generations, files, memory: memory.clone(), warnings: BTreeMap::new() };
+            let ways = Ways {
+                generations,
+                files: files.as_deref().map(Files::open).transpose()?,
+                memory: memory.clone(),
+                warnings: BTreeMap::new(),
+                right: BTreeMap::new(),
+                unsure: BTreeSet::new(),
+                looked_at: None,
+            };
             Ok(Self { memory, hooks: None, news, ways: Arc::new(tokio::sync::Mutex::new(ways)) })
         };
         tokio::task::spawn_blocking(open)
@@ -333,6 +380,27 @@ impl Deliver for Deliveries {
         holders
     }
 
+    async fn altered(&self) -> Option<Vec<Name>> {
+        let mut ways = Arc::clone(&self.ways).lock_owned().await;
+        // It ends early only with the program.
+        tokio::task::spawn_blocking(move || ways.altered(Instant::now())).await.ok().flatten()
+    }
+
+    async fn note(&self) -> Result<(), NoteError> {
+        // Those who wait here at the same time are served by the first of them.
+        let Some(due) = self.ways.lock().await.generations.due() else { return Ok(()) };
+        tokio::time::sleep_until(due.into()).await;
+        let mut ways = Arc::clone(&self.ways).lock_owned().await;
+        if ways.generations.are_written() {
+            return Ok(());
+        }
+        let path = ways.generations.folder().to_owned();
+        let written = tokio::task::spawn_blocking(move || ways.generations.write()).await;
+        written
+            .unwrap_or_else(|error| Err(io::Error::other(error)))
+            .map_err(|source| NoteError { path, source })
+    }
+
     async fn expect(&self, names: &BTreeMap<&Name, &Allow>) {
         self.memory.expect(names).await;
     }
@@ -353,21 +421,57 @@ impl Ways {
             self.memory.resolver.try_lock().ok().and_then(|resolver| resolver.remembered(allow, now));
         let Some(readers) = remembered else { return false };
         let value = secret.map(|credential| (generation, credential.secret()));
-        let holds = self.memory.served.holds(name, value, allow, &readers)
-            && match (&self.files, secret) {
-                (None, _) => true,
-                (Some(files), None) => !files.has(name),
-                (Some(files), Some(credential)) => files.holds(name, credential.secret(), &readers),
-            };
-        self.warn(name, readers.warnings);
+        let served = self.memory.served.holds(name, value, allow, &readers);
+        let holds = served.is_some_and(|version| match (&self.files, secret) {
+            (None, _) => true,
+            (Some(files), None) => !files.has(name),
+            (Some(_), Some(credential)) => self.file_is_right(name, credential.secret(), &readers, version),
+        });
+        self.warn(name, &readers.warnings);
         holds
+    }
+
+    /// Whether a file is what is served. `version` stands for the value and its readers.
+    fn file_is_right(&mut self, name: &Name, secret: &Secret, readers: &Readers, version: u64) -> bool {
+        let Some(files) = &self.files else { return true };
+        let stamp = files.look().ok().and_then(|look| look.stamp(name));
+        if stamp.is_some_and(|stamp| self.right.get(name) == Some(&(version, stamp))) {
+            return true;
+        }
+        let is_right = files.holds(name, secret, readers);
+        if let Some(stamp) = stamp.filter(|stamp| is_right && stamp.is_settled()) {
+            self.unsure.remove(name);
+            self.right.insert(name.clone(), (version, stamp));
+        } else {
+            self.is_unsure(name);
+        }
+        is_right
+    }
+
+    fn is_unsure(&mut self, name: &Name) {
+        self.right.remove(name);
+        self.unsure.insert(name.clone());
+    }
+
+    /// See [`Deliver::altered`].
+    fn altered(&mut self, now: Instant) -> Option<Vec<Name>> {
+        let readers_are_as_before = lock(&self.memory.resolver).is_as_before(now);
+        let served = self.memory.served.version();
+        let looked_at = self.looked_at.replace(served);
+        if !readers_are_as_before || looked_at != Some(served) || !self.generations.are_written() {
+            return None;
+        }
+        let Some(files) = &self.files else { return Some(vec![]) };
+        let look = files.look().ok()?;
+        let altered = self.right.iter().filter(|(name, (_, stamp))| look.stamp(name) != Some(*stamp));
+        Some(altered.map(|(name, _)| name).chain(&self.unsure).cloned().collect())
     }
 
     fn deliver(&mut self, delivery: &Delivery<'_>) -> Result<Delivered, DeliverError> {
         let Delivery { name, generation, allow, keep_newer, fresh, .. } = *delivery;
         let secret = delivery.secret.map(Credential::secret);
         let readers = lock(&self.memory.resolver).resolve(allow, Instant::now());
-        self.warn(name, readers.warnings.clone());
+        self.warn(name, &readers.warnings);
         if let Some(newer) = self.generations.of(name).filter(|delivered| *delivered > generation)
             && keep_newer
             && self.files.as_ref().is_none_or(|files| files.has(name))
@@ -381,6 +485,7 @@ impl Ways {
             self.memory.served.put(name, None, allow, &readers);
             return Ok(Delivered::NewerStays);
         }
+        self.is_unsure(name);
         self.hand_out(name, secret.map(|secret| (generation, secret)), fresh, allow, &readers);
         if let Some(files) = &self.files {
             match secret {
@@ -389,12 +494,7 @@ impl Ways {
             }
         }
         self.generations.note(name, secret.map(|_| generation));
-        self.generations.write().map_err(|source| DeliverError {
-            name: name.clone(),
-            what: "cannot note its generation".to_owned(),
-            source,
-        })?;
-        Ok(Delivered::Done)
+        Ok(if self.generations.are_written() { Delivered::Done } else { Delivered::Unnoted })
     }
 
     /// Over the socket. Who reads a value that is another one is noted from its first read on.
@@ -404,7 +504,7 @@ impl Ways {
         value: Option<(u64, &Secret)>,
         fresh: bool,
         allow: &Allow,
-        readers: &Readers,
+        readers: &Arc<Readers>,
     ) {
         let Memory { served, book, .. } = &self.memory;
         if let Some((generation, secret)) = value
@@ -416,14 +516,14 @@ impl Ways {
     }
 
     /// Says what grants nothing when it changes, not at every pass.
-    fn warn(&mut self, name: &Name, warnings: Vec<Unresolved>) {
+    fn warn(&mut self, name: &Name, warnings: &[Unresolved]) {
         if self.warnings.get(name).map_or(&[][..], Vec::as_slice) == warnings {
             return;
         }
-        for warning in &warnings {
+        for warning in warnings {
             tracing::warn!(%name, "{warning}");
         }
-        self.warnings.insert(name.clone(), warnings);
+        self.warnings.insert(name.clone(), warnings.to_vec());
     }
 }
 

@@ -364,7 +364,9 @@ async fn deliver_with(
         fresh: true,
         oldest: 0,
     };
-    deliveries.deliver(with(delivery)).await.map(drop)
+    deliveries.deliver(with(delivery)).await?;
+    deliveries.note().await.expect("noted");
+    Ok(())
 }
 
 #[tokio::test]
@@ -404,7 +406,8 @@ async fn a_value_comes_is_replaced_and_goes() {
 fn serves(deliveries: &Deliveries, value: Option<(u64, &str)>) -> bool {
     let value = value.map(|(generation, text)| (generation, secret(text)));
     let value = value.as_ref().map(|(generation, secret)| (*generation, secret));
-    deliveries.memory.served.holds(&name("a"), value, &allow(READER), &readers(&[READER], &[]))
+    let readers = Arc::new(readers(&[READER], &[]));
+    deliveries.memory.served.holds(&name("a"), value, &allow(READER), &readers).is_some()
 }
 
 #[tokio::test]
@@ -519,4 +522,33 @@ async fn readers_are_known_from_the_first_value_on_that_this_process_promoted() 
         .await
         .expect("the same");
     assert_eq!(known_from(&third).await, Some(4), "who held what has ended is forgotten");
+}
+
+#[tokio::test]
+async fn the_generations_of_many_deliveries_are_written_once() {
+    let run = folder();
+    let deliveries =
+        Deliveries::open(Some(run.path().join("secrets")), run.path(), Memory::new(1)).await.expect("opened");
+    let (allow, credential) = (allow(READER), Credential::Token(secret(CANARY)));
+    let names: Vec<Name> = (10..90).map(|n| name(&format!("t{n}"))).collect();
+    for name in &names {
+        let secret = Some(&credential);
+        let delivery = Delivery {
+            name,
+            generation: 1,
+            secret,
+            allow: &allow,
+            keep_newer: false,
+            fresh: true,
+            oldest: 0,
+        };
+        assert_eq!(deliveries.deliver(delivery).await.expect("delivered"), Delivered::Unnoted);
+    }
+    let file = run.path().join("daemon/generations");
+    assert!(!file.exists(), "it has not been asked for");
+    deliveries.note().await.expect("noted");
+    assert_eq!(fs::read_to_string(&file).expect("generations").lines().count(), names.len());
+    let written = fs::metadata(&file).expect("generations").ino();
+    deliveries.note().await.expect("nothing to note");
+    assert_eq!(fs::metadata(&file).expect("generations").ino(), written);
 }

@@ -2,7 +2,10 @@
 //!
 //! Written from the published description of the API; what it leaves open is noted where it matters.
 
-use std::{borrow::Cow, collections::BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeSet, HashSet},
+};
 
 use reqwest::{Method, RequestBuilder, header};
 use serde::{Deserialize, Serialize};
@@ -97,19 +100,15 @@ impl Server for Clustered {
             self.ask(verb, Method::GET, &["tokens"], None, MAX_LIST).await.map_err(|(error, _)| error)?;
         let rows: Vec<Row<'_>> = answer.json().map_err(self.nonsense(verb))?;
         let total = rows.len();
-        let mut ids = BTreeSet::new();
         let mut tokens = Vec::new();
         for row in rows {
             let label = Label::find(&row.description);
-            if label.is_none() && !known.contains(row.id.as_ref()) {
-                continue;
+            if label.is_some() || known.contains(row.id.as_ref()) {
+                tokens.push(row.listed(label));
             }
-            let listed = row.listed(label);
-            if !ids.insert(listed.id.clone()) {
-                let what = format!("the list has {} twice", listed.id);
-                return Err(self.http.error(verb, ErrorKind::Nonsense(what)));
-            }
-            tokens.push(listed);
+        }
+        if let Some(id) = twice(&tokens) {
+            return Err(self.http.error(verb, ErrorKind::Nonsense(format!("the list has {id} twice"))));
         }
         Ok(Listing { tokens, rows: total, bytes: answer.body.len(), date: answer.date })
     }
@@ -296,6 +295,12 @@ fn under(url: &Url, segments: &[&str]) -> Url {
         path.pop_if_empty().extend(segments);
     }
     url
+}
+
+/// An id that more than one row has.
+fn twice(tokens: &[Listed]) -> Option<&TokenId> {
+    let mut ids = HashSet::with_capacity(tokens.len());
+    tokens.iter().map(|listed| &listed.id).find(|id| !ids.insert(*id))
 }
 
 #[derive(Serialize)]

@@ -18,4 +18,4 @@ pub use keeper::{
 };
 pub use ledger::{ChangeError, DisownError, Ledger};
 pub use now::{NoTime, judging_time};
-pub use state::{State, Status, statuses};
+pub use state::{State, Status, ready, statuses};

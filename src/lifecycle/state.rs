@@ -89,6 +89,21 @@ impl State {
     }
 }
 
+/// Of how many names of the list and the store consumers get a token, and how many there are.
+#[must_use]
+pub fn ready(specs: &BTreeMap<Name, Spec>, records: &BTreeMap<Name, Known>) -> (usize, usize) {
+    let has_token = |known: &&Known| known.record().is_some_and(|record| record.current.is_some());
+    let ready = records.values().filter(has_token).count();
+    // Both are sorted: walked side by side, which is told at every change, none is looked up.
+    let mut recorded = records.keys().peekable();
+    let is_recorded = |name: &&Name| {
+        while recorded.next_if(|known| known < name).is_some() {}
+        recorded.peek() == Some(name)
+    };
+    let both = specs.keys().filter(is_recorded).count();
+    (ready, records.len() + specs.len() - both)
+}
+
 /// Every name of the list and the store, sorted.
 #[must_use]
 pub fn statuses(
@@ -228,4 +243,43 @@ fn waits_by_record(spec: &Spec, record: &Record, now: Time) -> Option<String> {
     }
     (current.grants != spec.grants)
         .then(|| format!("the list asks for {}, the token has {}", spec.grants, current.grants))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Allow, Pickup, Product, ServerKey, ServerName};
+
+    fn spec(name: &str) -> Spec {
+        Spec {
+            name: name.parse().expect("a name"),
+            server: ServerName(ServerName::DEFAULT.to_owned()),
+            key: ServerKey { product: Product::Clustered, origin: "https://c".to_owned(), cluster: None },
+            grants: [].into_iter().collect(),
+            description: String::new(),
+            lifetime: None,
+            allow: Allow::default(),
+            pickup: Pickup::default(),
+            probe: None,
+        }
+    }
+
+    #[test]
+    fn every_name_is_counted_once() {
+        let known = |name: &str| {
+            let name: Name = name.parse().expect("a name");
+            (name.clone(), Known::Ours(std::sync::Arc::new(Record::new(name, Allow::default(), 0))))
+        };
+        for (listed, recorded, all) in [
+            (&[][..], &[][..], 0),
+            (&["a", "b"], &[], 2),
+            (&[], &["a", "b"], 2),
+            (&["b", "c", "e"], &["a", "b", "d", "e", "f"], 6),
+            (&["z"], &["a"], 2),
+        ] {
+            let specs = listed.iter().map(|name| (name.parse().expect("a name"), spec(name))).collect();
+            let records = recorded.iter().map(|name| known(name)).collect();
+            assert_eq!(ready(&specs, &records), (0, all), "{listed:?} {recorded:?}");
+        }
+    }
 }

@@ -1,12 +1,20 @@
 //! The daemon: reload, outage, signals, readiness.
 
-use std::{fs, os::unix::net::UnixDatagram, time::Duration};
+use std::{
+    fs,
+    os::unix::{
+        fs::{MetadataExt as _, PermissionsExt as _, symlink},
+        net::UnixDatagram,
+    },
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
 use hyper::Method;
 use influx_sandbox::{Effect, Fault};
 use rustix::process::Signal;
 
-use crate::host::{Daemon, Host, wait_until};
+use crate::host::{Daemon, Host, files_below, wait_until};
 
 fn delivered(host: &Host, name: &str) {
     wait_until(name, || host.delivered(name).is_some(), || format!("{:?}", host.tokend(&["status"])));
@@ -134,6 +142,76 @@ fn a_delivered_file_that_was_altered_is_put_back_and_a_reader_that_is_not_allowe
     list("");
     wait_until("the reader is gone", || !acl(), || daemon.log());
     host.assert_settled("t");
+    assert_eq!(daemon.stop().0, Some(0));
+}
+
+/// The state of every file of store and deliveries, but for the lock, which says who holds it.
+fn files(host: &Host) -> Vec<(PathBuf, u64, i64, i64)> {
+    let of = |path: PathBuf| {
+        let metadata = fs::symlink_metadata(&path).unwrap();
+        (path, metadata.ino(), metadata.ctime(), metadata.ctime_nsec())
+    };
+    let all = ["store", "run"].into_iter().flat_map(|folder| files_below(&host.path(folder)));
+    let mut files: Vec<_> = all.filter(|path| !path.ends_with("lock")).map(of).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn a_pass_with_nothing_to_do_asks_for_the_list_alone_writes_nothing_and_sees_what_others_altered() {
+    const TOKENS: usize = 500;
+    let host = Host::new();
+    // Elsewhere files are looked into each time.
+    let Ok(memory) = tempfile::tempdir_in("/dev/shm") else {
+        return crate::peers::missing("a file system in memory");
+    };
+    fs::remove_dir(host.path("run")).unwrap();
+    symlink(memory.path(), host.path("run")).unwrap();
+    host.list_of(TOKENS);
+    let list = fs::read_to_string(host.path("tokens.toml")).unwrap();
+    host.write("tokens.toml", &format!("reconcile = \"1s\"\n{}", list.replace("\"20ms\"", "\"2ms\"")));
+    host.apply();
+    let daemon = host.daemon();
+    let wait_for_lists = |count: usize| {
+        let lists = || host.sandbox.requests().len();
+        wait_until("lists", || lists() >= count, || daemon.log());
+    };
+    host.sandbox.clear_requests();
+    wait_for_lists(3);
+    let before = files(&host);
+    assert!(before.len() > 2 * TOKENS, "{} files", before.len());
+    host.sandbox.clear_requests();
+    let begun = Instant::now();
+    wait_for_lists(4);
+    let requests = host.sandbox.requests();
+    let others: Vec<_> = requests
+        .iter()
+        .filter(|request| request.method != "GET" || request.path != "/api/v0/tokens")
+        .collect();
+    assert!(others.is_empty(), "{others:?}");
+    // Each second, give or take a fifth.
+    assert!(requests.len() as f64 <= begun.elapsed().as_secs_f64() / 0.8 + 1.0, "{}", requests.len());
+    assert_eq!(files(&host), before, "nothing was written");
+
+    let at = |name: &str| host.path("run/secrets").join(name);
+    let altered = host.delivered("t7").unwrap().replace(['0', '1', '2'], "3");
+    fs::write(at("t7"), altered).unwrap();
+    fs::set_permissions(at("t8"), fs::Permissions::from_mode(0o644)).unwrap();
+    fs::remove_file(at("t9")).unwrap();
+    fs::rename(at("t11"), at("t10")).unwrap();
+    let is_right = |name: &str| {
+        let mode = fs::metadata(at(name)).map(|metadata| metadata.mode() & 0o7777);
+        mode.is_ok_and(|mode| mode == 0o600)
+            && host.delivered(name) == Some(host.live(name)[0].secret.clone())
+    };
+    for name in ["t7", "t8", "t9", "t10", "t11"] {
+        wait_until(name, || is_right(name), || daemon.log());
+    }
+    let untouched = |files: Vec<(PathBuf, u64, i64, i64)>| -> Vec<_> {
+        let is_altered = |path: &Path| ["t7", "t8", "t9", "t10", "t11"].iter().any(|name| path == at(name));
+        files.into_iter().filter(|(path, ..)| !is_altered(path)).collect()
+    };
+    assert_eq!(untouched(files(&host)), untouched(before), "nothing else was written");
     assert_eq!(daemon.stop().0, Some(0));
 }
 

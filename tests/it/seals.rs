@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader},
+    path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -94,7 +95,7 @@ fn a_disk_that_fails_twice_has_the_token_ended_at_once() {
 #[test]
 fn a_full_disk_has_the_token_ended_at_once() {
     let host = Host::new();
-    let Some(_mounted) = mount(&host) else { return };
+    let Some(_mounted) = mount_store(&host) else { return };
     let store = host.path("store");
     let daemon = at_the_mint(&host);
     let filler = store.join("filler");
@@ -114,12 +115,16 @@ fn a_full_disk_has_the_token_ended_at_once() {
 }
 
 /// A small file system of its own for the store.
-fn mount(host: &Host) -> Option<Unmount> {
-    let store = host.path("store");
-    fs::create_dir(&store).unwrap();
+fn mount_store(host: &Host) -> Option<Unmount> {
+    mount(&host.path("store"), "size=128k,mode=0700")
+}
+
+/// A file system in memory at this folder.
+pub(crate) fn mount(folder: &Path, options: &str) -> Option<Unmount> {
+    fs::create_dir_all(folder).unwrap();
     let mounted = Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=128k,mode=0700", "tmpfs"])
-        .arg(&store)
+        .args(["-t", "tmpfs", "-o", options, "tmpfs"])
+        .arg(folder)
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|status| status.success());
@@ -127,10 +132,11 @@ fn mount(host: &Host) -> Option<Unmount> {
         missing("the right to mount");
         return None;
     }
-    Some(Unmount(store))
+    Some(Unmount(folder.to_owned()))
 }
 
-struct Unmount(std::path::PathBuf);
+/// Takes it away again.
+pub(crate) struct Unmount(std::path::PathBuf);
 
 impl Drop for Unmount {
     fn drop(&mut self) {
@@ -141,7 +147,7 @@ impl Drop for Unmount {
 #[test]
 fn a_store_that_cannot_be_written_mints_nothing() {
     let host = Host::new();
-    let Some(_mounted) = mount(&host) else { return };
+    let Some(_mounted) = mount_store(&host) else { return };
     host.list_of(1);
     host.apply();
     let remount = |how: &str| {
@@ -164,7 +170,7 @@ fn a_store_that_cannot_be_written_mints_nothing() {
 #[test]
 fn a_store_that_fills_up_mints_nothing_more() {
     let host = Host::new();
-    let Some(_mounted) = mount(&host) else { return };
+    let Some(_mounted) = mount_store(&host) else { return };
     host.list_of(1);
     host.apply();
     let filler = host.path("store/filler");

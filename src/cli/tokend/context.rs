@@ -155,10 +155,7 @@ impl Context {
 
     /// Where the daemon's run-time files are, as far as the list can be read.
     pub(super) fn run_folder(&self) -> PathBuf {
-        let socket = config::read(&self.list).map_or_else(
-            |_| self.config.defaults.socket.clone(),
-            |text| Config::salvage(&text, &self.config).socket,
-        );
+        let socket = Config::salvage(&config::read_remains(&self.list), &self.config).socket;
         socket.parent().map(Path::to_owned).unwrap_or_default()
     }
 

@@ -40,7 +40,8 @@ struct Table {
 struct Entry {
     value: Option<Value>,
     allow: Allow,
-    readers: Readers,
+    /// Shared by all names with the same `allow`.
+    readers: Arc<Readers>,
     /// The version of the table that it changed at last.
     version: u64,
 }
@@ -81,8 +82,14 @@ impl Served {
     }
 
     /// Makes this the name's value, or says that it has none for now, and who may read it. Tells whether that is new.
-    pub fn put(&self, name: &Name, value: Option<(u64, &Secret)>, allow: &Allow, readers: &Readers) -> bool {
-        if self.holds(name, value, allow, readers) {
+    pub fn put(
+        &self,
+        name: &Name,
+        value: Option<(u64, &Secret)>,
+        allow: &Allow,
+        readers: &Arc<Readers>,
+    ) -> bool {
+        if self.holds(name, value, allow, readers).is_some() {
             return false;
         }
         let value = value.map(|(generation, secret)| Value {
@@ -96,23 +103,24 @@ impl Served {
         true
     }
 
-    /// Whether [`Self::put`] would change nothing.
+    /// Whether [`Self::put`] would change nothing; then since which version of the table all this is so.
     #[must_use]
     pub fn holds(
         &self,
         name: &Name,
         value: Option<(u64, &Secret)>,
         allow: &Allow,
-        readers: &Readers,
-    ) -> bool {
-        self.table().entries.get(name).is_some_and(|entry| {
+        readers: &Arc<Readers>,
+    ) -> Option<u64> {
+        let holds = |entry: &&Entry| {
             let same_value = match (&entry.value, value) {
                 (Some(there), Some((generation, secret))) => there.is(generation, secret),
                 (None, None) => true,
                 _ => false,
             };
-            same_value && entry.allow == *allow && entry.readers == *readers
-        })
+            same_value && entry.allow == *allow && same(&entry.readers, readers)
+        };
+        self.table().entries.get(name).filter(holds).map(|entry| entry.version)
     }
 
     /// Whether this is the value that a name has here, whoever may read it.
@@ -143,11 +151,11 @@ impl Served {
     pub(in crate::deliver) fn expect(
         &self,
         names: &BTreeSet<Name>,
-        without_value: Vec<(Name, Allow, Readers)>,
+        without_value: Vec<(Name, Allow, Arc<Readers>)>,
     ) {
-        let is_known = |table: &Table, name: &Name, allow: &Allow, readers: &Readers| {
+        let is_known = |table: &Table, name: &Name, allow: &Allow, readers: &Arc<Readers>| {
             table.entries.get(name).is_some_and(|entry| {
-                entry.value.is_some() || (entry.allow == *allow && entry.readers == *readers)
+                entry.value.is_some() || (entry.allow == *allow && same(&entry.readers, readers))
             })
         };
         let settled = {
@@ -169,13 +177,13 @@ impl Served {
     }
 
     /// Who may read each name, resolved anew by `resolve`, which may take long: nothing is locked meanwhile.
-    pub fn resolve_again(&self, mut resolve: impl FnMut(&Allow) -> Readers) {
+    pub fn resolve_again(&self, mut resolve: impl FnMut(&Allow) -> Arc<Readers>) {
         let allows: Vec<(Name, Allow)> =
             self.table().entries.iter().map(|(name, entry)| (name.clone(), entry.allow.clone())).collect();
         let mut changed = BTreeMap::new();
         for (name, allow) in allows {
             let readers = resolve(&allow);
-            let differs = |entry: &Entry| entry.allow == allow && entry.readers != readers;
+            let differs = |entry: &Entry| entry.allow == allow && !same(&entry.readers, &readers);
             if self.table().entries.get(&name).is_some_and(differs) {
                 changed.insert(name, readers);
             }
@@ -276,6 +284,11 @@ impl Served {
     fn table_mut(&self) -> RwLockWriteGuard<'_, Table> {
         self.table.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Most names share theirs, and thousands are compared in a pass.
+fn same(one: &Arc<Readers>, other: &Arc<Readers>) -> bool {
+    Arc::ptr_eq(one, other) || one == other
 }
 
 /// Which entries a peer may read, a bit for each.

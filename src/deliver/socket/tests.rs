@@ -231,7 +231,7 @@ async fn names_that_are_gone_are_forgotten_and_new_ones_are_not_ready() {
     let names = BTreeMap::from([(&edge, &telegraf), (&new, &telegraf)]);
     let without = served.without_value(&names).expect("something is new");
     assert_eq!(without, [(new.clone(), telegraf.clone())]);
-    let readers = Readers { uids: BTreeSet::from([TELEGRAF]), ..Readers::default() };
+    let readers = Arc::new(Readers { uids: BTreeSet::from([TELEGRAF]), ..Readers::default() });
     served.expect(&[edge, new.clone()].into(), vec![(new, telegraf, readers)]);
     let caller = desk.caller(peer(TELEGRAF, &[], None));
     let whole = desk.get_json(&caller, "/v1/influx/tokens").await;
@@ -276,7 +276,7 @@ proptest! {
                 Readers { uids: ids.clone(), ..Readers::default() }
             };
             let secret = Secret::new(format!("secret-of-{text}."));
-            served.put(&name(text), is_ready.then_some((1, &secret)), &Allow::default(), &readers);
+            served.put(&name(text), is_ready.then_some((1, &secret)), &Allow::default(), &Arc::new(readers));
             let admitted = if *by_group { groups.iter().any(|gid| ids.contains(gid)) } else { ids.contains(&uid) };
             may_read.insert(text.clone(), admitted && *is_ready);
         }

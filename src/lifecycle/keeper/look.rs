@@ -1,6 +1,9 @@
 //! Looking at a server: its list, and what would follow from it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{Keeper, State, Unanswered};
 use crate::{
@@ -51,10 +54,16 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     }
 
     /// The ids of all tokens in our hands.
-    fn held_ids(&self) -> BTreeSet<TokenId> {
+    fn held_ids(&self) -> Arc<BTreeSet<TokenId>> {
         let known = self.shared.ledger.known();
-        let records = known.values().filter_map(Known::record);
-        records.flat_map(|record| record.held().map(|held| held.id.clone())).collect()
+        let mut state = self.state();
+        // Most passes change no record.
+        if !Arc::ptr_eq(&state.held.0, &known) {
+            let records = known.values().filter_map(Known::record);
+            let ids = records.flat_map(|record| record.held().map(|held| held.id.clone())).collect();
+            state.held = (known, Arc::new(ids));
+        }
+        state.held.1.clone()
     }
 
     fn judge(&self, listing: &Listing) -> Result<Time, NoTime> {
@@ -163,7 +172,11 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         state.evidence.asked.retain(|name| specs.get(name).is_some_and(|spec| spec.server == self.name));
         // A word holds for as long as there is what it was given for.
         state.evidence.confirmed.retain(|name, word| (*word == Word::Move) == specs.contains_key(name));
-        state.evidence.delivered.clone_from(&self.shared.delivered());
+        let delivered = self.shared.delivered();
+        if !Arc::ptr_eq(&state.delivered, &delivered) {
+            state.evidence.delivered.clone_from(&delivered);
+            state.delivered = delivered;
+        }
     }
 
     /// Live tokens that bear this store's label and are in no record, with that label; whether it names a former

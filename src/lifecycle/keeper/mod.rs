@@ -17,7 +17,7 @@ use crate::{
     deliver::Deliver,
     influxdb::{Server, ServerError},
     lifecycle::now::NoTime,
-    model::{Evidence, Lifecycle, Moment, Name, Probed, ServerKey, ServerName, Time, TokenId, Word},
+    model::{Evidence, Known, Lifecycle, Moment, Name, Probed, ServerKey, ServerName, Time, TokenId, Word},
     store::Store,
 };
 
@@ -83,6 +83,10 @@ pub struct Settings {
 #[derive(Debug, Default)]
 struct State {
     evidence: Evidence,
+    /// What the evidence of deliveries was taken from.
+    delivered: Arc<BTreeMap<Name, u64>>,
+    /// The ids of all held tokens, and the records that they are of.
+    held: (Arc<BTreeMap<Name, Known>>, Arc<BTreeSet<TokenId>>),
     databases: BTreeSet<String>,
     /// The server's date, and the boot-time clock when it was told.
     date: Option<(Time, Duration)>,
@@ -247,9 +251,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     }
 
     async fn deliver_all(&self, report: &mut Report) {
-        for error in self.shared.deliver_all().await {
-            report.errors.push(error.to_string());
-        }
+        report.errors.extend(self.shared.deliver_all().await);
     }
 
     /// The server's time: its last Date, and what has passed since on a clock that nobody sets. Before the first

@@ -85,7 +85,10 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             self.shared.clock.sleep(wait).await;
         }
         match self.may_be_promoted(&name) {
-            Some(true) => self.promote(&name, &id, &mut report).await,
+            Some(true) => {
+                self.promote(&name, &id, &mut report).await;
+                self.note_delivered(&mut report).await;
+            }
             // Unprobed: the plan does it and says so.
             Some(false) => self.wake(),
             None => {}
@@ -147,7 +150,8 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     pub(super) async fn ask(&self, held: &Held, checks: Vec<Check>) -> Vec<(Check, Verdict)> {
         join_all(checks.into_iter().map(|check| async move {
             let permit = self.probing.acquire().await;
-            let verdict = self.server.check(&held.secret, &check).await;
+            // Boxed, so that thousands which wait for their turn do not each hold room for a request.
+            let verdict = Box::pin(self.server.check(&held.secret, &check)).await;
             drop(permit);
             (check, verdict)
         }))

@@ -7,11 +7,13 @@ use std::{
 };
 
 use crate::{
-    deliver::{Deliver, DeliverError, Delivered, Delivery},
+    deliver::{Deliver, DeliverError, Delivered, Delivery, NoteError},
     lifecycle::{Clock, ledger::Ledger, plan::after},
     model::{Allow, Known, Name, Origin, Record, Retiring, RetiringState, ServerKey, Spec},
     store::Store,
 };
+
+type Settled = (Arc<BTreeMap<Name, Known>>, Arc<BTreeMap<Name, Spec>>);
 
 /// What all keepers of a process share.
 #[derive(Debug)]
@@ -24,10 +26,14 @@ pub struct Shared<T, D, C> {
     pub clock: C,
     /// The accepted list's tokens.
     pub specs: RwLock<Arc<BTreeMap<Name, Spec>>>,
-    /// The generations that have reached every delivery.
-    delivered: Mutex<BTreeMap<Name, u64>>,
     /// The generations that this process has promoted.
     promoted: Mutex<BTreeMap<Name, u64>>,
+    /// The generations that have reached every delivery; a pass looks at all of them as they are.
+    delivered: Mutex<Arc<BTreeMap<Name, u64>>>,
+    /// Those that have reached every consumer and are not noted yet.
+    unnoted: Mutex<BTreeMap<Name, u64>>,
+    /// Records and list as of which everything has been delivered.
+    settled: Mutex<Option<Settled>>,
     /// Servers whose list has been read.
     listed: Mutex<BTreeSet<ServerKey>>,
     /// One import at a time: none may miss what another is about to seal.
@@ -49,6 +55,8 @@ impl<T: Store, D: Deliver, C: Clock> Shared<T, D, C> {
             specs: RwLock::default(),
             delivered: Mutex::default(),
             promoted: Mutex::default(),
+            unnoted: Mutex::default(),
+            settled: Mutex::default(),
             listed: Mutex::default(),
             importing: tokio::sync::Mutex::default(),
             chance,
@@ -61,14 +69,14 @@ impl<T: Store, D: Deliver, C: Clock> Shared<T, D, C> {
     }
 
     /// Another list was accepted.
-    pub fn set_specs(&self, specs: BTreeMap<Name, Spec>) {
-        *self.specs.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(specs);
+    pub fn set_specs(&self, specs: impl Into<Arc<BTreeMap<Name, Spec>>>) {
+        *self.specs.write().unwrap_or_else(PoisonError::into_inner) = specs.into();
     }
 
-    /// Brings one name's value, or that there is none, to its consumers.
-    pub async fn deliver(&self, name: &Name) -> Result<(), DeliverError> {
+    /// Brings one name's value, or that there is none, to its consumers. It counts as delivered once it is noted, too.
+    pub async fn deliver(&self, name: &Name) -> Result<Delivered, DeliverError> {
         let Some(record) = self.ledger.record(name) else {
-            return Ok(());
+            return Ok(Delivered::Done);
         };
         let record = self.begin_overlap_anew_if_late(record).await?;
         let specs = self.specs();
@@ -87,12 +95,27 @@ impl<T: Store, D: Deliver, C: Clock> Shared<T, D, C> {
             oldest: oldest(&record),
         };
         let outcome = self.deliver.deliver(delivery).await;
-        let mut delivered = self.delivered();
-        match &outcome {
-            Ok(Delivered::Done) if secret.is_some() => delivered.insert(name.clone(), record.generation),
-            Ok(_) | Err(_) => delivered.remove(name),
-        };
-        outcome.map(drop)
+        let reached = |how| matches!(&outcome, Ok(done) if *done == how) && secret.is_some();
+        let generation = |how| reached(how).then_some(record.generation);
+        set(&mut lock(&self.unnoted), name, generation(Delivered::Unnoted));
+        self.set_delivered(name, generation(Delivered::Done));
+        outcome
+    }
+
+    /// Makes known what has been delivered: see [`Deliver::note`].
+    pub async fn note(&self) -> Result<(), NoteError> {
+        let reached = std::mem::take(&mut *lock(&self.unnoted));
+        // What cannot be noted is delivered, and noted, once more by the next pass.
+        self.deliver.note().await?;
+        reached.iter().for_each(|(name, generation)| self.set_delivered(name, Some(*generation)));
+        Ok(())
+    }
+
+    fn set_delivered(&self, name: &Name, generation: Option<u64>) {
+        let mut delivered = lock(&self.delivered);
+        if delivered.get(name).copied() != generation {
+            set(Arc::make_mut(&mut delivered), name, generation);
+        }
     }
 
     /// A value that arrives long after it was promoted, because it could not be delivered before, has the whole overlap
@@ -123,17 +146,32 @@ impl<T: Store, D: Deliver, C: Clock> Shared<T, D, C> {
     }
 
     /// The same for all names; those that fail are told and do not keep the others back.
-    pub async fn deliver_all(&self) -> Vec<DeliverError> {
-        let mut failed = Vec::new();
-        let known = self.ledger.known();
-        self.expect(&known).await;
-        for name in known.keys() {
-            if let Err(error) = self.deliver(name).await {
-                tracing::error!("{error}");
-                failed.push(error);
+    pub async fn deliver_all(&self) -> Vec<String> {
+        let (known, specs) = (self.ledger.known(), self.specs());
+        let (mut failed, mut is_settled) = (Vec::new(), true);
+        // Where nothing is new, and of that there may be thousands, all that is looked at is what others can alter.
+        let altered = if self.is_settled(&known, &specs) { self.deliver.altered().await } else { None };
+        if altered.is_none() {
+            self.expect(&known).await;
+        }
+        let all = known.keys().filter(|_| altered.is_none());
+        for name in altered.iter().flatten().chain(all) {
+            match self.deliver(name).await {
+                Ok(delivered) => is_settled &= delivered != Delivered::NewerStays,
+                Err(error) => failed.push(error.to_string()),
             }
         }
+        failed.extend(self.note().await.err().map(|error| error.to_string()));
+        failed.iter().for_each(|error| tracing::error!("{error}"));
+        *lock(&self.settled) = (is_settled && failed.is_empty()).then_some((known, specs));
         failed
+    }
+
+    fn is_settled(&self, known: &Arc<BTreeMap<Name, Known>>, specs: &Arc<BTreeMap<Name, Spec>>) -> bool {
+        lock(&self.settled).as_ref().is_some_and(|settled| {
+            // Held there, they are not changed in their place.
+            Arc::ptr_eq(&settled.0, known) && Arc::ptr_eq(&settled.1, specs)
+        })
     }
 
     /// Who asks for a name before there is a value hears that it is not ready, not that it is unknown.
@@ -163,12 +201,12 @@ impl<T: Store, D: Deliver, C: Clock> Shared<T, D, C> {
         self.promoted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn delivered(&self) -> MutexGuard<'_, BTreeMap<Name, u64>> {
-        self.delivered.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn delivered(&self) -> Arc<BTreeMap<Name, u64>> {
+        lock(&self.delivered).clone()
     }
 
     pub(super) fn listed(&self) -> MutexGuard<'_, BTreeSet<ServerKey>> {
-        self.listed.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.listed)
     }
 
     /// A number from 0 to 1, to spread work over time.
@@ -176,6 +214,17 @@ impl<T: Store, D: Deliver, C: Clock> Shared<T, D, C> {
         let bits = (self.chance)();
         f64::from(u32::from_be_bytes([bits[0], bits[1], bits[2], bits[3]])) / f64::from(u32::MAX)
     }
+}
+
+fn set(generations: &mut BTreeMap<Name, u64>, name: &Name, generation: Option<u64>) {
+    match generation {
+        Some(generation) => generations.insert(name.clone(), generation),
+        None => generations.remove(name),
+    };
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The oldest value of a name that may still work. Of a former one without a number nothing is ever proven: it keeps

@@ -107,6 +107,13 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             report.progress = true;
             self.follow_up(name, report).await;
         }
+        self.note_delivered(report).await;
+    }
+
+    pub(super) async fn note_delivered(&self, report: &mut Report) {
+        if let Err(error) = self.shared.note().await {
+            fail(report, error.to_string());
+        }
     }
 
     /// What has just been minted is probed at once, without another list; or promoted, where no probe is wanted.

@@ -8,7 +8,7 @@ use super::{
     steps::{count_up, retire},
 };
 use crate::{
-    deliver::{Deliver, DeliverError},
+    deliver::{Deliver, DeliverError, NoteError},
     hint::Hint,
     influxdb::{Server, ServerError},
     lifecycle::{Clock, ledger::ChangeError},
@@ -39,6 +39,9 @@ pub enum UndoError {
     /// It is current again and could not be delivered yet.
     #[error(transparent)]
     Deliver(#[from] DeliverError),
+    /// The same; consumers have it, and hooks have not been told.
+    #[error(transparent)]
+    Note(#[from] NoteError),
 }
 
 impl Hint for UndoError {
@@ -51,6 +54,7 @@ impl Hint for UndoError {
             }
             Self::Change(_) => None,
             Self::Deliver(error) => error.hint(),
+            Self::Note(error) => error.hint(),
         }
     }
 }
@@ -96,7 +100,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     /// schedule is suspended until somebody asks for a new value. Returns the token that is current now.
     ///
     /// # Errors
-    /// Nothing has changed, but for [`UndoError::Deliver`].
+    /// Nothing has changed, but for [`UndoError::Deliver`] and [`UndoError::Note`].
     pub async fn undo(&self, name: &Name) -> Result<TokenId, UndoError> {
         self.may_rotate(name)?;
         let none = || UndoError::NoFormer(name.clone());
@@ -126,6 +130,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         self.state().evidence.asked.remove(name);
         tracing::warn!(%name, %id, server = %self.name, "a person has undone a rotation, its schedule is suspended");
         self.shared.deliver(name).await?;
+        self.shared.note().await?;
         self.wake();
         Ok(id)
     }
@@ -174,6 +179,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         tracing::warn!(%name, %id, server = %self.name, "a person has ended the current token");
         let mut report = Report::default();
         self.note_ended(name, &id, &mut report).await;
+        self.note_delivered(&mut report).await;
         if self.shared.specs().contains_key(name) {
             self.ask_for(name);
         }

@@ -2,6 +2,7 @@
 //! what has been seen. No I/O, no clock, no randomness.
 
 use std::{
+    cell::OnceCell,
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     ops::Deref,
     time::Duration,
@@ -275,7 +276,8 @@ pub fn plan(view: &View<'_>) -> Plan {
 struct Scene<'a> {
     view: &'a View<'a>,
     by_id: HashMap<&'a TokenId, &'a Listed>,
-    by_marker: HashMap<&'a Marker, Vec<&'a Listed>>,
+    /// Only open intents ask for it, and mostly there are none.
+    by_marker: OnceCell<HashMap<&'a Marker, Vec<&'a Listed>>>,
     /// Addresses that this server had before: its list shows tokens that records know from there (rule 12).
     former: HashSet<&'a ServerKey>,
     /// So many tokens would be ended because their names left the list that a person has to say so (rule 11).
@@ -292,14 +294,9 @@ impl<'a> Deref for Scene<'a> {
 
 impl<'a> Scene<'a> {
     fn new(view: &'a View<'a>) -> Self {
-        let mut by_marker: HashMap<&Marker, Vec<&Listed>> = HashMap::new();
-        for row in &view.listing.tokens {
-            if let Some(label) = &row.label {
-                by_marker.entry(&label.marker).or_default().push(row);
-            }
-        }
         let by_id = view.listing.tokens.iter().map(|row| (&row.id, row)).collect();
-        let mut scene = Self { view, by_id, by_marker, former: HashSet::new(), brake: false };
+        let mut scene =
+            Self { view, by_id, by_marker: OnceCell::new(), former: HashSet::new(), brake: false };
         scene.former = scene.former_addresses();
         scene.brake = removal::brakes(&scene);
         scene
@@ -323,7 +320,16 @@ impl<'a> Scene<'a> {
 
     /// The rows whose label has this marker.
     fn rows_with(&self, marker: &Marker) -> &[&'a Listed] {
-        self.by_marker.get(marker).map_or(&[], Vec::as_slice)
+        let by_marker = self.by_marker.get_or_init(|| {
+            let mut by_marker: HashMap<&Marker, Vec<&Listed>> = HashMap::new();
+            for row in &self.view.listing.tokens {
+                if let Some(label) = &row.label {
+                    by_marker.entry(&label.marker).or_default().push(row);
+                }
+            }
+            by_marker
+        });
+        by_marker.get(marker).map_or(&[], Vec::as_slice)
     }
 
     /// An address that this server had before and that something in the record still names.
@@ -384,21 +390,29 @@ impl<'a> Scene<'a> {
 impl<'a> View<'a> {
     /// Live rows that bear a label of ours and whose id no record knows, under any server.
     pub fn orphans(&self) -> impl Iterator<Item = (&'a Listed, &'a Label)> + use<'a> {
-        let known: HashSet<&TokenId> = self
-            .records
-            .values()
-            .filter_map(Known::record)
-            .flat_map(|record| {
-                record.held().map(|held| &held.id).chain(record.ended.iter().map(|ended| &ended.id))
-            })
-            .collect();
-        let (instance, former, now) = (self.instance, self.former, self.now);
+        let (instance, former, now, records) = (self.instance, self.former, self.now, self.records);
+        let known_anywhere = OnceCell::new();
         self.listing.tokens.iter().filter_map(move |row| {
             let label = row.label.as_ref()?;
             let ours = label.instance == *instance || former.contains(&label.instance);
-            (ours && row.is_live(now) && !known.contains(&row.id)).then_some((row, label))
+            // Nearly each is in the record of the name that it was minted for.
+            let in_its_record = || {
+                let record = records.get(&label.name).and_then(Known::record);
+                record.is_some_and(|record| ids_in(record).any(|id| *id == row.id))
+            };
+            let in_any_record = || {
+                let all =
+                    || records.values().filter_map(Known::record).flat_map(ids_in).collect::<HashSet<_>>();
+                known_anywhere.get_or_init(all).contains(&row.id)
+            };
+            (ours && row.is_live(now) && !in_its_record() && !in_any_record()).then_some((row, label))
         })
     }
+}
+
+/// The ids that a record knows, of tokens that were ended too.
+fn ids_in(record: &Record) -> impl Iterator<Item = &TokenId> {
+    record.held().map(|held| &held.id).chain(record.ended.iter().map(|ended| &ended.id))
 }
 
 impl Plan {

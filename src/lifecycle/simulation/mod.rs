@@ -47,6 +47,8 @@ async fn history(seed: u64, broken: Break, without: &[Fault]) -> Arc<World> {
         world.tell(format!("life {life}"));
         let limit =
             Duration::from_secs(fastrand::u64(1..=fastrand::choice([3, 60, 900, 7200]).unwrap_or(60)));
+        // Replacements come a while apart.
+        let limit = if broken == Break::ReplacesForEver { Duration::from_secs(7200) } else { limit };
         live(&world, limit).await;
         world.between_lives();
     }

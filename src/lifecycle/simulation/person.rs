@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::{
     parts::{Consumers, ModelClock, ModelServer, ModelStore},
+    tamper::Break,
     world::World,
 };
 use crate::{
@@ -44,6 +45,10 @@ pub(super) async fn act(world: &Arc<World>, keeper: &ModelKeeper, shared: &Model
 }
 
 async fn something(world: &Arc<World>, keeper: &ModelKeeper) {
+    if world.broken() == Break::ReplacesForEver {
+        // Who is asked for a new value is not counted.
+        return;
+    }
     match fastrand::u8(..8) {
         0 => import(world, keeper).await,
         1..=2 => undo(world, keeper).await,

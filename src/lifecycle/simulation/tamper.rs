@@ -5,7 +5,7 @@ use crate::{
         keeper::Tamper,
         plan::{Change, EndWhy, Gone, Matter, Plan, Step, View, Why},
     },
-    model::{Held, Known, Name, Record, RetiringState},
+    model::{Held, Known, Name, Record},
 };
 
 /// What is broken.
@@ -26,16 +26,12 @@ pub(super) enum Break {
     AcceptsTooSoon,
     /// `next` is promoted before it was probed.
     PromotesUnprobed,
-    /// What a stranger ends looks alive to those who ask.
-    HidesEnds,
     /// The current token is ended.
     EndsCurrent,
     /// Others' tokens are listed under labels that this store sealed.
     ListsOthersAsOurs,
     /// Tokens that others use are imported as if they did not.
     TakesOthersForItsOwn,
-    /// Grants of tokens that others use are changed.
-    PatchesImported,
     /// The keeper believes that no overlap is wanted.
     EndsTooSoon,
     /// Consumers never get a second value.
@@ -50,8 +46,6 @@ pub(super) enum Break {
     ReplacesForEver,
     /// Where tokens live elsewhere, others are minted.
     MintsElsewhere,
-    /// Tokens that a twin has as well are ended.
-    EndsInherited,
     /// Each pass seals something.
     WritesForNothing,
     /// A SIGTERM is not heard.
@@ -63,7 +57,7 @@ pub(super) enum Break {
 }
 
 /// Each with what it must be caught as.
-pub(super) const CAUGHT: [(Break, &str); 24] = [
+pub(super) const CAUGHT: [(Break, &str); 21] = [
     (Break::ForgetsWhatItMinted, "rule 1"),
     (Break::SealsNothing, "rule 2"),
     (Break::RepeatsMints, "converge"),
@@ -71,11 +65,9 @@ pub(super) const CAUGHT: [(Break, &str); 24] = [
     (Break::BelievesOneList, "rule 4"),
     (Break::AcceptsTooSoon, "rule 6"),
     (Break::PromotesUnprobed, "rule 6"),
-    (Break::HidesEnds, "rule 7"),
     (Break::EndsCurrent, "rule 7"),
     (Break::ListsOthersAsOurs, "rule 8"),
     (Break::TakesOthersForItsOwn, "rule 8"),
-    (Break::PatchesImported, "rule 8: somebody else's token is changed"),
     (Break::EndsTooSoon, "rule 9: before its time"),
     (Break::DeliversOnce, "rule 9: before the new value has arrived"),
     (Break::SeesNoHolders, "consumers: "),
@@ -83,7 +75,6 @@ pub(super) const CAUGHT: [(Break, &str); 24] = [
     (Break::NeverBrakes, "rule 11: so many ends"),
     (Break::ReplacesForEver, "rule 11: replaced"),
     (Break::MintsElsewhere, "rule 12"),
-    (Break::EndsInherited, "rule 8: a token that others use is ended"),
     (Break::WritesForNothing, "rule 15"),
     (Break::HearsNoStop, "rule 17"),
     (Break::EndsAtOnce, "rule 20: before its grace"),
@@ -98,11 +89,9 @@ impl Break {
             Self::BelievesOneList => believe_one_list,
             Self::PromotesUnprobed => promote_unprobed,
             Self::EndsCurrent => end_current,
-            Self::PatchesImported => patch_imported,
             Self::NeverBrakes => never_brake,
             Self::ReplacesForEver => replace_for_ever,
             Self::MintsElsewhere => mint_elsewhere,
-            Self::EndsInherited => end_inherited,
             Self::WritesForNothing => write_for_nothing,
             Self::EndsAtOnce => end_at_once,
             Self::NarrowsAtOnce => narrow_at_once,
@@ -159,18 +148,6 @@ fn end_current(plan: &mut Plan, view: &View<'_>) {
     }
 }
 
-fn patch_imported(plan: &mut Plan, view: &View<'_>) {
-    for step in &mut plan.steps {
-        if let Step::Mint { name, why: Why::Grants } = step
-            && let Some(spec) = view.specs.get(name)
-            && let Some(current) = view.records[name].record().and_then(|record| record.current.as_ref())
-        {
-            let (name, id) = (name.clone(), current.id.clone());
-            *step = Step::Patch { name, id, grants: spec.grants.clone() };
-        }
-    }
-}
-
 fn never_brake(plan: &mut Plan, view: &View<'_>) {
     for name in names(plan, |matter| *matter == Matter::EndNeedsWord) {
         let record = view.records[&name].record().expect("it is planned for");
@@ -187,16 +164,6 @@ fn replace_for_ever(plan: &mut Plan, _: &View<'_>) {
 fn mint_elsewhere(plan: &mut Plan, _: &View<'_>) {
     for name in names(plan, |matter| matches!(matter, Matter::ServerChanged { .. })) {
         plan.steps.push(Step::Mint { name, why: Why::Missing });
-    }
-}
-
-fn end_inherited(plan: &mut Plan, view: &View<'_>) {
-    for record in records(view) {
-        let former = record
-            .retiring
-            .iter()
-            .filter(|one| one.state == RetiringState::Overlap && !one.held.origin.is_ours());
-        plan.steps.extend(former.map(|one| end(&record.name, &one.held, EndWhy::Overlap)));
     }
 }
 

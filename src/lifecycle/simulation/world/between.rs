@@ -9,6 +9,7 @@ use crate::{
     lifecycle::simulation::{
         faults::{BETWEEN, Fault, Op},
         lists,
+        tamper::Break,
     },
     model::{Grants, Label, Marker, Name, Spec, TokenId},
 };
@@ -29,7 +30,11 @@ impl World {
         self.carry_out_late();
         self.look_around();
         if fastrand::u16(..1000) < often(op) && !self.is_healed() {
-            let fault = fastrand::choice(BETWEEN).expect("there are some");
+            let fault = match self.broken {
+                // That takes many of one kind.
+                Break::ReplacesForEver => Fault::StrangerEnds,
+                _ => fastrand::choice(BETWEEN).expect("there are some"),
+            };
             if self.may_strike(fault) && self.happens(fault) {
                 self.tell(format!("{fault:?} before {op:?}"));
                 self.state().pending.push(fault);
@@ -84,6 +89,10 @@ impl World {
     fn some_of_ours(&self) -> Option<TokenId> {
         let date = self.date();
         let state = self.state();
+        if self.broken == Break::ReplacesForEver {
+            let (record, _) = state.records.values().next()?;
+            return record.current.as_ref().map(|held| held.id.clone());
+        }
         let ours: Vec<TokenId> = state
             .tokens
             .iter()
@@ -220,6 +229,6 @@ impl World {
     }
 
     pub(in super::super) fn takes_others_for_its_own(&self) -> bool {
-        self.broken == super::Break::TakesOthersForItsOwn
+        self.broken == Break::TakesOthersForItsOwn
     }
 }

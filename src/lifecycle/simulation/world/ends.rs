@@ -18,6 +18,8 @@ const MOMENT: Duration = Duration::from_secs(1);
 const A_LOOK: Duration = Duration::from_secs(5000);
 /// A value that arrives later than this after its promotion has the whole overlap before it.
 const LATE: Duration = Duration::from_secs(11);
+/// So long an acceptance is believed.
+const A_WHILE: Duration = Duration::from_secs(660);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Remembers which tokens retire with a change of a record.
@@ -163,8 +165,10 @@ impl World {
             return Some(("rule 9", "before the new value has arrived"));
         }
         let token = state.tokens.get(&current.id)?;
-        // Somebody may end it, or take from it, in the very moment.
-        if token.by_person {
+        // It may have been ended, or taken from, after it was asked.
+        let date = self.date_in(state);
+        let lately = |at: Time| date.duration_since(at).unsigned_abs() < A_WHILE;
+        if token.by_person && token.row.revoked_at.is_none_or(lately) {
             return None;
         }
         if !is_live_everywhere(self.date_in(state), token, &current.grants) {

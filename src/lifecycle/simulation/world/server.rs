@@ -89,7 +89,7 @@ impl World {
             .filter(|_| !is_filtered || !shows_none && fastrand::u8(..3) > 0)
             .map(|token| {
                 let mut row = token.row.clone();
-                row.revoked_at = row.revoked_at.filter(|at| is_shown(*at) && self.broken != Break::HidesEnds);
+                row.revoked_at = row.revoked_at.filter(|at| is_shown(*at));
                 row
             })
             .collect();
@@ -355,7 +355,7 @@ impl World {
             token.grants.iter().any(|grant| *grant == Grant { database: database.clone(), action })
         });
         let works = token.works_at(date);
-        if (works || self.broken == Break::HidesEnds) && is_active && may {
+        if works && is_active && may {
             token.accepted = Some(now);
             return Verdict::Accepted;
         }
