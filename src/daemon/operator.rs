@@ -33,7 +33,7 @@ use crate::{
         forget,
         import::Done,
         plan::{self, Told},
-        status::{HostStatus, ListStatus, Seen, Verdict},
+        status::{HostStatus, ListStatus, Seen, ServerStatus, Verdict},
         strays,
         undo::{self, Cut},
     },
@@ -109,10 +109,19 @@ impl Operator {
         };
         HostStatus {
             list: ListStatus { path: self.list.clone(), fault: self.board.list_fault() },
-            servers: self.board.server_statuses(),
+            servers: self.servers(keepers),
             tokens: tokens.into_iter().map(|status| seen.of(status)).collect(),
             hooks: self.hooks.status(&*self.home).await,
         }
+    }
+
+    fn servers(&self, keepers: HostKeepers<'_>) -> Vec<ServerStatus> {
+        let mut servers = self.board.server_statuses();
+        for server in &mut servers {
+            let keeper = keepers.iter().find(|keeper| keeper.server_name().0 == server.name);
+            server.skew = keeper.and_then(|keeper| keeper.skew());
+        }
+        servers
     }
 
     /// Who may hold a former value of those names that have one.

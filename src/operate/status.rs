@@ -46,6 +46,9 @@ pub struct ServerStatus {
     pub since: Option<Time>,
     /// What to do about it.
     pub hint: Option<String>,
+    /// How many seconds its clock is ahead of this host's, as of its last list.
+    #[serde(default)]
+    pub skew: Option<i64>,
 }
 
 /// A hook that is not as it should be.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Keepers, applied::Applied, command::Refusal};
 use crate::{
     deliver::Deliver,
-    lifecycle::servers_of,
+    lifecycle::may_all_rotate,
     model::{Name, TokenId},
     store::Store,
 };
@@ -31,9 +31,11 @@ pub async fn undo<T: Store, D: Deliver>(
     keepers: Keepers<'_, T, D>,
     names: &BTreeSet<Name>,
 ) -> Result<(), Refusal> {
-    let found = servers_of(keepers.iter().copied(), names).map_err(|errors| Refusal::of_all(&errors))?;
-    for (keeper, name) in found {
-        keeper.undo(name).await.map_err(|error| Refusal::of(&error))?;
+    may_all_rotate(keepers, names).map_err(|errors| Refusal::of_all(&errors))?;
+    for name in names {
+        for keeper in keepers.iter().filter(|keeper| keeper.lists(name)) {
+            keeper.undo(name).await.map_err(|error| Refusal::of(&error))?;
+        }
     }
     Ok(())
 }

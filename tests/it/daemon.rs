@@ -115,7 +115,7 @@ fn a_name_that_left_the_list_stays_delivered() {
     let daemon = host.daemon();
     delivered(&host, "t1");
     host.list_of(1);
-    daemon.wait_for("token t1: left the list, its token stays delivered");
+    daemon.wait_for("token t1: left the list, its token is delivered until");
     host.assert_settled("t1");
     assert_eq!(daemon.stop().0, Some(0));
     host.assert_settled("t1");

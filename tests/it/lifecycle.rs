@@ -224,5 +224,7 @@ fn a_daemon_replaces_a_token_whose_time_comes_while_it_runs() {
     let ran = host.tokend(&["apply"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     wait_until("another value", || host.delivered("t0") != old, || daemon.log());
+    let told = host.tokend(&["status"]);
+    assert!(told.stdout.contains("its clock is 5d ahead of this host's"), "{told:?}");
     assert_eq!(daemon.stop().0, Some(0));
 }

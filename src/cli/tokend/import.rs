@@ -40,7 +40,7 @@ pub(super) struct Import {
     /// The server it lives on, where the list does not have the name and knows several servers
     #[arg(long, value_name = "SERVER")]
     server: Option<String>,
-    /// Take it although the list asks for other grants
+    /// Take it although the list asks for other grants: what it lacks it is given, or another takes its place
     #[arg(long)]
     despite_grants: bool,
     #[command(flatten)]

@@ -55,6 +55,9 @@ fn hooks_here(config: &Config) -> Vec<HookStatus> {
     behind.chain(faults.iter().map(HookStatus::faulty)).collect()
 }
 
+/// Seconds that clocks may be apart without being told of.
+const NOTABLE_SKEW: u64 = 10;
+
 fn text(status: &HostStatus) -> String {
     let now = Time::now();
     let tokens: Vec<Status> = status.tokens.iter().map(|token| token.status.clone()).collect();
@@ -70,6 +73,14 @@ fn text(status: &HostStatus) -> String {
         }
     }
     for server in &status.servers {
+        if let Some(skew) = server.skew.filter(|skew| skew.unsigned_abs() >= NOTABLE_SKEW) {
+            let way = if skew > 0 { "ahead of" } else { "behind" };
+            text += &format!(
+                "server {}: its clock is {} {way} this host's\n",
+                server.name,
+                age(skew.unsigned_abs())
+            );
+        }
         if let (Some(error), Some(since)) = (&server.error, &server.since) {
             text += &format!("server {}: {error} (since {since:.0})\n", server.name);
             text += &server.hint.as_ref().map(|hint| format!("  hint: {hint}\n")).unwrap_or_default();

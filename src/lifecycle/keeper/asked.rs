@@ -63,34 +63,32 @@ pub fn rotate<'a, S: Server + 'a, T: Store + 'a, D: Deliver + 'a, C: Clock + 'a>
     keepers: impl IntoIterator<Item = &'a Keeper<S, T, D, C>>,
     names: &BTreeSet<Name>,
 ) -> Result<(), Vec<RotateError>> {
-    let found = servers_of(keepers, names)?;
-    found.into_iter().for_each(|(keeper, name)| keeper.ask_for(name));
+    let keepers: Vec<&Keeper<S, T, D, C>> = keepers.into_iter().collect();
+    may_all_rotate(&keepers, names)?;
+    for name in names {
+        keepers.iter().filter(|keeper| keeper.lists(name)).for_each(|keeper| keeper.ask_for(name));
+    }
     Ok(())
 }
 
-/// The keeper of each name's server, if all of the names may have a new value.
+/// Whether all of these names may have another value.
 ///
 /// # Errors
 /// What keeps each of the others from it.
-pub fn servers_of<'a, 'n, S: Server + 'a, T: Store + 'a, D: Deliver + 'a, C: Clock + 'a>(
-    keepers: impl IntoIterator<Item = &'a Keeper<S, T, D, C>>,
-    names: &'n BTreeSet<Name>,
-) -> Result<Vec<(&'a Keeper<S, T, D, C>, &'n Name)>, Vec<RotateError>> {
-    let keepers: Vec<&Keeper<S, T, D, C>> = keepers.into_iter().collect();
+pub fn may_all_rotate<S: Server, T: Store, D: Deliver, C: Clock>(
+    keepers: &[&Keeper<S, T, D, C>],
+    names: &BTreeSet<Name>,
+) -> Result<(), Vec<RotateError>> {
     let specs = keepers.first().map(|keeper| keeper.shared.specs()).unwrap_or_default();
-    let (mut found, mut refused) = (vec![], vec![]);
+    let mut refused = vec![];
     for name in names {
-        let keeper = specs.get(name).map(|spec| keepers.iter().find(|keeper| keeper.name == spec.server));
-        match keeper {
+        match keepers.iter().find(|keeper| keeper.lists(name)) {
+            Some(keeper) => refused.extend(keeper.may_rotate(name).err()),
+            None if specs.contains_key(name) => refused.push(RotateError::NoServer(name.clone())),
             None => refused.push(RotateError::NotListed(name.clone())),
-            Some(None) => refused.push(RotateError::NoServer(name.clone())),
-            Some(Some(keeper)) => match keeper.may_rotate(name) {
-                Ok(()) => found.push((*keeper, name)),
-                Err(error) => refused.push(error),
-            },
         }
     }
-    if refused.is_empty() { Ok(found) } else { Err(refused) }
+    if refused.is_empty() { Ok(()) } else { Err(refused) }
 }
 
 /// The keepers of the servers that these names are listed with.
@@ -98,11 +96,7 @@ pub fn keepers_of<'a, S: Server + 'a, T: Store + 'a, D: Deliver + 'a, C: Clock +
     keepers: impl IntoIterator<Item = &'a Keeper<S, T, D, C>>,
     names: &BTreeSet<Name>,
 ) -> Vec<&'a Keeper<S, T, D, C>> {
-    let is_of = |keeper: &&Keeper<S, T, D, C>| {
-        let specs = keeper.shared.specs();
-        names.iter().any(|name| specs.get(name).is_some_and(|spec| spec.server == keeper.name))
-    };
-    keepers.into_iter().filter(is_of).collect()
+    keepers.into_iter().filter(|keeper| names.iter().any(|name| keeper.lists(name))).collect()
 }
 
 impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
@@ -113,6 +107,11 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     /// What keeps each of the names that cannot have one from it.
     pub fn rotate(&self, names: &BTreeSet<Name>) -> Result<(), Vec<RotateError>> {
         rotate([self], names)
+    }
+
+    /// Whether the list has this name with the keeper's server.
+    pub fn lists(&self, name: &Name) -> bool {
+        self.shared.specs().get(name).is_some_and(|spec| spec.server == self.name)
     }
 
     pub(super) fn may_rotate(&self, name: &Name) -> Result<(), RotateError> {

@@ -33,7 +33,7 @@ mod shared;
 mod steps;
 mod undo;
 
-pub use asked::{RotateError, keepers_of, rotate, servers_of};
+pub use asked::{RotateError, keepers_of, may_all_rotate, rotate};
 pub use drive::{Mode, Signals};
 pub use import::{Import, ImportError, Imported};
 pub use shared::Shared;
@@ -202,6 +202,14 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     /// How many passes have begun.
     pub fn passes(&self) -> u64 {
         self.state().passes
+    }
+
+    /// How many seconds the server's clock is ahead of this host's; `None` before the first list.
+    pub fn skew(&self) -> Option<i64> {
+        let local = self.shared.clock.now();
+        let (date, at) = self.state().date?;
+        let date = after(date, self.shared.clock.since_boot().saturating_sub(at));
+        Some(date.duration_since(local).as_secs())
     }
 
     /// Whether tokens are being probed.

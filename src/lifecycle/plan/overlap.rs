@@ -14,6 +14,10 @@ use crate::model::{Held, Lifecycle, Pickup, Record, Retiring, RetiringState, Spe
 /// How long a former token lives that does not expire by itself, where the list does not say.
 const CAP_WITHOUT_EXPIRY: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// How often it is looked whether the last reader has picked up the new value, and for how long.
+const SOON: Duration = Duration::from_secs(60);
+const A_WHILE: Duration = Duration::from_secs(3600);
+
 /// When a retiring token is to be ended. `None`: it is left to its own expiry, or is not ours to end.
 #[must_use]
 pub fn overlap_ends(retiring: &Retiring, lifecycle: &Lifecycle) -> Option<Time> {
@@ -42,6 +46,25 @@ fn wait(scene: &Scene<'_>, spec: &Spec, record: &Record, retiring: &Retiring) ->
     longest(&retiring.held, scene.lifecycle)
 }
 
+/// Once a former token has had its least time, it is looked again soon whether its last reader has read the new one: for
+/// a while, for one that has not by then may never.
+fn await_pick_up(scene: &Scene<'_>, spec: &Spec, record: &Record, retiring: &Retiring, plan: &mut Plan) {
+    let can_be_proven = scene
+        .evidence
+        .holders
+        .get(&record.name)
+        .is_some_and(|holders| holders.complete_from.is_some_and(|from| from <= retiring.generation));
+    if spec.pickup != Pickup::Proven || !can_be_proven {
+        return;
+    }
+    let least = scene.over_at(retiring.since, retiring.boot.as_ref(), scene.lifecycle.overlap);
+    if least > scene.now {
+        plan.due(least);
+    } else if since(least, scene.now) < A_WHILE {
+        plan.due(after(scene.now, SOON));
+    }
+}
+
 /// Whether it is proven that nobody holds it any more: of a spec that says that this can be proven.
 fn is_picked_up(scene: &Scene<'_>, spec: &Spec, record: &Record, retiring: &Retiring) -> bool {
     // Nobody from before a boot lives.
@@ -61,10 +84,11 @@ pub(super) fn plan(scene: &Scene<'_>, spec: &Spec, record: &Record, plan: &mut P
     }
     for retiring in &record.retiring {
         let held = &retiring.held;
-        let Some(wait) = wait(scene, spec, record, retiring) else { continue };
         if !is_ours_to_end(retiring) || held.server != *scene.key {
             continue;
         }
+        await_pick_up(scene, spec, record, retiring, plan);
+        let Some(wait) = wait(scene, spec, record, retiring) else { continue };
         let at = scene.over_at(retiring.since, retiring.boot.as_ref(), wait);
         if at > scene.now {
             plan.due(at);

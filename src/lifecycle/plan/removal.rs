@@ -19,15 +19,12 @@ pub(super) fn plan(scene: &Scene<'_>, record: &Record, plan: &mut Plan) -> bool 
     }
     let Some(removed) = &record.removed else {
         plan.note(record, Change::Removed(true));
-        plan.due(after(scene.now, scene.lifecycle.grace));
+        stays_until(record, after(scene.now, scene.lifecycle.grace), plan);
         return true;
     };
     let until = ends_at(scene, removed);
     if until > scene.now {
-        if record.current.is_some() {
-            plan.find(&record.name, Matter::LeftTheList { until });
-        }
-        plan.due(until);
+        stays_until(record, until, plan);
         return true;
     }
     if scene.brake && scene.evidence.confirmed.get(&record.name) != Some(&Word::End) {
@@ -41,6 +38,13 @@ pub(super) fn plan(scene: &Scene<'_>, record: &Record, plan: &mut Plan) -> bool 
     }
     forget(scene, record, removed, plan);
     false
+}
+
+fn stays_until(record: &Record, until: Time, plan: &mut Plan) {
+    if record.current.is_some() {
+        plan.find(&record.name, Matter::LeftTheList { until });
+    }
+    plan.due(until);
 }
 
 /// Brought by a person before the list asks for it.

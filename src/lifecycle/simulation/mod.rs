@@ -125,10 +125,10 @@ async fn live(world: &Arc<World>, limit: Duration) {
         found.iter().filter(|one| !told.contains(*one)).for_each(|one| world.tell(format!("found: {one}")));
         *told = found;
     });
-    let drive = async {
+    let drive = Box::pin(async {
         shared.deliver_all().await;
         drive.await;
-    };
+    });
     let drive = async {
         tokio::select! {
             biased;

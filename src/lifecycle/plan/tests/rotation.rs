@@ -327,3 +327,39 @@ fn an_imported_token_that_is_gone_is_replaced_like_any_other() {
     world.listing.tokens[0].revoked_at = Some(at(hours(999)));
     assert_eq!(mints(&world.plan()), 1);
 }
+
+#[test]
+fn a_proven_pick_up_ends_the_overlap_at_its_least_and_nothing_less_does() {
+    use crate::model::{Holders, Pickup};
+    let minutes = |n: i64| n * 60;
+    let prepared = |age: i64, known: &[&str], complete_from: Option<u64>| {
+        let mut world = World::new().rotated(age);
+        world.spec(|spec| spec.pickup = Pickup::Proven);
+        let expires = at(world.now + hours(900));
+        world.former(|held| held.expires_at = Some(expires));
+        let known = known.iter().map(|who| (*who).to_owned()).collect();
+        world.evidence.holders.insert(name("a"), Holders { known, complete_from });
+        world
+    };
+    assert_eq!(ends(&prepared(minutes(60), &[], Some(1)).plan()), ["id-9"]);
+    let mut early = prepared(minutes(50), &[], Some(1));
+    let plan = early.plan();
+    assert_eq!((ends(&plan).len(), plan.next_due), (0, Some(at(early.now + minutes(10)))), "the floor");
+    let mut held = prepared(minutes(60), &["telegraf"], Some(1));
+    let plan = held.plan();
+    assert_eq!(
+        (ends(&plan).len(), plan.next_due),
+        (0, Some(at(held.now + minutes(1)))),
+        "looked at again soon"
+    );
+    assert_eq!(ends(&prepared(minutes(60), &[], Some(2)).plan()).len(), 0, "read before anybody looked");
+    assert_eq!(ends(&prepared(minutes(60), &[], None).plan()).len(), 0, "nobody looks");
+    let mut unsaid = prepared(minutes(60), &[], Some(1));
+    unsaid.spec(|spec| spec.pickup = Pickup::Unknown);
+    assert_eq!(ends(&unsaid.plan()).len(), 0, "the list does not say that it can be proven");
+    // Nobody lives through a boot.
+    let mut booted = prepared(minutes(60), &["telegraf"], None);
+    booted.retired_in_this_boot(0);
+    booted.record(|record| record.retiring[0].boot.as_mut().expect("known").boot = "before".into());
+    assert_eq!(ends(&booted.plan()), ["id-9"]);
+}
