@@ -220,7 +220,7 @@ fn a_daemon_replaces_a_token_whose_time_comes_while_it_runs() {
     let daemon = host.daemon();
     daemon.wait_for("ready");
     let old = host.delivered("t0");
-    host.sandbox.shift_clock(SignedDuration::from_hours(5 * 24));
+    host.sandbox.shift_clock(SignedDuration::from_hours(5 * 24 + 1));
     let ran = host.tokend(&["apply"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     wait_until("another value", || host.delivered("t0") != old, || daemon.log());
