@@ -223,3 +223,49 @@ fn the_log_names_who_holds_a_former_value_once() {
     let (code, log) = daemon.stop();
     assert_eq!((code, log.matches("a former value may still be held").count()), (Some(0), 1), "{log}");
 }
+
+/// The same host, where the list says that readers are seen: the old token would live for days.
+fn proven() -> (Host, Daemon) {
+    let host = Host::new();
+    let token = "[[token]]\nname = \"t0\"\nwrite = [\"telemetry\"]\npickup = \"proven\"\n";
+    host.list(&format!("overlap = \"0s\"\nlifetime = \"9d\"\n{token}"));
+    let daemon = host.daemon();
+    wait_until("t0", || host.delivered("t0").is_some(), || daemon.log());
+    (host, daemon)
+}
+
+/// A pass after which nothing of the old token's end is left to do, if it can be ended.
+fn live_after_a_pass(host: &Host) -> usize {
+    host.apply();
+    host.live("t0").len()
+}
+
+#[test]
+fn the_old_token_ends_once_its_last_reader_has_read_the_new_one() {
+    let (host, daemon) = proven();
+    let (mut one, mut other) = (Reader::start(&host), Reader::start(&host));
+    rotate(&host);
+    assert_eq!(live_after_a_pass(&host), 2, "nobody has read the new one");
+    one.read();
+    assert_eq!(live_after_a_pass(&host), 2, "one of two has");
+    other.read();
+    wait_until("the end of the old one", || live_after_a_pass(&host) == 1, || daemon.log());
+    host.assert_settled("t0");
+    assert_eq!(daemon.stop().0, Some(0));
+}
+
+#[test]
+fn the_old_token_lives_while_a_former_reader_that_ended_or_a_relay_may_have_handed_it_on() {
+    let (host, daemon) = proven();
+    let reader = Reader::start(&host);
+    rotate(&host);
+    reader.end();
+    assert_eq!(live_after_a_pass(&host), 2, "it has ended since");
+    assert_eq!(daemon.stop().0, Some(0));
+
+    let (host, daemon) = proven();
+    assert_eq!(host.secrets_by_socket(&["get", "t0"]).code, Some(0));
+    rotate(&host);
+    assert_eq!(live_after_a_pass(&host), 2, "nobody knows who has it from a relay");
+    assert_eq!(daemon.stop().0, Some(0));
+}

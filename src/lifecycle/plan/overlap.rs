@@ -79,7 +79,8 @@ fn is_picked_up(scene: &Scene<'_>, spec: &Spec, record: &Record, retiring: &Reti
 pub(super) fn plan(scene: &Scene<'_>, spec: &Spec, record: &Record, plan: &mut Plan) {
     let promotes = |step: &Step| matches!(step, Step::Promote { name, .. } if *name == record.name);
     let Some(current) = record.current.as_ref().filter(|current| stands(scene, current)) else { return };
-    if plan.steps.iter().any(promotes) {
+    // It would be the last step of this name so far.
+    if plan.steps.last().is_some_and(promotes) {
         return;
     }
     for retiring in &record.retiring {
