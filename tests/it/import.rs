@@ -102,13 +102,14 @@ fn an_unlisted_name_waits_until_the_list_asks_for_it() {
 
 #[test]
 fn over_a_current_token_it_takes_its_place_and_the_old_one_retires() {
-    let host = host(&format!("{SHORT}{LISTED}"));
+    let host = host(LISTED);
     host.apply();
     let old = host.live("t0")[0].clone();
     let token = by_hand(&host, &[("write", "telemetry")]);
     imported(&host, &["t0", "--exclusive"], &token);
     assert_eq!(host.delivered("t0"), Some(token.secret.clone()));
     assert!(is_live(&host, &old));
+    host.list(&format!("{SHORT}{LISTED}"));
     later(&host);
     assert!(!is_live(&host, &old) && is_live(&host, &token));
 }
@@ -269,13 +270,14 @@ fn one_that_others_use_is_never_ended_whatever_replaces_it() {
 
 #[test]
 fn one_that_nobody_else_uses_is_ended_once_it_is_replaced() {
-    let host = host(&format!("{SHORT}{LISTED}"));
+    let host = host(LISTED);
     let token = by_hand(&host, &[("write", "telemetry")]);
     imported(&host, &["t0", "--exclusive"], &token);
     later(&host);
     assert!(is_live(&host, &token), "it is current");
     assert_eq!(host.tokend(&["rotate", "t0"]).code, Some(0));
     assert!(is_live(&host, &token), "its overlap");
+    host.list(&format!("{SHORT}{LISTED}"));
     later(&host);
     assert!(!is_live(&host, &token));
     host.assert_settled("t0");
