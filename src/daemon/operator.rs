@@ -171,8 +171,7 @@ impl Operator {
         let names: BTreeSet<Name> = names.into_iter().collect();
         let awaited = self.awaited(&names);
         undo::undo(keepers, &names).await?;
-        let concerned = lifecycle::keepers_of(keepers.iter().copied(), &names);
-        self.wait_for(&concerned, &awaited, || wake_all(&concerned), notes).await
+        self.follow_up(keepers, &names, &awaited, notes).await
     }
 
     async fn revoke(&self, keepers: HostKeepers<'_>, name: Name, notes: &Notes) -> Result<Cut, Refusal> {
@@ -181,11 +180,22 @@ impl Operator {
         let tell = |line| _ = notes.send(line);
         let (mut cut, errors) = undo::revoke(keepers, &name, tell).await?;
         if self.home.specs().contains_key(&name) {
-            let concerned = lifecycle::keepers_of(keepers.iter().copied(), &names);
-            cut.applied = Some(self.wait_for(&concerned, &awaited, || wake_all(&concerned), notes).await?);
+            cut.applied = Some(self.follow_up(keepers, &names, &awaited, notes).await?);
         }
         errors.into_iter().for_each(|error| _ = notes.send(error));
         Ok(cut)
+    }
+
+    /// Has the servers of these names looked at once more.
+    async fn follow_up(
+        &self,
+        keepers: HostKeepers<'_>,
+        names: &BTreeSet<Name>,
+        awaited: &Awaited,
+        notes: &Notes,
+    ) -> Result<Applied, Refusal> {
+        let concerned = lifecycle::keepers_of(keepers.iter().copied(), names);
+        self.wait_for(&concerned, awaited, || wake_all(&concerned), notes).await
     }
 
     async fn confirm(

@@ -1,6 +1,9 @@
 //! Ending tokens, and changing what they may do.
 
-use super::{Keeper, Report, steps::fail, steps::set_aside};
+use super::{
+    Keeper, Report,
+    steps::{fail, set_aside},
+};
 use crate::{
     deliver::Deliver,
     influxdb::Server,
@@ -21,16 +24,11 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         let Moment { at, boot } = self.moment();
         let ended =
             Ended { id: id.clone(), server: self.key.clone(), marker: Some(marker.clone()), at, boot };
-        let sealed = self
-            .change(name, |record| {
-                record.ended.retain(|known| known.id != ended.id);
-                record.ended.push(ended);
-            })
-            .await;
-        match sealed {
-            Ok(()) => report.progress = true,
-            Err(error) => fail(report, error.to_string()),
-        }
+        let note = |record: &mut Record| {
+            record.ended.retain(|known| known.id != ended.id);
+            record.ended.push(ended);
+        };
+        self.seal_change(name, report, note).await;
     }
 
     /// Rules 9 and 20. Looks once more before: a token may have been promoted since the plan was made, or the name put
@@ -91,13 +89,8 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     /// Seals that a token has ended. If that fails, the list will show it.
     pub(super) async fn note_ended(&self, name: &Name, id: &TokenId, report: &mut Report) {
         let now = self.moment();
-        match self.change(name, |record| set_aside(record, id, Gone::Ended, &now)).await {
-            Ok(()) => report.progress = true,
-            Err(error) => fail(report, error.to_string()),
-        }
-        if let Err(error) = self.shared.deliver(name).await {
-            fail(report, error.to_string());
-        }
+        self.seal_change(name, report, |record| set_aside(record, id, Gone::Ended, &now)).await;
+        self.deliver(name, report).await;
     }
 
     /// Rule 21. Changes what a token of ours may do, and seals what the server says that it may.
@@ -122,19 +115,14 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         let now = self.moment();
         let specs = self.shared.specs();
         let covered = specs.get(name).is_none_or(|spec| spec.grants.cover(grants));
-        let sealed = self
-            .change(name, |record| {
-                let is_current = record.current.as_ref().is_some_and(|held| held.id == *id);
-                record.held_mut().filter(|held| held.id == *id).for_each(|held| held.grants = grants.clone());
-                if is_current {
-                    record.surplus_since = (!covered).then(|| record.surplus_since.take().unwrap_or(now));
-                }
-            })
-            .await;
-        match sealed {
-            Ok(()) => report.progress = true,
-            Err(error) => fail(report, error.to_string()),
-        }
+        let note = |record: &mut Record| {
+            let is_current = record.current.as_ref().is_some_and(|held| held.id == *id);
+            record.held_mut().filter(|held| held.id == *id).for_each(|held| held.grants = grants.clone());
+            if is_current {
+                record.surplus_since = (!covered).then(|| record.surplus_since.take().unwrap_or(now));
+            }
+        };
+        self.seal_change(name, report, note).await;
     }
 
     /// Takes a name of which nothing is left out of the store.

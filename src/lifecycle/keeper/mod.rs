@@ -207,9 +207,8 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     /// How many seconds the server's clock is ahead of this host's; `None` before the first list.
     pub fn skew(&self) -> Option<i64> {
         let local = self.shared.clock.now();
-        let (date, at) = self.state().date?;
-        let date = after(date, self.shared.clock.since_boot().saturating_sub(at));
-        Some(date.duration_since(local).as_secs())
+        self.state().date?;
+        Some(self.now().duration_since(local).as_secs())
     }
 
     /// Whether tokens are being probed.

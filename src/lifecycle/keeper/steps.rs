@@ -153,13 +153,9 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             }
             other => tracing::debug!(%name, ?other, "record changes"),
         }
-        let changed = self.change(name, |record| amend(record, change, key, &now)).await;
-        match changed {
-            Ok(()) => report.progress = true,
-            Err(error) => return fail(report, error.to_string()),
-        }
-        if delivery_changes && let Err(error) = self.shared.deliver(name).await {
-            fail(report, error.to_string());
+        let is_sealed = self.seal_change(name, report, |record| amend(record, change, key, &now)).await;
+        if is_sealed && delivery_changes {
+            self.deliver(name, report).await;
         }
     }
 
@@ -168,29 +164,44 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         let now = self.moment();
         let asked = self.is_asked_for(name);
         let mut generation = None;
-        let promoted = self
-            .change(name, |record| {
-                if record.next.as_ref().is_some_and(|next| next.id == *id) {
-                    let former = std::mem::replace(&mut record.current, record.next.take());
-                    retire(record, former, record.generation, RetiringState::Overlap, &now);
-                    count_up(record, now.at);
-                    generation = Some(record.generation);
-                    if asked {
-                        record.replaced.clear();
-                        record.suspended = false;
-                    }
+        let make_current = |record: &mut Record| {
+            if record.next.as_ref().is_some_and(|next| next.id == *id) {
+                let former = std::mem::replace(&mut record.current, record.next.take());
+                retire(record, former, record.generation, RetiringState::Overlap, &now);
+                count_up(record, now.at);
+                generation = Some(record.generation);
+                if asked {
+                    record.replaced.clear();
+                    record.suspended = false;
                 }
-            })
-            .await;
-        match promoted {
-            Ok(()) => {
-                report.progress = true;
-                self.shared.promoted().extend(generation.map(|generation| (name.clone(), generation)));
-                self.state().evidence.asked.remove(name);
-                tracing::info!(%name, %id, server = %self.name, "promoted");
             }
-            Err(error) => return fail(report, error.to_string()),
+        };
+        if !self.seal_change(name, report, make_current).await {
+            return;
         }
+        self.shared.promoted().extend(generation.map(|generation| (name.clone(), generation)));
+        self.state().evidence.asked.remove(name);
+        tracing::info!(%name, %id, server = %self.name, "promoted");
+        self.deliver(name, report).await;
+    }
+
+    /// Changes a record that exists, and reports what came of it. Whether that is sealed.
+    pub(super) async fn seal_change(
+        &self,
+        name: &Name,
+        report: &mut Report,
+        change: impl FnOnce(&mut Record),
+    ) -> bool {
+        let sealed = self.change(name, change).await;
+        match &sealed {
+            Ok(()) => report.progress = true,
+            Err(error) => fail(report, error.to_string()),
+        }
+        sealed.is_ok()
+    }
+
+    /// Brings a name's value, or that there is none, to its consumers, and reports if that fails.
+    pub(super) async fn deliver(&self, name: &Name, report: &mut Report) {
         if let Err(error) = self.shared.deliver(name).await {
             fail(report, error.to_string());
         }

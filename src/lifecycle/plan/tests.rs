@@ -179,6 +179,11 @@ impl World {
     }
 }
 
+/// A former token that was the first value of its name.
+fn retiring(held: Held, since: Time) -> Retiring {
+    Retiring { held, since, boot: None, generation: 1, state: RetiringState::Overlap }
+}
+
 fn mints(plan: &Plan) -> usize {
     plan.steps.iter().filter(|step| matches!(step, Step::Mint { .. })).count()
 }
@@ -342,15 +347,7 @@ fn a_retiring_token_that_works_becomes_current_again() {
     let mut world = World::new();
     let former = world.held(1, hours(24));
     let since = at(hours(990));
-    world.record(|record| {
-        record.retiring.push(Retiring {
-            held: former,
-            since,
-            boot: None,
-            generation: 1,
-            state: RetiringState::Overlap,
-        })
-    });
+    world.record(|record| record.retiring.push(retiring(former, since)));
     world.list(1, hours(24), |_| {});
     assert!(world.plan().steps.iter().any(|step| matches!(step, Step::Verify { .. })));
     world.probed(1, |probed| probed.accept(at(hours(1000))));

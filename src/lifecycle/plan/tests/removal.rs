@@ -80,10 +80,9 @@ fn all_that_is_held_of_it_ends_and_nothing_that_others_use() {
     let mut shared = world.held(4, hours(48));
     (shared.marker, shared.origin) = (None, Origin::Imported { exclusive: false });
     let since = at(world.now - hours(30));
-    let retiring = |held| Retiring { held, since, boot: None, generation: 1, state: RetiringState::Overlap };
     world.record(|record| {
         record.next = Some(next);
-        record.retiring = vec![retiring(former), retiring(shared)];
+        record.retiring = vec![retiring(former, since), retiring(shared, since)];
     });
     world.list(2, hours(1), |_| {});
     world.list(3, hours(48), |_| {});

@@ -58,13 +58,7 @@ impl World {
         let held = world.held(9, hours(500));
         let since = at(world.now - age);
         world.record(|record| {
-            record.retiring.push(Retiring {
-                held,
-                since,
-                boot: None,
-                generation: 1,
-                state: RetiringState::Overlap,
-            });
+            record.retiring.push(retiring(held, since));
             record.generation = 2;
         });
         world.list(9, hours(500), |_| {});
@@ -257,13 +251,7 @@ fn a_young_token_that_was_never_probed_does_not_become_current_by_one_answer() {
     let former = world.held(9, 599);
     let since = at(world.now - 60);
     world.record(|record| {
-        record.retiring.push(Retiring {
-            held: former,
-            since,
-            boot: None,
-            generation: 1,
-            state: RetiringState::Overlap,
-        });
+        record.retiring.push(retiring(former, since));
     });
     world.list(9, 599, |_| {});
     world.probed(9, |probed| probed.accept(at(hours(1000))));
