@@ -104,12 +104,22 @@ fn without_a_daemon_apply_ends_what_is_due_and_waits_for_nothing() {
     host.assert_settled("t0");
 }
 
-#[test]
-fn nothing_is_ended_while_the_new_one_is_refused_or_cannot_be_delivered() {
-    let host = settled("overlap = \"0s\"\noverlap_cap = \"1ms\"\n");
+/// A host whose `t0` has a new value, and the id of the former one, which the next run ends. The overlap is
+/// shortened after the rotation, which could otherwise end it itself.
+fn rotated_and_due() -> (Host, String) {
+    let host = settled("overlap = \"0s\"\noverlap_cap = \"1h\"\n");
     let old = host.live("t0")[0].id.clone();
     assert_eq!(host.tokend(&["rotate", "t0"]).code, Some(0));
+    assert!(is_live(&host, &old));
+    host.list(&format!("overlap = \"0s\"\noverlap_cap = \"1ms\"\n{TOKENS}"));
+    // The Date has whole seconds.
     host.sandbox.shift_clock(SignedDuration::from_secs(2));
+    (host, old)
+}
+
+#[test]
+fn nothing_is_ended_while_the_new_one_is_refused_or_cannot_be_delivered() {
+    let (host, old) = rotated_and_due();
     host.sandbox.fault(Fault::status(Method::POST, "/api/v2/write", 401));
     host.tokend(&["apply"]);
     assert!(is_live(&host, &old), "the new one is refused");
@@ -127,10 +137,7 @@ fn nothing_is_ended_while_the_new_one_is_refused_or_cannot_be_delivered() {
 
 #[test]
 fn an_end_that_nobody_heard_of_is_settled_by_the_list() {
-    let host = settled("overlap = \"0s\"\noverlap_cap = \"1ms\"\n");
-    let old = host.live("t0")[0].id.clone();
-    assert_eq!(host.tokend(&["rotate", "t0"]).code, Some(0));
-    host.sandbox.shift_clock(SignedDuration::from_secs(2));
+    let (host, old) = rotated_and_due();
     host.sandbox.fault(Fault::on(Some(Method::DELETE), "/api/v0/tokens/", Effect::CutAfter).times(1));
     let ran = host.tokend(&["apply"]);
     assert_eq!(ran.code, Some(4), "{ran:?}");
