@@ -108,6 +108,8 @@ fn carry_out(operator: Arc<Operator>, command: Command, mut stopping: watch::Rec
         let word = command.word();
         let outcome = async {
             tokio::select! {
+                // What has come of it is told, although the daemon stops because of it.
+                biased;
                 outcome = operator.carry_out(command, &notes) => outcome,
                 () = told_to_stop(&mut stopping) => {
                     Err(Refusal::new(format!("the daemon stops: {word} was not seen to its end"), "ask again"))

@@ -78,6 +78,15 @@ pub async fn open(config: &Config, memory: Memory) -> Result<Arc<Home>, Assemble
     open_deliveries(config, ledger, memory).await
 }
 
+/// The same, also of a store that is being retired.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_to_retire(config: &Config, memory: Memory) -> Result<Arc<Home>, AssembleError> {
+    let ledger = ledger_of(open_store(&config.store, true).await?).await?;
+    open_deliveries(config, ledger, memory).await
+}
+
 /// The rest, once the store is open.
 pub(super) async fn open_deliveries(
     config: &Config,
@@ -99,7 +108,10 @@ pub fn memory() -> Memory {
 }
 
 pub(super) async fn open_ledger(config: &Config) -> Result<Ledger<AgeStore>, AssembleError> {
-    let store = open_store(&config.store).await?;
+    ledger_of(open_store(&config.store, false).await?).await
+}
+
+async fn ledger_of(store: AgeStore) -> Result<Ledger<AgeStore>, AssembleError> {
     let machine = store.machine().clone();
     let ledger = Ledger::open(store).await?;
     match machine {
@@ -146,7 +158,7 @@ pub async fn open_read_only(config: &StoreConfig) -> Result<ReadOnly, AssembleEr
 /// # Errors
 /// The store is not available, or cannot be changed.
 pub async fn take_over(config: &Config) -> Result<usize, AssembleError> {
-    let store = open_store(&config.store).await?;
+    let store = open_store(&config.store, false).await?;
     let ledger = Ledger::open(store.clone()).await?;
     if *store.machine() == Machine::Other {
         store.take_over()?;
@@ -186,13 +198,14 @@ async fn keys(config: &StoreConfig) -> Result<Keys, SourceError> {
     })
 }
 
-async fn open_store(config: &StoreConfig) -> Result<AgeStore, AssembleError> {
+async fn open_store(config: &StoreConfig, being_retired: bool) -> Result<AgeStore, AssembleError> {
     let options = OpenOptions {
         path: config.path.clone(),
         identity: identity_source(config).await?,
         recipients: config.recipients.clone(),
         machine_id: config.machine_id.clone(),
         keys: keys(config).await?,
+        being_retired,
     };
     let failed =
         |what: String, fix: Option<String>| StoreError { path: config.path.clone(), what, fix, source: None };

@@ -116,7 +116,8 @@ fn unless_emptied(config: &Config, ledger: &Ledger<AgeStore>) -> Result<(), Stri
     let records = ledger.known().len();
     if config.specs.is_empty() && records > 0 {
         return Err(format!(
-            "the list asks for no token, and the store has {records}: that is taken for a slip"
+            "the list asks for no token, and the store has {records}: that is taken for a slip; `influx-tokend retire` \
+             ends them all"
         ));
     }
     Ok(())

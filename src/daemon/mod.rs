@@ -29,7 +29,7 @@ mod listen;
 mod operator;
 
 pub use assemble::{
-    AssembleError, Home, HostKeeper, connect, hooks, memory, open, open_read_only, take_over,
+    AssembleError, Home, HostKeeper, connect, hooks, memory, open, open_read_only, open_to_retire, take_over,
 };
 pub use board::Board;
 
@@ -38,7 +38,7 @@ use hooks::HookWatch;
 use keepers::{Keepers, Registry};
 use list::{Accepted, Reload};
 use listen::Passed;
-use operator::Operator;
+use operator::{Ask, Operator};
 
 /// Beyond the servers' own time limits, this long is given to seal what was minted at the last moment.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -77,6 +77,7 @@ pub async fn run(list: PathBuf, context: config::Context) -> Result<End, Assembl
     home.set_specs(accepted.config.specs.clone());
     home.deliver_all().await;
     home.deliver.report_strangers(names(&home)).await;
+    let (asks, mut asked) = tokio::sync::mpsc::unbounded_channel();
     let operator = Arc::new(Operator {
         list: list.clone(),
         context: context.clone(),
@@ -85,6 +86,7 @@ pub async fn run(list: PathBuf, context: config::Context) -> Result<End, Assembl
         keepers: Arc::new(Registry::default()),
         hooks: HookWatch::default(),
         config: RwLock::new(Arc::new(accepted.config.clone())),
+        asks,
     });
     desk.gate.open(operator.clone());
     if signals.or_stop(listen(&desk, supervisor)).await.is_none() {
@@ -96,12 +98,15 @@ pub async fn run(list: PathBuf, context: config::Context) -> Result<End, Assembl
 
     let mut keepers = Keepers::start(&accepted.config, &home, &board, &operator.keepers);
     let mut watchdog = supervisor.watchdog();
+    // The host is being retired: no keeper is started any more.
+    let mut halted = false;
     let mut follow_hooks = std::pin::pin!(operator.hooks.follow(&*home));
     let end = loop {
         supervisor.status(&board.summary(&home));
         tokio::select! {
             told = signals.next() => match told {
                 Told::Stop => break End::Stopped,
+                Told::Reload if halted => {}
                 Told::Reload => {
                     supervisor.reloading();
                     let reload = reload(&operator, &mut accepted, &mut keepers);
@@ -109,7 +114,7 @@ pub async fn run(list: PathBuf, context: config::Context) -> Result<End, Assembl
                     supervisor.ready();
                 }
             },
-            () = watch.changed() => {
+            () = watch.changed(), if !halted => {
                 let reload = reload(&operator, &mut accepted, &mut keepers);
                 alive_while(supervisor, &mut watchdog, reload).await;
             }
@@ -117,6 +122,15 @@ pub async fn run(list: PathBuf, context: config::Context) -> Result<End, Assembl
             // After each pass.
             () = board.changed() => operator.hooks.look(),
             () = &mut follow_hooks => {}
+            Some(ask) = asked.recv() => match ask {
+                Ask::Halt(done) => {
+                    halted = true;
+                    alive_while(supervisor, &mut watchdog, keepers.stop(drain(&accepted.config))).await;
+                    // Whoever asked may have gone away.
+                    let _told = done.send(());
+                }
+                Ask::End => break End::Stopped,
+            },
             () = board.wants_restart() => break End::WantsRestart,
         }
     };

@@ -12,10 +12,11 @@ use serde_json::Value;
 use tokio::sync::{
     broadcast::{Receiver, error::RecvError},
     mpsc::UnboundedSender,
+    oneshot,
 };
 
 use super::{
-    assemble::{Home, HostKeeper, hooks},
+    assemble::{Home, HostKeeper, connect, hooks},
     board::Board,
     hooks::HookWatch,
     keepers::Registry,
@@ -33,6 +34,7 @@ use crate::{
         forget,
         import::Done,
         plan::{self, Told},
+        retire,
         status::{HostStatus, ListStatus, Seen, ServerStatus, Verdict},
         strays,
         undo::{self, Cut},
@@ -52,6 +54,16 @@ pub(super) struct Operator {
     pub(super) hooks: HookWatch,
     /// The list in force.
     pub(super) config: RwLock<Arc<Config>>,
+    /// To whoever runs the keepers.
+    pub(super) asks: UnboundedSender<Ask>,
+}
+
+/// What only whoever runs the keepers can do.
+pub(super) enum Ask {
+    /// Stop them for good, and tell when they have stopped.
+    Halt(oneshot::Sender<()>),
+    /// There is nothing left to do for this process.
+    End,
 }
 
 type Notes = UnboundedSender<String>;
@@ -95,6 +107,7 @@ impl Operator {
             Command::Forget { names } => {
                 value(forget::forget(&self.config(), &self.home.ledger, &names).await?)
             }
+            Command::Retire { digest } => self.retire(digest, notes).await,
             Command::Import(import) => value(self.import(&keepers, import, notes).await?),
         }
     }
@@ -213,6 +226,27 @@ impl Operator {
             wake_all(keepers)
         };
         value(self.wait_for(keepers, &self.awaited(&names), ask, notes).await?)
+    }
+
+    /// By keepers of its own, which know of no list but what the store has: those at work may be in the middle of
+    /// something, and are stopped before anything ends.
+    async fn retire(&self, digest: Option<String>, notes: &Notes) -> Result<Value, Refusal> {
+        let config = self.config();
+        let keepers: Result<Vec<HostKeeper>, _> =
+            config.servers.keys().map(|name| connect(&config, name, &self.home)).collect();
+        let keepers = keepers.map_err(|error| Refusal::of(&error))?;
+        let keepers: Vec<&HostKeeper> = keepers.iter().collect();
+        let found = retire::find(&keepers, &self.home.ledger).await?;
+        let Some(digest) = digest else { return value(found) };
+        retire::confirmed(&found, &digest)?;
+        let (halted, halting) = oneshot::channel();
+        _ = self.asks.send(Ask::Halt(halted));
+        halting.await.map_err(|_| Refusal::new("the daemon stops: nothing was ended", "ask again"))?;
+        let retired = retire::carry_out(&keepers, &self.home, |line| _ = notes.send(line)).await?;
+        if retired.wiped.is_some() {
+            _ = self.asks.send(Ask::End);
+        }
+        value(retired)
     }
 
     async fn import(&self, keepers: HostKeepers<'_>, import: Import, notes: &Notes) -> Result<Done, Refusal> {

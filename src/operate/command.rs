@@ -59,6 +59,11 @@ pub enum Command {
         /// Of these names.
         names: Vec<Name>,
     },
+    /// What would become of all tokens if this host were retired; with the digest of what was shown, to do it.
+    Retire {
+        /// As `Retire` without it told.
+        digest: Option<String>,
+    },
     /// To take over a token that was made by hand.
     Import(Import),
 }
@@ -101,6 +106,7 @@ impl Command {
             Self::Confirm { .. } => "confirm",
             Self::Strays { .. } => "strays",
             Self::Forget { .. } => "forget",
+            Self::Retire { .. } => "retire",
             Self::Import(_) => "import",
         }
     }
@@ -118,7 +124,9 @@ impl fmt::Display for Command {
             Self::Forget { names } => names.iter().try_for_each(|name| write!(f, " {name}")),
             Self::Revoke { name } => write!(f, " {name} --now"),
             Self::Strays { revoke } => revoke.iter().try_for_each(|id| write!(f, " --revoke {id}")),
-            Self::Confirm { digest } => digest.iter().try_for_each(|digest| write!(f, " {digest}")),
+            Self::Confirm { digest } | Self::Retire { digest } => {
+                digest.iter().try_for_each(|digest| write!(f, " {digest}"))
+            }
             Self::Import(import) => write!(f, " {}", import.name),
             Self::Status | Self::Plan | Self::Check { .. } | Self::Apply => Ok(()),
         }

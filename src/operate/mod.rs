@@ -9,6 +9,7 @@ pub mod forget;
 pub mod hook;
 pub mod import;
 pub mod plan;
+pub mod retire;
 pub mod status;
 pub mod strays;
 pub mod undo;

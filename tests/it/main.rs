@@ -18,6 +18,7 @@ mod peers;
 mod pickup;
 mod promises;
 mod reload;
+mod retire;
 mod rotate;
 mod scripted;
 mod seals;

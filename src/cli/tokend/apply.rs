@@ -32,7 +32,10 @@ pub(super) fn here(context: &Context, config: &Config, confirmed: &Confirmed) ->
             return Err(Failure::Usage {
                 what: "the list asks for no token, and the store has some: that is taken for a slip"
                     .to_owned(),
-                fix: format!("put the tokens back into {:?}", context.list),
+                fix: format!(
+                    "put the tokens back into {:?}; `influx-tokend retire` ends them all",
+                    context.list
+                ),
             });
         }
         let keepers = context.keepers(config, &home)?;

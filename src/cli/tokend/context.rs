@@ -153,6 +153,11 @@ impl Context {
         self.run_folder().join("admin.sock")
     }
 
+    /// Where the store is, as far as the list can be read.
+    pub(super) fn store_folder(&self) -> PathBuf {
+        Config::salvage(&config::read_remains(&self.list), &self.config).store.path
+    }
+
     /// Where the daemon's run-time files are, as far as the list can be read.
     pub(super) fn run_folder(&self) -> PathBuf {
         let socket = Config::salvage(&config::read_remains(&self.list), &self.config).socket;

@@ -17,6 +17,7 @@ mod once;
 mod owner;
 mod plan;
 mod remote;
+mod retire;
 mod revoke;
 mod rotate;
 mod run;
@@ -80,6 +81,8 @@ enum Command {
     Forget(forget::Forget),
     /// Have services reloaded or restarted whenever a token of theirs has a new value (as root)
     Hook(hook::Hook),
+    /// End all tokens of this host and wipe its store, after showing what that is
+    Retire(retire::Retire),
     /// Say that this machine takes the place of the one that the store was made on
     TakeOver,
 }
@@ -103,6 +106,7 @@ pub fn main(arguments: Tokend) -> Result<Outcome, Failure> {
         Command::Strays(strays) => strays::run(&context, &strays),
         Command::Forget(forget) => forget::run(&context, &forget),
         Command::Hook(hook) => hook::run(&context, &hook),
+        Command::Retire(retire) => retire::run(&context, &retire),
         Command::TakeOver => take_over::run(&context),
     }
 }

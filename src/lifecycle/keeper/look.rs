@@ -12,7 +12,7 @@ use crate::{
     lifecycle::{
         Clock,
         now::{NoTime, judging_time, latest_sealed},
-        plan::{self, Plan, View, after},
+        plan::{self, Plan, Retirement, View, after},
     },
     model::{Databases, Known, Label, Listed, Listing, Moment, Name, Origin, Spec, Time, TokenId, Word},
     store::Store,
@@ -190,7 +190,16 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         })
     }
 
-    /// Ends such a token. Whoever uses it is cut off.
+    /// What there is of this instance on this server.
+    ///
+    /// # Errors
+    /// The server could not be asked.
+    pub async fn retirement(&self) -> Result<Retirement, Unanswered> {
+        let listing = self.list().await?;
+        Ok(self.with_view(&listing, &Databases::NotAsked, plan::retirement))
+    }
+
+    /// Ends a live token that is in no record. Whoever uses it is cut off.
     ///
     /// # Errors
     /// The server did not end it.

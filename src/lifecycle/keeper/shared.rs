@@ -13,6 +13,9 @@ use crate::{
     store::Store,
 };
 
+/// Where neither list nor record says who may read a value, nobody may.
+static NOBODY: Allow = Allow { users: vec![], groups: vec![], units: vec![] };
+
 type Settled = (Arc<BTreeMap<Name, Known>>, Arc<BTreeMap<Name, Spec>>);
 
 /// What all keepers of a process share.
@@ -167,6 +170,29 @@ impl<T: Store, D: Deliver, C: Clock> Shared<T, D, C> {
         failed
     }
 
+    /// Nothing is delivered any more, of any name. What could not be taken back is told.
+    pub async fn withdraw_all(&self) -> Vec<String> {
+        let (known, specs) = (self.ledger.known(), self.specs());
+        let mut failed = Vec::new();
+        for (name, known) in known.iter() {
+            let record = known.record();
+            let allow = specs.get(name).map(|spec| &spec.allow).or(record.map(|record| &record.allow));
+            let generation = record.map_or(0, |record| record.generation);
+            let delivery = Delivery {
+                name,
+                generation,
+                secret: None,
+                allow: allow.unwrap_or(&NOBODY),
+                keep_newer: false,
+                fresh: false,
+                oldest: generation,
+            };
+            failed.extend(self.deliver.deliver(delivery).await.err().map(|error| error.to_string()));
+        }
+        failed.extend(self.note().await.err().map(|error| error.to_string()));
+        failed
+    }
+
     fn is_settled(&self, known: &Arc<BTreeMap<Name, Known>>, specs: &Arc<BTreeMap<Name, Spec>>) -> bool {
         lock(&self.settled).as_ref().is_some_and(|settled| {
             // Held there, they are not changed in their place.
@@ -177,13 +203,11 @@ impl<T: Store, D: Deliver, C: Clock> Shared<T, D, C> {
     /// Who asks for a name before there is a value hears that it is not ready, not that it is unknown.
     async fn expect(&self, known: &BTreeMap<Name, Known>) {
         let specs = self.specs();
-        // Where neither says who may read it, nobody may.
-        let nobody = Allow { users: vec![], groups: vec![], units: vec![] };
         let of_record = |known: &'_ Known| known.record().map(|record| record.allow.clone());
         let sealed: BTreeMap<&Name, Allow> = known
             .iter()
             .filter(|(name, _)| !specs.contains_key(*name))
-            .map(|(name, known)| (name, of_record(known).unwrap_or_else(|| nobody.clone())))
+            .map(|(name, known)| (name, of_record(known).unwrap_or_else(|| NOBODY.clone())))
             .collect();
         let wanted = specs.iter().map(|(name, spec)| (name, &spec.allow));
         let names = wanted.chain(sealed.iter().map(|(name, allow)| (*name, allow))).collect();

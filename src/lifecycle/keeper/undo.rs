@@ -173,17 +173,31 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     /// has ended is returned, and made up for by the next pass.
     pub async fn revoke_now(&self, name: &Name) -> Result<Vec<String>, RevokeError> {
         let id = self.revocable(name)?;
-        if let Err(error) = self.server.revoke(&id).await {
-            return Err(RevokeError::Server { name: name.clone(), error });
-        }
-        tracing::warn!(%name, %id, server = %self.name, "a person has ended the current token");
         let mut report = Report::default();
-        self.note_ended(name, &id, &mut report).await;
+        let ended = self.end_as_asked(name, &id, &mut report).await;
+        ended.map_err(|error| RevokeError::Server { name: name.clone(), error })?;
         self.note_delivered(&mut report).await;
         if self.shared.specs().contains_key(name) {
             self.ask_for(name);
         }
         Ok(report.errors)
+    }
+
+    /// The same for any token of a record, and nothing takes its place: the host is retired.
+    ///
+    /// # Errors
+    /// The server did not end it.
+    pub async fn retire(&self, name: &Name, id: &TokenId) -> Result<Vec<String>, ServerError> {
+        let mut report = Report::default();
+        self.end_as_asked(name, id, &mut report).await?;
+        Ok(report.errors)
+    }
+
+    async fn end_as_asked(&self, name: &Name, id: &TokenId, report: &mut Report) -> Result<(), ServerError> {
+        self.server.revoke(id).await?;
+        tracing::warn!(%name, %id, server = %self.name, "a person has ended a token");
+        self.note_ended(name, id, report).await;
+        Ok(())
     }
 
     /// Who is known to have read the current value of a name, or one before it.

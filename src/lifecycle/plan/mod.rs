@@ -20,6 +20,7 @@ mod judge;
 mod name;
 mod overlap;
 mod removal;
+mod retirement;
 mod rotation;
 mod strays;
 #[cfg(test)]
@@ -28,6 +29,7 @@ mod tests;
 pub use finding::{Finding, Matter};
 pub use name::{Promotion, promotion};
 pub use overlap::overlap_ends;
+pub use retirement::{Ending, Retirement, Staying, Stays, Unanswered, retirement};
 pub use rotation::rotation_due;
 
 /// Everything the plan looks at.

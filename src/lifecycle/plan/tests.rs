@@ -8,6 +8,7 @@ use crate::model::{
 
 mod drift;
 mod removal;
+mod retirement;
 mod rotation;
 mod schedule;
 
@@ -84,8 +85,12 @@ impl World {
     }
 
     fn plan(&mut self) -> Plan {
+        self.look(plan)
+    }
+
+    fn look<T>(&mut self, look: impl FnOnce(&View<'_>) -> T) -> T {
         self.listing.date = Some(at(self.now));
-        plan(&View {
+        look(&View {
             now: at(self.now),
             boot: self.boot.as_ref(),
             server: &ServerName("default".into()),

@@ -7,6 +7,7 @@
 //! | `list` | the last accepted list, sealed |
 //! | `tokens/NAME.age` | one record |
 //! | `lock` | held by the one process that writes |
+//! | `retired` | its tokens have ended, or are being ended: nothing opens it any more |
 //!
 //! Files are 0600 and folders 0700 from the moment they exist.
 
@@ -17,6 +18,7 @@ mod identity;
 #[cfg(feature = "daemon")]
 mod instance;
 mod reader;
+mod retired;
 #[cfg(all(test, feature = "daemon"))]
 mod tests;
 #[cfg(feature = "daemon")]
@@ -26,6 +28,7 @@ pub use identity::{Identities, IdentitySource, Keys, Unwrap};
 #[cfg(feature = "daemon")]
 pub use instance::Machine;
 pub use reader::AgeReader;
+pub use retired::Retired;
 #[cfg(feature = "daemon")]
 pub use writer::{AgeStore, OpenOptions};
 

@@ -11,7 +11,9 @@ use age::DecryptError;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::{Identities, IdentitySource, Layout, MAX_SEALED_BYTES, Unwrap, file, store_error, store_fault};
+use super::{
+    Identities, IdentitySource, Layout, MAX_SEALED_BYTES, Unwrap, file, retired, store_error, store_fault,
+};
 use crate::{
     model::{MAX_RECORD_BYTES, Name, Record, RecordVersion},
     store::{RecordError, RecordFault, Records, StoreError, Stored},
@@ -36,6 +38,7 @@ impl AgeReader {
     ) -> Result<Self, StoreError> {
         let layout = Layout { root: path.to_owned() };
         fs::metadata(path).map_err(|error| store_error(path, "cannot open the store", error))?;
+        retired::refuse(&layout)?;
         let identities = Identities::open(&layout, identity, unwrap_with)?.ok_or_else(|| {
             store_fault(path, "has no identity", "name the store's folder, or its identity with `--identity`")
         })?;

@@ -41,6 +41,7 @@ fn options(path: &Path) -> OpenOptions {
         recipients: vec![],
         machine_id: path.join("machine-id"),
         keys: Keys::default(),
+        being_retired: false,
     }
 }
 
@@ -277,4 +278,36 @@ proptest! {
         prop_assert_eq!(reader(folder.path()).names().expect("names"), vec![name(&text)]);
         prop_assert_eq!(read(folder.path(), &text).expect("there").record, record(&text));
     }
+}
+
+#[test]
+fn a_retired_store_is_opened_by_nobody_but_who_goes_on_to_retire_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("store");
+    let store = open(folder.path());
+    store.seal_record(&record("a"), None).expect("sealed");
+    store.seal_list("[server]").expect("sealed");
+    assert_eq!(Retired::of(&path), Retired::No);
+    store.begin_to_retire().expect("begun");
+    drop(store);
+    assert_eq!(Retired::of(&path), Retired::Begun);
+    let refused = AgeStore::open(options(folder.path())).expect_err("it is being retired");
+    assert!(refused.to_string().contains("is being retired"), "{refused}");
+    let refused = AgeReader::open(&path, &IdentitySource::OfStore, &mut Keys::default());
+    assert!(refused.expect_err("nor read").to_string().contains("is being retired"));
+
+    let store =
+        AgeStore::open(OpenOptions { being_retired: true, ..options(folder.path()) }).expect("a store");
+    store.wipe().expect("wiped");
+    drop(store);
+    assert_eq!(Retired::of(&path), Retired::Wholly);
+    AgeStore::wipe_rest(&path).expect("once more");
+    let mut left: Vec<_> =
+        fs::read_dir(&path).expect("a folder").map(|entry| entry.expect("an entry").file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["lock", "retired", "tokens"]);
+    let refused = AgeStore::open(options(folder.path())).expect_err("it was retired");
+    assert!(refused.hint().is_some_and(|hint| hint.starts_with("remove ")), "{refused}");
+    fs::remove_file(path.join("retired")).expect("there");
+    open(folder.path());
 }

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::{
     AgeReader, Identities, IdentitySource, Keys, Layout, MAX_SEALED_BYTES, Machine, file,
-    identity::parse_recipients, instance::InstanceFile, store_error, store_fault,
+    identity::parse_recipients, instance::InstanceFile, retired, store_error, store_fault,
 };
 use crate::{
     model::{Name, Record},
@@ -37,6 +37,8 @@ pub struct OpenOptions {
     pub machine_id: PathBuf,
     /// Unwraps the identity, where it is wrapped.
     pub keys: Keys,
+    /// Also a store that is being retired, to go on with that.
+    pub being_retired: bool,
 }
 
 /// A store, held by this process alone. Cheap to clone.
@@ -71,6 +73,9 @@ impl AgeStore {
         let layout = Layout { root: options.path.clone() };
         make_folder(&layout.root)?;
         let lock = take_lock(&layout)?;
+        if !options.being_retired {
+            retired::refuse(&layout)?;
+        }
         make_folder(&layout.tokens())?;
         remove_leftovers(&layout)?;
         let identities = Identities::open(&layout, &options.identity, &mut options.keys.clone())?;
@@ -90,6 +95,12 @@ impl AgeStore {
         })
     }
 
+    /// The store's folder.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.inner.reader.path()
+    }
+
     /// Whether the store was made on this machine, as it was when the store was opened.
     #[must_use]
     pub fn machine(&self) -> &Machine {
@@ -104,6 +115,13 @@ impl AgeStore {
             Ok(_) => true,
             Err(error) => error.kind() != io::ErrorKind::NotFound,
         }
+    }
+
+    /// Whether a process holds the store there.
+    #[must_use]
+    pub fn is_held(path: &Path) -> bool {
+        let lock = File::open(Layout { root: path.to_owned() }.lock());
+        lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
     }
 
     /// Puts a record durably into the store; see [`Store::seal`]. After an error the file may be the old one or the
@@ -171,6 +189,38 @@ impl AgeStore {
             file.commit().map(drop)
         };
         write().map_err(|error| store_error(&path, "cannot seal the list", error))
+    }
+
+    /// From now on nothing opens this store but who goes on to retire it.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn begin_to_retire(&self) -> Result<(), StoreError> {
+        let mark = self.inner.reader.layout.retired();
+        let write = || -> io::Result<()> {
+            let mut file = Replace::new(&mark)?;
+            file.write(retired::MARK.as_bytes())?;
+            file.commit().map(drop)
+        };
+        write().map_err(|error| store_error(&mark, "cannot note that the store is retired", error))
+    }
+
+    /// Takes everything out of the store, after [`Self::begin_to_retire`]; what opens it too, if that is kept in it.
+    ///
+    /// # Errors
+    /// Something is left.
+    pub fn wipe(&self) -> Result<(), StoreError> {
+        retired::wipe(&self.inner.reader.layout)
+    }
+
+    /// The same once there is no record left to open the store for: a crash may have come between.
+    ///
+    /// # Errors
+    /// Something is left, or another process holds the store.
+    pub fn wipe_rest(path: &Path) -> Result<(), StoreError> {
+        let layout = Layout { root: path.to_owned() };
+        let _lock = take_lock(&layout)?;
+        retired::wipe(&layout)
     }
 
     /// This machine takes the place of the one that the store was made on.

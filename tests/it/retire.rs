@@ -1,0 +1,264 @@
+//! A host that gives up its tokens.
+
+use std::{fs, process::Stdio};
+
+use hyper::Method;
+use influx_sandbox::{Effect, Event, Fault, Token};
+use serde_json::Value;
+
+use crate::host::{Daemon, Host, Ran, files_below, wait_until};
+
+const TOKENS: &str = "overlap_cap = \"1h\"\n[[token]]\nname = \"t0\"\nwrite = [\"telemetry\"]\n\
+    [[token]]\nname = \"t1\"\nread = [\"telemetry\"]\n[[token]]\nname = \"shared\"\nwrite = [\"a\"]\n";
+
+/// A host with a current and a former token of `t0`, one of `t1`, a token that others use too, one that was minted and is
+/// in no record, and one that is somebody else's. Returns the last three.
+fn host() -> (Host, [Token; 3]) {
+    let host = Host::new();
+    host.list(TOKENS);
+    let by_hand = find(&host, &host.sandbox.add_token("by hand", &[("write", "a")]));
+    import(&host, &by_hand);
+    host.apply();
+    assert_eq!(host.tokend(&["rotate", "t0"]).code, Some(0));
+    let label = host.live("t1")[0].description.rsplit_once('/').unwrap().0.to_owned();
+    let stray = host.sandbox.add_token(&format!("{label}/{}]", "ab".repeat(16)), &[("write", "a")]);
+    let foreign = host.sandbox.add_token("edge [influx-tokend of another]", &[("write", "a")]);
+    let others = [by_hand.id.as_str(), &stray, &foreign].map(|id| find(&host, id));
+    assert_eq!(host.sandbox.live().len(), 6);
+    (host, others)
+}
+
+fn import(host: &Host, token: &Token) {
+    let mut command = host.command(&["import", "shared"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let line = format!("{} {}\n", token.id, token.secret);
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), line.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+fn find(host: &Host, id: &str) -> Token {
+    host.sandbox.tokens().into_iter().find(|token| token.id == id).unwrap()
+}
+
+fn live_ids(host: &Host) -> Vec<String> {
+    let mut ids: Vec<String> = host.sandbox.live().into_iter().map(|token| token.id).collect();
+    ids.sort();
+    ids
+}
+
+/// The digest that is shown.
+fn show(host: &Host) -> (String, String) {
+    let ran = host.tokend(&["retire"]);
+    assert_eq!(ran.code, Some(3), "{ran:?}");
+    let digest = ran.stdout.trim().rsplit(' ').next().unwrap().to_owned();
+    (digest, ran.stdout)
+}
+
+fn retire(host: &Host) -> Ran {
+    let (digest, _) = show(host);
+    host.tokend(&["retire", &digest])
+}
+
+/// That nothing is left here, and on the server only what is not this host's.
+fn assert_retired(host: &Host, others: &[Token; 3]) {
+    let mut left = [others[0].id.clone(), others[2].id.clone()];
+    left.sort();
+    assert_eq!(live_ids(host), left);
+    let mut files: Vec<String> = files_below(&host.path("store"))
+        .into_iter()
+        .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
+        .collect();
+    files.sort();
+    assert_eq!(files, ["lock", "retired"]);
+    for name in ["t0", "t1", "shared"] {
+        assert_eq!(host.delivered(name), None, "{name}");
+    }
+}
+
+#[test]
+fn a_person_sees_what_ends_and_what_does_not_and_confirms_that() {
+    let (host, others) = host();
+    let before = live_ids(&host);
+    let (digest, shown) = show(&host);
+    for token in host.live("t0").iter().chain(&host.live("t1")) {
+        assert!(shown.contains(&format!("({} on default)", token.id)), "{shown}");
+    }
+    let [by_hand, stray, foreign] = &others;
+    assert!(shown.contains(&format!("{} on default), is in no record", stray.id)), "{shown}");
+    assert!(shown.contains(&format!("shared ({} on ", by_hand.id)), "{shown}");
+    assert!(shown.contains("imported, others may use it"), "{shown}");
+    assert!(!shown.contains(&foreign.id), "{shown}");
+    let json: Value = serde_json::from_str(&host.tokend(&["retire", "--output", "json"]).stdout).unwrap();
+    assert_eq!((json["digest"].as_str(), json["ends"].as_array().unwrap().len()), (Some(&*digest), 4));
+    assert_eq!(json["stays"][0]["why"], "imported");
+    let ran = host.tokend(&["retire", "000000000000"]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.stderr.contains("that is not what would be done now"), "{ran:?}");
+    assert_eq!(live_ids(&host), before, "nothing is done without it");
+
+    let ran = host.tokend(&["retire", &digest]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.stdout.contains("ended 4 tokens and wiped"), "{ran:?}");
+    assert_retired(&host, &others);
+    let requests = host.sandbox.requests();
+    assert_eq!(requests.iter().filter(|request| request.method == "DELETE").count(), 4);
+}
+
+#[test]
+fn a_retired_host_mints_nothing_until_a_person_says_so() {
+    let (host, others) = host();
+    assert_eq!(retire(&host).code, Some(0));
+    host.sandbox.clear_requests();
+    for arguments in [&["apply"][..], &["status"], &["plan"], &["rotate", "t0"]] {
+        let ran = host.tokend(arguments);
+        assert_eq!(ran.code, Some(1), "{arguments:?}: {ran:?}");
+        assert!(ran.stderr.contains("was retired: its tokens have ended"), "{arguments:?}: {ran:?}");
+        assert!(ran.stderr.contains("hint: remove "), "{arguments:?}: {ran:?}");
+    }
+    let daemon = host.daemon();
+    daemon.wait_for("was retired");
+    wait_until(
+        "an answer",
+        || host.secrets_by_socket(&["get", "t0"]).stderr.contains("was retired"),
+        || daemon.log(),
+    );
+    let again = host.tokend(&["retire"]);
+    assert_eq!(again.code, Some(0), "{again:?}");
+    assert_eq!(host.sandbox.requests().len(), 0);
+    assert_retired(&host, &others);
+
+    fs::remove_file(host.path("store/retired")).unwrap();
+    daemon.wait_for("ready");
+    wait_until("tokens", || host.delivered("t1").is_some(), || daemon.log());
+    assert_eq!(daemon.stop().0, Some(0));
+    host.assert_settled("t1");
+}
+
+#[test]
+fn a_running_daemon_does_it_and_ends() {
+    let (host, others) = host();
+    let mut daemon = host.daemon();
+    daemon.wait_for("ready");
+    let ran = retire(&host);
+    assert_eq!(ran.code, Some(0), "{ran:?}\n{}", daemon.log());
+    assert!(ran.stderr.contains("ending 4 tokens"), "{ran:?}");
+    assert_eq!(daemon.wait(), Some(0));
+    assert_retired(&host, &others);
+}
+
+fn refuse_one_end(host: &Host) -> String {
+    let kept = host.live("t1")[0].id.clone();
+    host.sandbox.fault(Fault::status(Method::DELETE, &format!("/api/v0/tokens/{kept}"), 500));
+    kept
+}
+
+fn assert_partly(ran: &Ran, kept: &str) {
+    assert_eq!(ran.code, Some(4), "{ran:?}");
+    assert!(ran.stdout.contains("ended 3 tokens\n"), "{ran:?}");
+    assert!(ran.stderr.contains(&format!("token t1: {kept} has not ended: ")), "{ran:?}");
+    assert!(ran.stderr.contains("run `influx-tokend retire` again"), "{ran:?}");
+}
+
+#[test]
+fn what_the_server_does_not_end_is_told_and_ended_later() {
+    let (host, others) = host();
+    let kept = refuse_one_end(&host);
+    assert_partly(&retire(&host), &kept);
+    assert!(live_ids(&host).contains(&kept));
+    let ran = host.tokend(&["apply"]);
+    assert!(ran.stderr.contains("is being retired"), "{ran:?}");
+    host.sandbox.clear_faults();
+    let ran = retire(&host);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.stdout.contains("ended 1 tokens and wiped"), "{ran:?}");
+    assert_retired(&host, &others);
+}
+
+#[test]
+fn a_daemon_that_could_not_end_all_mints_nothing_and_goes_on_when_asked() {
+    let (host, others) = host();
+    let mut daemon = host.daemon();
+    daemon.wait_for("ready");
+    let kept = refuse_one_end(&host);
+    assert_partly(&retire(&host), &kept);
+    host.sandbox.clear_requests();
+    // Neither another list nor a signal sets it to work again.
+    host.list(&format!("{TOKENS}[[token]]\nname = \"t2\"\nwrite = [\"telemetry\"]\n"));
+    daemon.signal(rustix::process::Signal::HUP);
+    assert_partly(&Ran { stdout: "ended 3 tokens\n".into(), ..retire(&host) }, &kept);
+    assert!(host.sandbox.requests().iter().all(|request| request.method != "POST"));
+    assert_eq!(host.delivered("t0"), None, "what has ended is not handed out");
+    host.sandbox.clear_faults();
+    assert_eq!(retire(&host).code, Some(0));
+    assert_eq!(daemon.wait(), Some(0));
+    assert_retired(&host, &others);
+}
+
+#[test]
+fn one_that_was_cut_off_is_gone_on_with() {
+    let (host, others) = host();
+    let (digest, _) = show(&host);
+    let events = host.sandbox.events();
+    // Its answer comes after the kill.
+    host.sandbox.fault(Fault::on(
+        Some(Method::DELETE),
+        "/api/v0/tokens/",
+        Effect::Delay(std::time::Duration::from_millis(300)),
+    ));
+    let mut child =
+        host.command(&["retire", &digest]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let is_end = |event: &Event| matches!(event, Event::Received { what } if what.starts_with("DELETE"));
+    assert!(events.iter().any(|event| is_end(&event)));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    host.sandbox.clear_faults();
+    let daemon: Daemon = host.daemon();
+    daemon.wait_for("is being retired");
+    let ran = retire(&host);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert_eq!(daemon.stop().0, Some(0));
+    assert_retired(&host, &others);
+}
+
+#[test]
+fn while_a_mint_may_still_come_the_store_is_kept() {
+    let (host, _) = host();
+    host.sandbox.fault(Fault::on(Some(Method::POST), "/api/v0/tokens", Effect::Silence).times(1));
+    host.tokend(&["rotate", "t0"]);
+    host.sandbox.clear_faults();
+    let (digest, shown) = show(&host);
+    assert!(
+        shown.contains("server default did not answer a mint for t0: the store is kept until"),
+        "{shown}"
+    );
+    let ran = host.tokend(&["retire", &digest]);
+    assert_eq!(ran.code, Some(4), "{ran:?}");
+    assert!(ran.stderr.contains("did not answer a mint, what comes of it is known by"), "{ran:?}");
+    assert!(host.path("store/tokens/t0.age").exists());
+    assert_eq!(host.live("t0").len(), 0);
+}
+
+#[test]
+fn where_there_is_nothing_to_retire_nothing_is_made() {
+    let host = Host::new();
+    host.list(TOKENS);
+    let ran = host.tokend(&["retire"]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.stderr.contains("nothing to retire"), "{ran:?}");
+    assert!(!host.path("store").exists());
+}
+
+#[test]
+fn a_server_that_cannot_be_asked_keeps_everything_as_it_is() {
+    let (host, _) = host();
+    let before = live_ids(&host);
+    let (digest, _) = show(&host);
+    host.sandbox.fault(Fault::status(Method::GET, "/api/v0/tokens", 503));
+    let ran = host.tokend(&["retire", &digest]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    host.sandbox.clear_faults();
+    assert_eq!(live_ids(&host), before);
+    assert!(!host.path("store/retired").exists());
+    let ran = host.tokend(&["apply"]);
+    assert!(ran.stdout.contains("ready"), "{ran:?}");
+}
