@@ -11,7 +11,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::{
     Clock,
-    plan::{Finding, Step, after},
+    plan::{Finding, after},
 };
 use crate::{
     deliver::Deliver,
@@ -41,8 +41,8 @@ pub use shared::Shared;
 pub(super) use steps::amend;
 pub use undo::{RevokeError, UndoError};
 
-/// So many mints are under way at once.
-const MINTS: usize = 8;
+/// So many names are minted for, written or ended at once.
+const STEPS: usize = 8;
 /// So many probe requests are under way at once, after the server has accepted one new token.
 const PROBES: usize = 16;
 
@@ -143,6 +143,14 @@ impl Report {
     #[must_use]
     pub fn probing(&self) -> usize {
         self.probes.len()
+    }
+
+    /// What was done for one name, beside others.
+    fn add(&mut self, of_one: Self) {
+        self.errors.extend(of_one.errors);
+        self.progress |= of_one.progress;
+        self.again |= of_one.again;
+        self.probes.extend(of_one.probes);
     }
 }
 
@@ -278,20 +286,5 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Steps in the order in which they are carried out: what concerns records first, what ends tokens last.
-fn rank(step: &Step) -> u8 {
-    match step {
-        Step::Separate => 0,
-        Step::Note { .. } => 1,
-        Step::Promote { .. } => 2,
-        Step::Mint { .. } => 3,
-        Step::Patch { .. } => 4,
-        Step::Probe { .. } => 5,
-        Step::Verify { .. } => 6,
-        Step::Revoke { .. } | Step::End { .. } => 7,
-        Step::Drop { .. } => 8,
     }
 }

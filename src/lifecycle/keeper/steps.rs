@@ -1,129 +1,111 @@
 //! Carrying out the steps of a plan.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use futures_util::{StreamExt, stream};
 
-use super::{Keeper, MINTS, Report, Signals, probes::Works, rank};
+use super::{Keeper, Report, STEPS, Signals, probes::Works};
 use crate::{
     deliver::Deliver,
     influxdb::Server,
     lifecycle::{
         Clock,
         ledger::ChangeError,
-        plan::{Change, DAY, Gone, Step, since},
+        plan::{Change, DAY, Gone, Step, Why, since},
     },
     model::{Ended, Held, Moment, Name, Record, Retiring, RetiringState, ServerKey, Time, TokenId},
     store::Store,
 };
 
 impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
-    /// Carries out a plan. A step that fails does not keep the others back; what it leaves is planned again.
-    /// `to_end` has the names for which an acceptance makes another pass worth while.
+    /// Carries out a plan, phase by phase. A step that fails does not keep the others back; what it leaves is planned
+    /// again. `to_end` has the names for which an acceptance makes another pass worth while.
     pub(super) async fn carry_out(
         &self,
-        mut steps: Vec<Step>,
+        steps: Vec<Step>,
         to_end: &BTreeSet<Name>,
         signals: &Signals,
         report: &mut Report,
     ) {
-        steps.sort_by_key(rank);
+        let pass = Pass { to_end, signals, halted: AtomicBool::new(false) };
         let mut delivered = false;
-        let mut mints = Vec::new();
-        let mut verifies = Vec::new();
-        for step in steps {
-            // Whatever ends a token waits until everything has been delivered.
-            if rank(&step) > 2 && !delivered {
+        for (phase, names) in by_phase(steps) {
+            // Whatever mints, changes or ends a token waits until everything has been delivered.
+            if phase > Phase::Records && !delivered {
                 self.deliver_all(report).await;
                 delivered = true;
             }
-            match step {
-                Step::Separate => self.separate(report).await,
-                Step::Note { name, change } => self.note(&name, change, report).await,
-                Step::Promote { name, id } => self.promote(&name, &id, report).await,
-                Step::Mint { name, why } => mints.push((name, why)),
-                Step::Probe { name, id, control } => report.probes.push((name, id, control)),
-                Step::Verify { name, id } => verifies.push((name, id)),
-                Step::Revoke { name, id, marker } => {
-                    self.mint_all(std::mem::take(&mut mints), signals, report).await;
-                    self.revoke_stray(&name, &id, &marker, report).await;
-                }
-                Step::Patch { name, id, grants } => self.patch(&name, &id, &grants, report).await,
-                Step::End { name, id, why } => {
-                    self.mint_all(std::mem::take(&mut mints), signals, report).await;
-                    self.end(&name, &id, why, report).await;
-                }
-                Step::Drop { name } => self.drop_record(&name, report).await,
+            self.step_by_name(names, &pass, report).await;
+            if phase == Phase::Mints {
+                self.note_delivered(report).await;
             }
         }
         if !delivered {
             self.deliver_all(report).await;
         }
-        self.mint_all(mints, signals, report).await;
-        self.verify_all(verifies, to_end, report).await;
     }
 
-    async fn verify_all(&self, verifies: Vec<(Name, TokenId)>, to_end: &BTreeSet<Name>, report: &mut Report) {
-        let verified: Vec<(Name, Works)> = stream::iter(verifies)
-            .map(|(name, id)| async move {
-                let works = self.verify(&name, &id).await;
-                (name, works)
-            })
-            .buffer_unordered(MINTS)
-            .collect()
-            .await;
-        report.progress |= verified.iter().any(|(_, works)| *works != Works::Not);
-        report.again |= verified.iter().any(|(name, works)| *works == Works::Wholly && to_end.contains(name));
-    }
-
-    async fn mint_all(
-        &self,
-        mints: Vec<(Name, crate::lifecycle::plan::Why)>,
-        signals: &Signals,
-        report: &mut Report,
-    ) {
-        let halted = std::sync::atomic::AtomicBool::new(false);
-        let halted = &halted;
-        let mut outcomes = stream::iter(mints)
-            .map(|(name, why)| async move {
-                // After a SIGTERM, or once the server has shown that it takes no mints, nothing new is begun.
-                if signals.is_stopping() || halted.load(std::sync::atomic::Ordering::Relaxed) {
-                    return None;
-                }
-                let outcome = self.mint(&name, why, halted, signals).await;
-                Some((name, outcome))
-            })
-            .buffer_unordered(MINTS);
-        let mut minted = Vec::new();
-        while let Some(outcome) = outcomes.next().await {
-            match outcome {
-                Some((name, Ok(()))) => minted.push(name),
-                Some((_, Err(error))) => report.errors.push(error),
-                None => {}
+    /// Several names at once, the steps of one name in their order.
+    async fn step_by_name(&self, names: ByName, pass: &Pass<'_>, report: &mut Report) {
+        let each = names.into_values().map(|steps| async move {
+            let mut report = Report::default();
+            for step in steps {
+                self.step(&step, pass, &mut report).await;
             }
+            report
+        });
+        let mut reports = stream::iter(each).buffer_unordered(STEPS);
+        while let Some(of_one) = reports.next().await {
+            report.add(of_one);
         }
-        drop(outcomes);
-        for name in minted {
-            report.progress = true;
-            self.follow_up(name, report).await;
+    }
+
+    async fn step(&self, step: &Step, pass: &Pass<'_>, report: &mut Report) {
+        match step {
+            Step::Separate => self.separate(report).await,
+            Step::Note { name, change } => self.note(name, change.clone(), report).await,
+            Step::Promote { name, id } => self.promote(name, id, report).await,
+            Step::Mint { name, why } => self.mint_and_follow_up(name, *why, pass, report).await,
+            Step::Patch { name, id, grants } => self.patch(name, id, grants, report).await,
+            Step::Probe { name, id, control } => {
+                report.probes.push((name.clone(), id.clone(), control.clone()));
+            }
+            Step::Verify { name, id } => {
+                let works = self.verify(name, id).await;
+                report.progress |= works != Works::Not;
+                report.again |= works == Works::Wholly && pass.to_end.contains(name);
+            }
+            Step::Revoke { name, id, marker } => self.revoke_stray(name, id, marker, report).await,
+            Step::End { name, id, why } => self.end(name, id, *why, report).await,
+            Step::Drop { name } => self.drop_record(name, report).await,
         }
-        self.note_delivered(report).await;
+    }
+
+    /// What has just been minted is probed at once, without another list; or promoted, where no probe is wanted.
+    async fn mint_and_follow_up(&self, name: &Name, why: Why, pass: &Pass<'_>, report: &mut Report) {
+        // After a SIGTERM, or once the server has shown that it takes no mints, nothing new is begun.
+        if pass.signals.is_stopping() || pass.halted.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Err(error) = self.mint(name, why, &pass.halted, pass.signals).await {
+            return report.errors.push(error);
+        }
+        report.progress = true;
+        let Some(next) = self.shared.ledger.record(name).and_then(|record| record.next.clone()) else {
+            return;
+        };
+        match self.may_be_promoted(name) {
+            Some(_) => self.promote(name, &next.id, report).await,
+            None => report.probes.push((name.clone(), next.id, None)),
+        }
     }
 
     pub(super) async fn note_delivered(&self, report: &mut Report) {
         if let Err(error) = self.shared.note().await {
             fail(report, error.to_string());
-        }
-    }
-
-    /// What has just been minted is probed at once, without another list; or promoted, where no probe is wanted.
-    async fn follow_up(&self, name: Name, report: &mut Report) {
-        let Some(next) = self.shared.ledger.record(&name).and_then(|record| record.next.clone()) else {
-            return;
-        };
-        match self.may_be_promoted(&name) {
-            Some(_) => self.promote(&name, &next.id, report).await,
-            None => report.probes.push((name, next.id, None)),
         }
     }
 
@@ -218,6 +200,50 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         };
         self.shared.ledger.change(name, || (*there).clone(), change).await.map(drop)
     }
+}
+
+/// What the steps of a pass have in common.
+struct Pass<'a> {
+    to_end: &'a BTreeSet<Name>,
+    signals: &'a Signals,
+    /// The server has shown that it takes no mints.
+    halted: AtomicBool,
+}
+
+/// Steps that may be carried out beside each other, of different names.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Separation,
+    Records,
+    Mints,
+    Changes,
+    Ends,
+}
+
+impl Phase {
+    fn of(step: &Step) -> Self {
+        match step {
+            Step::Separate => Self::Separation,
+            Step::Note { .. } | Step::Promote { .. } => Self::Records,
+            Step::Mint { .. } => Self::Mints,
+            Step::Patch { .. } | Step::Probe { .. } | Step::Verify { .. } => Self::Changes,
+            Step::Revoke { .. } | Step::End { .. } | Step::Drop { .. } => Self::Ends,
+        }
+    }
+}
+
+/// Steps by what they are about.
+type ByName = BTreeMap<Option<Name>, Vec<Step>>;
+
+/// Of one name, notes come before a promote.
+fn by_phase(mut steps: Vec<Step>) -> BTreeMap<Phase, ByName> {
+    steps.sort_by_key(|step| matches!(step, Step::Promote { .. }));
+    let mut phases: BTreeMap<Phase, ByName> = BTreeMap::new();
+    for step in steps {
+        let names = phases.entry(Phase::of(&step)).or_default();
+        names.entry(step.name().cloned()).or_default().push(step);
+    }
+    phases
 }
 
 pub(super) fn fail(report: &mut Report, error: String) {

@@ -76,6 +76,8 @@ pub struct Plan {
     pub unknown: BTreeSet<TokenId>,
     /// Names with a token to end that waits for an answer about the current one and for nothing else.
     pub to_end: BTreeSet<Name>,
+    /// Tokens that a step verifies already.
+    verified: HashSet<TokenId>,
 }
 
 /// One thing to do.
@@ -152,6 +154,25 @@ pub enum Step {
     },
     /// Somebody else works with a copy of this store: take a new instance and mint afresh (rule 3).
     Separate,
+}
+
+impl Step {
+    /// Whose record or tokens it is about.
+    #[must_use]
+    pub fn name(&self) -> Option<&Name> {
+        match self {
+            Self::Note { name, .. }
+            | Self::Mint { name, .. }
+            | Self::Probe { name, .. }
+            | Self::Verify { name, .. }
+            | Self::Promote { name, .. }
+            | Self::Revoke { name, .. }
+            | Self::Patch { name, .. }
+            | Self::End { name, .. }
+            | Self::Drop { name } => Some(name),
+            Self::Separate => None,
+        }
+    }
 }
 
 /// Why a token is minted.
@@ -280,6 +301,8 @@ struct Scene<'a> {
     by_id: HashMap<&'a TokenId, &'a Listed>,
     /// Only open intents ask for it, and mostly there are none.
     by_marker: OnceCell<HashMap<&'a Marker, Vec<&'a Listed>>>,
+    /// Servers that the list has tokens on.
+    listed: HashSet<&'a ServerKey>,
     /// Addresses that this server had before: its list shows tokens that records know from there (rule 12).
     former: HashSet<&'a ServerKey>,
     /// So many tokens would be ended because their names left the list that a person has to say so (rule 11).
@@ -297,8 +320,9 @@ impl<'a> Deref for Scene<'a> {
 impl<'a> Scene<'a> {
     fn new(view: &'a View<'a>) -> Self {
         let by_id = view.listing.tokens.iter().map(|row| (&row.id, row)).collect();
-        let mut scene =
-            Self { view, by_id, by_marker: OnceCell::new(), former: HashSet::new(), brake: false };
+        let listed = view.specs.values().map(|spec| &spec.key).collect();
+        let (by_marker, former) = (OnceCell::new(), HashSet::new());
+        let mut scene = Self { view, by_id, by_marker, listed, former, brake: false };
         scene.former = scene.former_addresses();
         scene.brake = removal::brakes(&scene);
         scene
@@ -307,11 +331,10 @@ impl<'a> Scene<'a> {
     fn former_addresses(&self) -> HashSet<&'a ServerKey> {
         let records = self.view.records.values().filter_map(Known::record);
         let elsewhere = records.flat_map(Record::held).filter(|held| held.server != *self.view.key);
-        let listed = |key: &ServerKey| self.view.specs.values().any(|spec| spec.key == *key);
         elsewhere
             .filter(|held| self.row(&held.id).is_some_and(|row| judge::is_same(row, held)))
             .map(|held| &held.server)
-            .filter(|key| !listed(key))
+            .filter(|key| !self.listed.contains(key))
             .collect()
     }
 
@@ -424,6 +447,13 @@ impl Plan {
 
     fn note(&mut self, record: &Record, change: Change) {
         self.steps.push(Step::Note { name: record.name.clone(), change });
+    }
+
+    /// A token is asked about once, for whatever reasons.
+    fn verify(&mut self, name: &Name, id: &TokenId) {
+        if self.verified.insert(id.clone()) {
+            self.steps.push(Step::Verify { name: name.clone(), id: id.clone() });
+        }
     }
 
     fn due(&mut self, at: Time) {

@@ -104,7 +104,7 @@ fn is_left_over(retiring: &Retiring) -> bool {
 fn plan_retiring(scene: &Scene<'_>, record: &Record, retiring: &Retiring, plan: &mut Plan) {
     let held = &retiring.held;
     if held.server != *scene.key {
-        if !scene.specs.values().any(|spec| spec.key == held.server) {
+        if !scene.listed.contains(&held.server) {
             let matter = Matter::OnFormerServer { id: held.id.clone(), server: held.server.clone() };
             plan.find(&record.name, matter);
         }
@@ -386,10 +386,7 @@ pub(super) fn verify(scene: &Scene<'_>, record: &Record, held: &Held, plan: &mut
     let last = scene.evidence.probes.get(&held.id).and_then(|probed| probed.refused).map(|(_, last)| last);
     let next_try = last.map_or(scene.now, |last| after(last, REFUSED_APART));
     if next_try <= scene.now {
-        let step = Step::Verify { name: record.name.clone(), id: held.id.clone() };
-        if !plan.steps.contains(&step) {
-            plan.steps.push(step);
-        }
+        plan.verify(&record.name, &held.id);
         plan.due(after(scene.now, REFUSED_APART));
     } else {
         plan.due(next_try);

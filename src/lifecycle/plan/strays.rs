@@ -70,10 +70,7 @@ pub(super) fn may_end(scene: &Scene<'_>, record: &Record, plan: &mut Plan) -> bo
         || current.server != *scene.key
         || scene.evidence.probes.get(&current.id).is_some_and(|probed| probed.accepted_at.is_some());
     if !accepted {
-        let step = Step::Verify { name: record.name.clone(), id: current.id.clone() };
-        if !plan.steps.contains(&step) {
-            plan.steps.push(step);
-        }
+        plan.verify(&record.name, &current.id);
     }
     accepted
 }
