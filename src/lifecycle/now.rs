@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::plan::since;
 use crate::model::{Held, Known, Time};
 
-/// More than this apart, the server's Date and a synchronised local clock contradict each other.
+/// More than this apart, the server's Date and the local clock contradict each other.
 const APART: Duration = Duration::from_secs(600);
 
 /// The moment this program was built after: no clock that is right shows an earlier one. 2026-01-01.
@@ -57,14 +57,22 @@ pub fn judging_time(
 ) -> Result<Time, NoTime> {
     match date {
         Some(date) => {
-            let apart = since(date, local).max(since(local, date));
-            if synchronised && apart > APART { Err(NoTime::Contradiction { date, local }) } else { Ok(date) }
+            if synchronised && !agree(date, local) {
+                Err(NoTime::Contradiction { date, local })
+            } else {
+                Ok(date)
+            }
         }
         None => {
             let plausible = local.as_second() > BUILT && latest_sealed.is_none_or(|sealed| local > sealed);
             if plausible && (synchronised || trusted) { Ok(local) } else { Err(NoTime::Untold { local }) }
         }
     }
+}
+
+/// Whether two clocks tell the same time, as far as it matters.
+pub(super) fn agree(one: Time, other: Time) -> bool {
+    since(one, other).max(since(other, one)) <= APART
 }
 
 /// The latest moment in any record that has surely passed.

@@ -44,8 +44,8 @@ pub struct Evidence {
     pub delivered: BTreeMap<Name, u64>,
     /// The Date of the first list that this process got.
     pub first_list: Option<Time>,
-    /// When that was, on both clocks: what was sealed in another boot is told from there.
-    pub anchor: Option<Moment>,
+    /// What was sealed in another boot is told from there.
+    pub anchor: Option<Anchor>,
     /// Live tokens of our instance that no record knows, and the Date of the list that showed them first.
     pub unknown_since: BTreeMap<TokenId, Time>,
     /// Mints that are under way.
@@ -64,7 +64,24 @@ pub struct Evidence {
     pub imported: BTreeMap<TokenId, Time>,
 }
 
+/// A moment that a list told, from which it is counted how long ago something was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Anchor {
+    /// On both clocks.
+    pub moment: Moment,
+    /// The local clock told the same time. Otherwise only what has passed since then is known to have passed: a server's
+    /// clock that was set ahead while this host was off would end everything.
+    pub agreed: bool,
+}
+
 impl Evidence {
+    /// The first list is the anchor, until there is one on whose time both clocks agree.
+    pub fn anchor(&mut self, moment: Moment, agreed: bool) {
+        if self.anchor.as_ref().is_none_or(|anchor| agreed && !anchor.agreed) {
+            self.anchor = Some(Anchor { moment, agreed });
+        }
+    }
+
     /// A server whose clock is set tells nothing by the times it told before: what was seen then is to be seen again.
     pub fn forget_if_jumped(&mut self, expected: Time, now: Time) {
         let apart: Duration = now.duration_since(expected).unsigned_abs();

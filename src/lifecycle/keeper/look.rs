@@ -11,7 +11,7 @@ use crate::{
     influxdb::{Server, ServerError},
     lifecycle::{
         Clock,
-        now::{NoTime, judging_time, latest_sealed},
+        now::{NoTime, agree, judging_time, latest_sealed},
         plan::{self, Plan, Retirement, View, after},
     },
     model::{Databases, Known, Label, Listed, Listing, Moment, Name, Origin, Spec, Time, TokenId, Word},
@@ -47,7 +47,8 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         let now = judged?;
         state.evidence.first_list.get_or_insert(now);
         let boot = self.shared.clock.boot_time();
-        state.evidence.anchor.get_or_insert(Moment { at: now, boot });
+        let agreed = agree(now, self.shared.clock.now());
+        state.evidence.anchor(Moment { at: now, boot }, agreed);
         drop(state);
         self.shared.listed().insert(self.key.clone());
         Ok(listing)

@@ -395,8 +395,8 @@ impl<'a> Scene<'a> {
         let in_this_boot = boot.and_then(|since| since.passed(now));
         in_this_boot.or_else(|| {
             let anchor = self.evidence.anchor.as_ref()?;
-            let before = self::since(since, anchor.at);
-            Some(before + anchor.boot.as_ref()?.passed(now)?)
+            let before = if anchor.agreed { self::since(since, anchor.moment.at) } else { Duration::ZERO };
+            Some(before + anchor.moment.boot.as_ref()?.passed(now)?)
         })
     }
 

@@ -40,6 +40,8 @@ pub(super) enum Break {
     SeesNoHolders,
     /// No clock but the server's is asked.
     TrustsTheDate,
+    /// The local clock tells whatever the server's does.
+    AgreesWithAnyDate,
     /// However many names leave the list, nobody is asked.
     NeverBrakes,
     /// What goes is replaced, however often.
@@ -57,7 +59,7 @@ pub(super) enum Break {
 }
 
 /// Each with what it must be caught as.
-pub(super) const CAUGHT: [(Break, &str); 21] = [
+pub(super) const CAUGHT: [(Break, &str); 22] = [
     (Break::ForgetsWhatItMinted, "rule 1"),
     (Break::SealsNothing, "rule 2"),
     (Break::RepeatsMints, "converge"),
@@ -72,6 +74,7 @@ pub(super) const CAUGHT: [(Break, &str); 21] = [
     (Break::DeliversOnce, "rule 9: before the new value has arrived"),
     (Break::SeesNoHolders, "consumers: "),
     (Break::TrustsTheDate, "before its"),
+    (Break::AgreesWithAnyDate, "before its"),
     (Break::NeverBrakes, "rule 11: so many ends"),
     (Break::ReplacesForEver, "rule 11: replaced"),
     (Break::MintsElsewhere, "rule 12"),

@@ -122,6 +122,30 @@ fn a_date_that_jumps_ahead_ends_nothing_that_retired_while_we_ran() {
     assert_eq!(ends(&world.plan()), ["id-9"]);
 }
 
+/// What retired before this boot is told from the first list of this process, if that can be believed.
+#[test]
+fn of_a_former_boot_a_date_counts_that_both_clocks_agree_on() {
+    let week = WEEK.unsigned_abs() * 1000;
+    let mut world = World::new().rotated(WEEK + hours(24 * 365));
+    world.retired_in_this_boot(0);
+    world.record(|record| record.retiring[0].boot.as_mut().expect("known").boot = "before".into());
+    let moment = |millis| Moment {
+        at: at(hours(1000)),
+        boot: Some(BootTime { boot: "this".into(), millis: (1 << 40) - millis }),
+    };
+    world.evidence.anchor(moment(60_000), false);
+    assert_eq!(world.plan().steps, [], "its date may have been set ahead meanwhile");
+    world.evidence.anchor = None;
+    world.evidence.anchor(moment(week), false);
+    assert_eq!(ends(&world.plan()), ["id-9"], "all of its time has passed since");
+    world.evidence.anchor = None;
+    world.evidence.anchor(moment(60_000), false);
+    world.evidence.anchor(moment(0), true);
+    assert_eq!(ends(&world.plan()), ["id-9"]);
+    world.evidence.anchor(Moment { at: at(0), boot: None }, true);
+    assert_eq!(ends(&world.plan()), ["id-9"], "the first that is sure stays");
+}
+
 #[test]
 fn the_current_token_is_asked_once_more_before_a_former_one_is_ended() {
     let mut world = World::new().rotated(WEEK + 30);

@@ -166,8 +166,7 @@ impl World {
             let mut state = self.state();
             state.backup = Some(state.records.clone());
         }
-        // After a boot a date that was wrong cannot be told from one that is right.
-        if !self.is_ahead() && self.strikes(Fault::Rebooted, Op::Load, 150) {
+        if self.strikes(Fault::Rebooted, Op::Load, 150) {
             let mut state = self.state();
             (state.boot, state.booted_at) = (state.boot + 1, Some(Instant::now()));
             drop(state);
