@@ -17,6 +17,8 @@ use crate::{
     pickup::holders,
 };
 
+mod rotations;
+
 fn telegraf() -> Option<PathBuf> {
     find("telegraf", "TELEGRAF")
 }
