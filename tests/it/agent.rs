@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use influx_sandbox::{Recorded, Written};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::host::{Host, PATIENCE, wait_until};
@@ -58,6 +59,11 @@ impl Agent {
         Self { name: name.to_owned(), child, log, counter, started: Instant::now() }
     }
 
+    /// How long it has been running.
+    pub(crate) fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap()
     }
@@ -92,20 +98,22 @@ impl Agent {
     }
 
     pub(crate) fn points(&self, host: &Host) -> Points {
+        let all = host.sandbox.all_written().into_iter().map(|(id, lines)| (id, self.numbers(&lines)));
+        all.filter(|(_, numbers)| !numbers.is_empty()).collect()
+    }
+
+    fn numbers(&self, lines: &[Written]) -> BTreeSet<u64> {
         let prefix = format!("{} n=", self.name);
         let number = |line: &str| line.strip_prefix(&prefix)?.split_once('i')?.0.parse().ok();
-        let of = |lines: Vec<influx_sandbox::Written>| -> BTreeSet<u64> {
-            lines.iter().filter_map(|written| number(&written.line)).collect()
-        };
-        let all = host.sandbox.all_written().into_iter().map(|(id, lines)| (id, of(lines)));
-        all.filter(|(_, numbers)| !numbers.is_empty()).collect()
+        lines.iter().filter_map(|written| number(&written.line)).collect()
     }
 
     /// Waits until so many points have come with a token.
     pub(crate) fn wait_for_points(&self, host: &Host, id: &str, count: usize) {
         wait_until(
             &format!("{count} points of {} with {id}", self.name),
-            || self.points(host).get(id).is_some_and(|numbers| numbers.len() >= count),
+            // Of this token alone: in a long run there are many others to look through.
+            || self.numbers(&host.sandbox.written(id)).len() >= count,
             || self.log(),
         );
     }
@@ -129,7 +137,7 @@ impl Agent {
 
     /// Ends it as systemd does.
     pub(crate) fn stop(&mut self, host: &Host) -> Points {
-        let expected = self.started.elapsed().as_millis() / INTERVAL.as_millis() * 9 / 10;
+        let expected = self.age().as_millis() / INTERVAL.as_millis() * 9 / 10;
         kill_process(self.pid(), Signal::TERM).unwrap();
         let status = self.end();
         assert!(status.success(), "{status}\n{}", self.log());
@@ -173,14 +181,23 @@ pub(crate) fn snippet(host: &Host, file: &str, output: &str, token: &str) -> Str
         .replace("influx:edge_writer", &format!("influx:{token}"))
 }
 
-/// Writes of points that were not accepted; those of the daemon's probes have a comment for a body.
-pub(crate) fn refused(host: &Host) -> Vec<(String, u16)> {
+/// A write of points that was not accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) status: u16,
+    /// The id of the token it came with.
+    pub(crate) token: Option<String>,
+    pub(crate) body: String,
+}
+
+/// Those so far; the daemon's probes are none, they have a comment for a body.
+pub(crate) fn refused(host: &Host) -> Vec<Refusal> {
     host.sandbox
         .requests()
         .into_iter()
         .filter(|request| request.path.contains("/write") && !request.body.starts_with('#'))
         // One that is not answered yet is neither.
-        .filter_map(|request| Some((request.body, request.status?)))
-        .filter(|(_, status)| *status != 204)
+        .filter_map(|Recorded { status, token, body, .. }| Some(Refusal { status: status?, token, body }))
+        .filter(|refusal| refusal.status != 204)
         .collect()
 }

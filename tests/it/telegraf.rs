@@ -17,6 +17,8 @@ use crate::{
     pickup::holders,
 };
 
+mod rotations;
+
 fn telegraf() -> Option<PathBuf> {
     find("telegraf", "TELEGRAF")
 }
@@ -172,7 +174,7 @@ fn without_an_overlap_writes_are_refused() {
     rotate(&host, &["http_v2"]);
     wait_for_one(&host, "http_v2");
     wait_until("refusals", || refused(&host).len() >= 2, || agent.log());
-    assert!(refused(&host).iter().all(|(_, status)| *status == 401));
+    assert!(refused(&host).iter().all(|refusal| refusal.status == 401));
     // What was refused is in memory, and a reload throws it away.
     agent.reload();
     let new = id(&host, "http_v2");

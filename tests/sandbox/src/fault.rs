@@ -9,6 +9,7 @@ use hyper::Method;
 pub struct Fault {
     method: Option<Method>,
     path: String,
+    client: String,
     skip: usize,
     times: Option<usize>,
     effect: Effect,
@@ -48,7 +49,7 @@ impl Fault {
     /// With every request of this method (or any) whose path begins so.
     #[must_use]
     pub fn on(method: Option<Method>, path: &str, effect: Effect) -> Self {
-        Self { method, path: path.to_owned(), skip: 0, times: None, effect }
+        Self { method, path: path.to_owned(), client: String::new(), skip: 0, times: None, effect }
     }
 
     /// A status and a JSON body in the management API's form.
@@ -57,6 +58,13 @@ impl Fault {
         let body = format!("{{\"code\":{status},\"message\":\"on demand\"}}");
         let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
         Self::on(Some(method), path, Effect::Status { status, headers, body })
+    }
+
+    /// Only with those of clients whose User-Agent begins so.
+    #[must_use]
+    pub fn of(mut self, client: &str) -> Self {
+        client.clone_into(&mut self.client);
+        self
     }
 
     /// Not with the first of them.
@@ -74,8 +82,10 @@ impl Fault {
     }
 
     /// The effect on this request, if there is one.
-    pub(crate) fn strike(&mut self, method: &Method, path: &str) -> Option<Effect> {
-        let concerns = self.method.as_ref().is_none_or(|own| own == method) && path.starts_with(&self.path);
+    pub(crate) fn strike(&mut self, method: &Method, path: &str, client: &str) -> Option<Effect> {
+        let concerns = self.method.as_ref().is_none_or(|own| own == method)
+            && path.starts_with(&self.path)
+            && client.starts_with(&self.client);
         if !concerns {
             return None;
         }

@@ -11,7 +11,7 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::{
     Request, Response,
     body::Incoming,
-    header::{AUTHORIZATION, CONTENT_ENCODING},
+    header::{AUTHORIZATION, CONTENT_ENCODING, USER_AGENT},
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
@@ -56,11 +56,15 @@ pub(crate) async fn serve(listener: TcpListener, state: Arc<Mutex<State>>, mut s
 async fn handle(request: Request<Incoming>, state: Arc<Mutex<State>>) -> io::Result<Response<Sent>> {
     let (head, body) = request.into_parts();
     let what = format!("{} {}", head.method, head.uri.path());
+    let client = head.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let (latency, effects, number) = {
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
         state.tell(&Event::Received { what: what.clone() });
-        let effects: Vec<Effect> =
-            state.faults.iter_mut().filter_map(|fault| fault.strike(&head.method, head.uri.path())).collect();
+        let effects: Vec<Effect> = state
+            .faults
+            .iter_mut()
+            .filter_map(|fault| fault.strike(&head.method, head.uri.path(), client))
+            .collect();
         state.requests.push(recorded(&head));
         (state.options.latency, effects, state.requests.len() - 1)
     };
