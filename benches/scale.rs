@@ -63,17 +63,20 @@ fn costs(tokens: usize) -> Costs {
         let cost = ran(command);
         (what, cost, sandbox.requests().len())
     };
-    write_list(path, &sandbox, tokens, "15m");
+    write_list(path, &sandbox, tokens, "15m", "7d");
     let mut costs = vec![ran("first run", &mut tokend(path, "apply"))];
     assert_eq!(sandbox.live().len(), tokens, "one for each");
     costs.push(ran("`apply` with nothing to do", &mut tokend(path, "apply")));
-    write_list(path, &sandbox, tokens, "1s");
+    write_list(path, &sandbox, tokens, "1s", "7d");
     costs.extend(daemon(path, &sandbox));
-    write_list(path, &sandbox, tokens, "15m");
+    write_list(path, &sandbox, tokens, "15m", "7d");
     let names = (0..tokens).map(|n| format!("t{n}"));
     costs.push(ran("`rotate` of all", tokend(path, "rotate").args(names)));
     assert_eq!(sandbox.live().len(), 2 * tokens, "each with its former one");
     costs.push(ran("`apply` in the overlap", &mut tokend(path, "apply")));
+    write_list(path, &sandbox, tokens, "15m", "1ms");
+    costs.push(ran("`apply` when it is over", &mut tokend(path, "apply")));
+    assert_eq!(sandbox.live().len(), tokens, "the former ones have ended");
     costs
 }
 
@@ -144,7 +147,7 @@ fn row(tokens: usize, what: &str, cost: Cost, requests: usize, fewest: usize, sm
     );
 }
 
-fn write_list(path: &Path, sandbox: &Sandbox, tokens: usize, reconcile: &str) {
+fn write_list(path: &Path, sandbox: &Sandbox, tokens: usize, reconcile: &str, overlap_cap: &str) {
     let at = path.display();
     fs::write(path.join("management-token"), sandbox.management_token()).unwrap();
     let tokens: String =
@@ -153,7 +156,7 @@ fn write_list(path: &Path, sandbox: &Sandbox, tokens: usize, reconcile: &str) {
         "reconcile = \"{reconcile}\"\n[server]\nproduct = \"clustered\"\nurl = \"{}\"\n\
          management_token = {{ file = \"{at}/management-token\" }}\n[store]\npath = \"{at}/store\"\n\
          [deliver.socket]\npath = \"{at}/run/secrets.sock\"\n[deliver.files]\npath = \"{at}/run/secrets\"\n\
-         [lifecycle]\nprobe = {{ interval = \"20ms\" }}\n{tokens}",
+         [lifecycle]\noverlap = \"0s\"\noverlap_cap = \"{overlap_cap}\"\nprobe = {{ interval = \"20ms\" }}\n{tokens}",
         sandbox.url()
     );
     fs::write(path.join("tokens.toml"), list).unwrap();

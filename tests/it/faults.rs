@@ -1,8 +1,15 @@
 //! Disks that fail and fill up, under a first run and under a rotation: nothing is lost, and once they work again nothing
 //! is left over.
 
-use std::{collections::BTreeSet, fs, path::Path, process::Command};
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::Write as _,
+    path::Path,
+    process::{Command, Stdio},
+};
 
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::Value;
 
 use crate::{
@@ -212,16 +219,16 @@ fn with_fault(host: &Host, call: &str, nth: usize, arguments: &[&str]) -> Option
 }
 
 /// What a second try has mended need not be told: then all is done.
-fn assert_told_or_done(host: &Host, ran: &Ran, names: &[String], context: &str) {
+fn assert_told_or_done(host: &Host, ran: &Ran, names: &[String], error: &str, context: &str) {
     if ran.code == Some(0) {
         names.iter().for_each(|name| assert_sound(host, name, context));
     } else {
-        assert!(ran.stderr.contains("Input/output error"), "{context}: it is not told: {ran:?}");
+        assert!(ran.stderr.contains(error), "{context}: it is not told: {ran:?}");
     }
 }
 
-/// The calls by which a file becomes durable and gets its name. (A `write` that fails is what a full disk shows: injected
-/// here it would hit the runtime's own wake-ups as well.)
+/// The calls by which a file becomes durable and gets its name. (A `write` injected so would fail for the runtime's own
+/// wake-ups as well: see [`with_limit`].)
 const CALLS: [&str; 2] = ["fsync", "rename,renameat,renameat2"];
 
 /// Runs a history for each n for which an nth call was made, and tells how many that were.
@@ -242,7 +249,7 @@ fn no_failed_call_in_a_first_run_loses_a_token() {
             let foreign = Foreign::new(&host);
             host.list_of(2);
             let (struck, ran) = with_fault(&host, call, nth, &["apply"])?;
-            assert_told_or_done(&host, &ran, &names(2), context);
+            assert_told_or_done(&host, &ran, &names(2), "Input/output error", context);
             assert_no_leftovers(&host, context);
             first_run_is_made_up_for(&host, &names(2), context);
             foreign.assert_untouched(&host, context);
@@ -264,7 +271,7 @@ fn no_failed_call_in_a_rotation_loses_a_token() {
             host.apply();
             let before = held(&host, &names(2));
             let (struck, ran) = with_fault(&host, call, nth, &["rotate", "t0", "t1"])?;
-            assert_told_or_done(&host, &ran, &names(2), context);
+            assert_told_or_done(&host, &ran, &names(2), "Input/output error", context);
             assert_no_leftovers(&host, context);
             rotation_is_made_up_for(&host, &before, context);
             foreign.assert_untouched(&host, context);
@@ -274,4 +281,73 @@ fn no_failed_call_in_a_rotation_loses_a_token() {
         println!("rotation: {call} failed at each of {struck} places");
         assert!(struck >= 2, "{call}: {struck} places only");
     }
+}
+
+/// Runs a command of which each `write` fails that would make a file longer than this. What is written first and then fails
+/// depends on the limit: a record grows with what is in it.
+fn with_limit(host: &Host, bytes: u64, arguments: &[&str]) -> Ran {
+    let inner = host.command(arguments);
+    let mut command = Command::new("sh");
+    // By the signal that comes with the error it would end. It waits until it has its limit.
+    command.args(["-c", "trap '' XFSZ; read -r _; exec \"$0\" \"$@\" </dev/null"]);
+    command.arg(inner.get_program()).args(inner.get_args()).env_remove("NOTIFY_SOCKET");
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };
+    let pid = Pid::from_raw(child.id().cast_signed());
+    prlimit(pid, Resource::Fsize, limit).unwrap();
+    child.stdin.take().unwrap().write_all(b"\n").unwrap();
+    ran(child.wait_with_output().unwrap())
+}
+
+/// Runs a history with each limit, up to one that is none, and tells how many were.
+fn each_limit(history: impl Fn(u64, &str) -> Ran) -> usize {
+    for (before, bytes) in (0..20_000).step_by(100).enumerate() {
+        let ran = history(bytes, &format!("no file longer than {bytes} bytes"));
+        if ran.code == Some(0) {
+            return before;
+        }
+    }
+    panic!("it always fails");
+}
+
+#[test]
+fn no_failed_write_in_a_first_run_loses_a_token() {
+    let limits = each_limit(|bytes, context| {
+        let host = Host::new();
+        let foreign = Foreign::new(&host);
+        host.list_of(2);
+        let ran = with_limit(&host, bytes, &["apply"]);
+        assert_told_or_done(&host, &ran, &names(2), "File too large", context);
+        assert_no_leftovers(&host, context);
+        first_run_is_made_up_for(&host, &names(2), context);
+        foreign.assert_untouched(&host, context);
+        ran
+    });
+    println!("first run: writes failed under each of {limits} limits");
+    assert!(limits >= 5, "{limits}");
+}
+
+#[test]
+fn no_failed_write_in_a_rotation_loses_a_token() {
+    let mints = std::cell::RefCell::new(BTreeSet::new());
+    let limits = each_limit(|bytes, context| {
+        let host = Host::new();
+        let foreign = Foreign::new(&host);
+        host.list_of(2);
+        host.apply();
+        let before = held(&host, &names(2));
+        host.sandbox.clear_requests();
+        let ran = with_limit(&host, bytes, &["rotate", "t0", "t1"]);
+        let minted = host.sandbox.requests().into_iter().filter(|request| request.path == "/api/v0/tokens");
+        mints.borrow_mut().insert(minted.filter(|request| request.method == "POST").count());
+        assert_told_or_done(&host, &ran, &names(2), "File too large", context);
+        assert_no_leftovers(&host, context);
+        rotation_is_made_up_for(&host, &before, context);
+        foreign.assert_untouched(&host, context);
+        ran
+    });
+    println!("rotation: writes failed under each of {limits} limits, mints before that: {mints:?}");
+    assert!(limits >= 5, "{limits}");
+    assert!(mints.borrow().len() > 1, "some before the mint, some after");
 }
