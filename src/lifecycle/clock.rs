@@ -2,6 +2,8 @@
 
 use std::{future::Future, sync::OnceLock, time::Duration};
 
+use rustix::time::{ClockId, clock_gettime};
+
 use crate::{
     model::{BootTime, Time},
     sys,
@@ -15,7 +17,8 @@ pub trait Clock: Send + Sync {
     /// Since boot, time asleep included; never set by anybody.
     fn since_boot(&self) -> Duration;
 
-    /// The same, and which boot it is; `None` where the kernel does not tell.
+    /// Since boot without time asleep, and which boot it is; `None` where the kernel does not tell. Consumers sleep when
+    /// this host does: what they are given time for does not pass meanwhile.
     fn boot_time(&self) -> Option<BootTime>;
 
     /// Whether the kernel says that the wall clock is synchronised.
@@ -35,9 +38,7 @@ impl Clock for SystemClock {
     }
 
     fn since_boot(&self) -> Duration {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-        // Both are never negative on this clock.
-        Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or_default())
+        told_by(ClockId::Boottime)
     }
 
     fn boot_time(&self) -> Option<BootTime> {
@@ -46,7 +47,7 @@ impl Clock for SystemClock {
             let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
             Some(id.trim().to_owned()).filter(|id| !id.is_empty())
         });
-        let millis = u64::try_from(self.since_boot().as_millis()).ok()?;
+        let millis = u64::try_from(told_by(ClockId::Monotonic).as_millis()).ok()?;
         Some(BootTime { boot: boot.clone()?, millis })
     }
 
@@ -57,4 +58,10 @@ impl Clock for SystemClock {
     async fn sleep(&self, duration: Duration) {
         tokio::time::sleep(duration).await;
     }
+}
+
+/// By one of the clocks that are never negative.
+fn told_by(clock: ClockId) -> Duration {
+    let now = clock_gettime(clock);
+    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or_default())
 }

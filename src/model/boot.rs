@@ -11,7 +11,7 @@ use super::Time;
 pub struct BootTime {
     /// Which boot: the kernel's `/proc/sys/kernel/random/boot_id`.
     pub boot: String,
-    /// Milliseconds since then, time asleep included.
+    /// Milliseconds since then, without time asleep (`CLOCK_MONOTONIC`).
     pub millis: u64,
 }
 

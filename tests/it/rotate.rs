@@ -1,13 +1,16 @@
 //! New values: what a person asks for, and what becomes of the old ones.
 
-use std::{fs, time::Duration};
+use std::{fs, process::Command, time::Duration};
 
 use hyper::Method;
 use influx_sandbox::{Activation, Effect, Fault};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use crate::host::{Host, can_write, wait_until};
+use crate::{
+    host::{Host, can_write, ran, wait_until},
+    peers::{find, missing},
+};
 
 const TOKENS: &str =
     "[[token]]\nname = \"t0\"\nwrite = [\"telemetry\"]\n[[token]]\nname = \"t1\"\nwrite = [\"telemetry\"]\n";
@@ -146,6 +149,35 @@ fn an_end_that_nobody_heard_of_is_settled_by_the_list() {
     host.sandbox.shift_clock(SignedDuration::from_mins(11));
     host.apply();
     assert_eq!(status(&host, "t0")["retiring"], Value::Array(vec![]));
+    host.assert_settled("t0");
+}
+
+/// Consumers sleep when the host does, and pick nothing up.
+#[test]
+fn time_asleep_is_no_part_of_an_overlap() {
+    const WEEK: &str = "691200";
+    let Some(unshare) = find("unshare", "UNSHARE") else { return };
+    let host = settled("overlap_cap = \"7d\"\n");
+    let old = host.live("t0")[0].id.clone();
+    assert_eq!(host.tokend(&["rotate", "t0"]).code, Some(0));
+    host.sandbox.shift_clock(SignedDuration::from_hours(8 * 24));
+    // The clock that counts time asleep, and the one that does not, in a time namespace of its own.
+    let later = |clocks: &[&str]| {
+        let inner = host.command(&["apply"]);
+        let mut command = Command::new(&unshare);
+        command.args(["--time", "--fork"]).args(clocks).arg("--");
+        command.arg(inner.get_program()).args(inner.get_args()).env_remove("NOTIFY_SOCKET");
+        ran(command.output().unwrap())
+    };
+    let slept = later(&["--boottime", WEEK]);
+    if slept.stderr.starts_with("unshare: ") {
+        return missing("the right to make a time namespace");
+    }
+    assert_eq!(slept.code, Some(0), "{slept:?}");
+    assert!(is_live(&host, &old), "after a sleep of a week");
+    let awake = later(&["--boottime", WEEK, "--monotonic", WEEK]);
+    assert_eq!(awake.code, Some(0), "{awake:?}");
+    assert!(!is_live(&host, &old), "after a week awake");
     host.assert_settled("t0");
 }
 
