@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Check, Clustered, MintError, Minted, Order, Server, ServerError, Verdict};
+use super::{Check, Cluster, MintError, Minted, Order, Server, ServerError, Verdict};
 use crate::{
     config::ServerConfig,
     model::{Capabilities, Credential, Grants, Listed, Listing, Product, ServerName, TokenId},
@@ -12,7 +12,7 @@ use crate::{
 #[derive(Debug)]
 pub enum AnyServer {
     /// InfluxDB Clustered.
-    Clustered(Clustered),
+    Cluster(Cluster),
 }
 
 impl AnyServer {
@@ -22,7 +22,7 @@ impl AnyServer {
     /// Certificates cannot be read, or the system has none and some are needed.
     pub fn connect(name: &ServerName, config: &ServerConfig) -> Result<Self, ServerError> {
         match config.product {
-            Product::Clustered => Clustered::new(name, config).map(Self::Clustered),
+            Product::Clustered => Cluster::new(name, config).map(Self::Cluster),
         }
     }
 }
@@ -30,49 +30,49 @@ impl AnyServer {
 impl Server for AnyServer {
     fn capabilities(&self) -> Capabilities {
         match self {
-            Self::Clustered(server) => server.capabilities(),
+            Self::Cluster(server) => server.capabilities(),
         }
     }
 
     async fn list(&self, known: &BTreeSet<TokenId>) -> Result<Listing, ServerError> {
         match self {
-            Self::Clustered(server) => server.list(known).await,
+            Self::Cluster(server) => server.list(known).await,
         }
     }
 
     async fn databases(&self) -> Result<BTreeSet<String>, ServerError> {
         match self {
-            Self::Clustered(server) => server.databases().await,
+            Self::Cluster(server) => server.databases().await,
         }
     }
 
     async fn mint(&self, order: &Order) -> Result<Minted, MintError> {
         match self {
-            Self::Clustered(server) => server.mint(order).await,
+            Self::Cluster(server) => server.mint(order).await,
         }
     }
 
     async fn get(&self, id: &TokenId) -> Result<Option<Listed>, ServerError> {
         match self {
-            Self::Clustered(server) => server.get(id).await,
+            Self::Cluster(server) => server.get(id).await,
         }
     }
 
     async fn patch(&self, id: &TokenId, grants: &Grants) -> Result<Listed, ServerError> {
         match self {
-            Self::Clustered(server) => server.patch(id, grants).await,
+            Self::Cluster(server) => server.patch(id, grants).await,
         }
     }
 
     async fn revoke(&self, id: &TokenId) -> Result<(), ServerError> {
         match self {
-            Self::Clustered(server) => server.revoke(id).await,
+            Self::Cluster(server) => server.revoke(id).await,
         }
     }
 
     async fn check(&self, credential: &Credential, check: &Check) -> Verdict {
         match self {
-            Self::Clustered(server) => server.check(credential, check).await,
+            Self::Cluster(server) => server.check(credential, check).await,
         }
     }
 }

@@ -8,6 +8,7 @@ use reqwest::{
     header::{CONTENT_TYPE, DATE, HeaderMap, LOCATION, RETRY_AFTER},
     redirect, retry,
 };
+use url::Url;
 use zeroize::Zeroizing;
 
 use super::{ErrorKind, ServerError};
@@ -236,6 +237,15 @@ fn read_pem(path: &Path) -> Result<Zeroizing<Vec<u8>>, ErrorKind> {
 
 fn bad_pem(path: &Path, why: &str) -> ErrorKind {
     ErrorKind::Tls(format!("cannot use {path:?}: {why}"))
+}
+
+/// `url` with more segments after its own path, each escaped.
+pub(super) fn under(url: &Url, segments: &[&str]) -> Url {
+    let mut url = url.clone();
+    if let Ok(mut path) = url.path_segments_mut() {
+        path.pop_if_empty().extend(segments);
+    }
+    url
 }
 
 /// The system's resolver, with an error that can be told from others.

@@ -1,6 +1,6 @@
 //! The servers that mint, list and end tokens.
 //!
-//! [`Server`] is all that the life cycle knows of a product; one file per product implements it over the one
+//! [`Server`] is all that the life cycle knows of a product; one file per product implements it, over the one
 //! HTTP client of `http.rs`.
 
 use std::{collections::BTreeSet, fmt, future::Future, time::Duration};
@@ -11,14 +11,16 @@ use crate::{
 };
 
 mod any;
-mod clustered;
+mod cluster;
+mod data_plane;
 mod http;
+mod management_api;
 mod management_token;
 #[cfg(test)]
 mod tests;
 
 pub use any::AnyServer;
-pub use clustered::Clustered;
+pub use cluster::Cluster;
 
 /// One InfluxDB deployment.
 pub trait Server: Send + Sync {

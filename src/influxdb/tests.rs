@@ -114,8 +114,8 @@ fn config(url: &str, folder: &Path) -> ServerConfig {
     }
 }
 
-fn connect(config: &ServerConfig) -> Result<Clustered, ServerError> {
-    Clustered::new(&ServerName("default".into()), config)
+fn connect(config: &ServerConfig) -> Result<Cluster, ServerError> {
+    Cluster::new(&ServerName("default".into()), config)
 }
 
 async fn list(config: &ServerConfig) -> Result<crate::model::Listing, ServerError> {

@@ -1,4 +1,4 @@
-//! InfluxDB Clustered: its management API (`/api/v0`, since release 20250508-1719206) and its data plane.
+//! The management API of InfluxDB Clustered (`/api/v0`, since release 20250508-1719206).
 //!
 //! Written from the published description of the API; what it leaves open is noted where it matters.
 
@@ -7,45 +7,41 @@ use std::{
     collections::{BTreeSet, HashSet},
 };
 
-use reqwest::{Method, RequestBuilder, header};
+use reqwest::{Method, header};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::{
-    Check, ErrorKind, MintError, Minted, Order, Plane, Server, ServerError, Verdict,
-    http::{Answer, Http, MAX_BODY},
+    ErrorKind, MintError, Minted, Order, ServerError,
+    http::{Answer, Http, MAX_BODY, under},
     management_token::ManagementToken,
 };
 use crate::{
     config::ServerConfig,
     model::{
-        Action, Capabilities, Credential, Database, Grant, Grants, Label, Listed, Listing, Secret,
-        ServerName, Time, TokenId,
+        Action, Capabilities, Credential, Database, Grant, Grants, Label, Listed, Listing, Secret, Time,
+        TokenId,
     },
 };
 
 /// The largest list of tokens.
 const MAX_LIST: usize = 64 << 20;
 
-/// One Clustered deployment.
+/// The management API of one deployment.
 #[derive(Debug)]
-pub struct Clustered {
+pub(super) struct ManagementApi {
     http: Http,
     management_token: ManagementToken,
     api: Url,
-    data: Url,
 }
 
-impl Clustered {
-    /// # Errors
-    /// Certificates cannot be read, or the system has none and some are needed.
-    pub fn new(name: &ServerName, config: &ServerConfig) -> Result<Self, ServerError> {
-        Ok(Self {
-            http: Http::new(name, config)?,
+impl ManagementApi {
+    pub(super) fn new(http: Http, config: &ServerConfig) -> Self {
+        Self {
+            http,
             management_token: ManagementToken::new(config.management_token.clone()),
             api: under(&config.url, &["api", "v0"]),
-            data: config.data_url.clone(),
-        })
+        }
     }
 
     /// One request to the management API. A 401 makes the next one read the management token anew.
@@ -85,14 +81,13 @@ impl Clustered {
     fn nonsense(&self, verb: &'static str) -> impl Fn(ErrorKind) -> ServerError {
         move |kind| self.http.error(verb, kind)
     }
-}
 
-impl Server for Clustered {
-    fn capabilities(&self) -> Capabilities {
+    #[expect(clippy::unused_self, reason = "each way to manage tokens is asked")]
+    pub(super) fn capabilities(&self) -> Capabilities {
         Capabilities { patch: true, expiry: true, lists_revoked: true }
     }
 
-    async fn list(&self, known: &BTreeSet<TokenId>) -> Result<Listing, ServerError> {
+    pub(super) async fn list(&self, known: &BTreeSet<TokenId>) -> Result<Listing, ServerError> {
         // A list begins a pass, and the management token is read once per pass.
         self.management_token.forget().await;
         let verb = "list tokens";
@@ -113,7 +108,7 @@ impl Server for Clustered {
         Ok(Listing { tokens, rows: total, bytes: answer.body.len(), date: answer.date })
     }
 
-    async fn databases(&self) -> Result<BTreeSet<String>, ServerError> {
+    pub(super) async fn databases(&self) -> Result<BTreeSet<String>, ServerError> {
         #[derive(Deserialize)]
         struct Row {
             name: String,
@@ -125,7 +120,7 @@ impl Server for Clustered {
         Ok(rows.into_iter().map(|row| row.name).collect())
     }
 
-    async fn mint(&self, order: &Order) -> Result<Minted, MintError> {
+    pub(super) async fn mint(&self, order: &Order) -> Result<Minted, MintError> {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
         struct Create<'a> {
@@ -166,7 +161,7 @@ impl Server for Clustered {
         })
     }
 
-    async fn get(&self, id: &TokenId) -> Result<Option<Listed>, ServerError> {
+    pub(super) async fn get(&self, id: &TokenId) -> Result<Option<Listed>, ServerError> {
         let verb = "get token";
         match self.ask(verb, Method::GET, &["tokens", &id.0], None, MAX_BODY).await {
             Ok(answer) => {
@@ -179,7 +174,7 @@ impl Server for Clustered {
         }
     }
 
-    async fn patch(&self, id: &TokenId, grants: &Grants) -> Result<Listed, ServerError> {
+    pub(super) async fn patch(&self, id: &TokenId, grants: &Grants) -> Result<Listed, ServerError> {
         #[derive(Serialize)]
         struct Update<'a> {
             permissions: Vec<Permission<'a>>,
@@ -196,7 +191,7 @@ impl Server for Clustered {
         Ok(row.listed(label))
     }
 
-    async fn revoke(&self, id: &TokenId) -> Result<(), ServerError> {
+    pub(super) async fn revoke(&self, id: &TokenId) -> Result<(), ServerError> {
         match self.ask("end token", Method::DELETE, &["tokens", &id.0], None, MAX_BODY).await {
             Ok(_) => Ok(()),
             // Not described; a token that is not there cannot be used.
@@ -204,97 +199,6 @@ impl Server for Clustered {
             Err((error, _)) => Err(error),
         }
     }
-
-    async fn check(&self, credential: &Credential, check: &Check) -> Verdict {
-        let secret = credential.secret();
-        let (verb, request) = self.question(check);
-        // The data plane's v2 and v1 paths both take this scheme; the word is case-sensitive there.
-        let mut value = match header::HeaderValue::from_str(&format!("Token {}", secret.expose())) {
-            Ok(value) => value,
-            Err(_) => {
-                return Verdict::Misconfigured { why: "the token cannot be sent in a header".to_owned() };
-            }
-        };
-        value.set_sensitive(true);
-        let request = request.header(header::AUTHORIZATION, value).header(header::CONNECTION, "close");
-        match self.http.send(verb, request, MAX_BODY).await {
-            Ok(answer) => verdict(&answer, check, secret),
-            Err(failed) => Verdict::Unreachable { why: failed.error.kind.to_string(), retry_after: None },
-        }
-    }
-}
-
-impl Clustered {
-    /// A request that tells whether a token is accepted and changes nothing: an empty write is authorised before it
-    /// is looked at; a query for a measurement that does not exist is planned and not run.
-    fn question(&self, check: &Check) -> (&'static str, RequestBuilder) {
-        match check.plane {
-            Plane::Write => {
-                let mut url = under(&self.data, &["api", "v2", "write"]);
-                url.query_pairs_mut().append_pair("bucket", &check.database).append_pair("precision", "ns");
-                let request =
-                    self.http.fresh.post(url).header(header::CONTENT_TYPE, "text/plain; charset=utf-8");
-                ("probe writes", request.body("# influx-tokend\n"))
-            }
-            Plane::Query => {
-                let mut url = under(&self.data, &["query"]);
-                url.query_pairs_mut()
-                    .append_pair("db", &check.database)
-                    .append_pair("q", "SELECT * FROM \"influx_tokend_probe\" LIMIT 1");
-                ("probe queries", self.http.fresh.get(url).header(header::ACCEPT, "application/json"))
-            }
-        }
-    }
-}
-
-/// The statuses of the data plane differ between its documents and its source; what they agree on is used: 401 and
-/// 403 refuse, whatever for, and what is neither a success nor one of them says nothing about the token.
-fn verdict(answer: &Answer, check: &Check, secret: &Secret) -> Verdict {
-    let misconfigured = || Verdict::Misconfigured { why: answer.failure(&[secret]).to_string() };
-    match (answer.status, check.plane) {
-        (401 | 403, _) => Verdict::Refused { status: answer.status },
-        (429 | 500..=599, _) => Verdict::Unreachable {
-            why: answer.failure(&[secret]).to_string(),
-            retry_after: answer.retry_after,
-        },
-        (204, Plane::Write) => Verdict::Accepted,
-        // A newer router may object to the empty body, which it looks at only after the token: the database's name
-        // was checked before, by us.
-        (400, Plane::Write) if answer.json::<serde_json::Value>().is_ok() => Verdict::Accepted,
-        (200, Plane::Query) => query_verdict(answer),
-        _ => misconfigured(),
-    }
-}
-
-/// An error inside a 200 comes after the token was accepted, or before it was looked at: only one of a database that
-/// does not exist tells which, and that is no use either.
-fn query_verdict(answer: &Answer) -> Verdict {
-    #[derive(Deserialize)]
-    struct Results {
-        results: Vec<One>,
-    }
-    #[derive(Deserialize)]
-    struct One {
-        error: Option<String>,
-    }
-    match answer.json::<Results>() {
-        Ok(Results { results }) => match results.into_iter().find_map(|one| one.error) {
-            None => Verdict::Accepted,
-            Some(error) => {
-                Verdict::Misconfigured { why: error.chars().filter(|c| !c.is_control()).take(200).collect() }
-            }
-        },
-        Err(kind) => Verdict::Misconfigured { why: kind.to_string() },
-    }
-}
-
-/// `url` with more segments after its own path, each escaped.
-fn under(url: &Url, segments: &[&str]) -> Url {
-    let mut url = url.clone();
-    if let Ok(mut path) = url.path_segments_mut() {
-        path.pop_if_empty().extend(segments);
-    }
-    url
 }
 
 /// An id that more than one row has.

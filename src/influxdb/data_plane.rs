@@ -1,0 +1,107 @@
+//! The data plane of InfluxDB Clustered: whether it takes a token, asked without changing anything there.
+
+use reqwest::{RequestBuilder, header};
+use serde::Deserialize;
+use url::Url;
+
+use super::{
+    Check, Plane, Verdict,
+    http::{Answer, Http, MAX_BODY, under},
+};
+use crate::{
+    config::ServerConfig,
+    model::{Credential, Secret},
+};
+
+/// Where data is written and queried.
+#[derive(Debug)]
+pub(super) struct DataPlane {
+    http: Http,
+    url: Url,
+}
+
+impl DataPlane {
+    pub(super) fn new(http: Http, config: &ServerConfig) -> Self {
+        Self { http, url: config.data_url.clone() }
+    }
+
+    pub(super) async fn check(&self, credential: &Credential, check: &Check) -> Verdict {
+        let secret = credential.secret();
+        let (verb, request) = self.question(check);
+        // The data plane's v2 and v1 paths both take this scheme; the word is case-sensitive there.
+        let mut value = match header::HeaderValue::from_str(&format!("Token {}", secret.expose())) {
+            Ok(value) => value,
+            Err(_) => {
+                return Verdict::Misconfigured { why: "the token cannot be sent in a header".to_owned() };
+            }
+        };
+        value.set_sensitive(true);
+        let request = request.header(header::AUTHORIZATION, value).header(header::CONNECTION, "close");
+        match self.http.send(verb, request, MAX_BODY).await {
+            Ok(answer) => verdict(&answer, check, secret),
+            Err(failed) => Verdict::Unreachable { why: failed.error.kind.to_string(), retry_after: None },
+        }
+    }
+
+    /// A request that tells whether a token is accepted and changes nothing: an empty write is authorised before it
+    /// is looked at; a query for a measurement that does not exist is planned and not run.
+    fn question(&self, check: &Check) -> (&'static str, RequestBuilder) {
+        match check.plane {
+            Plane::Write => {
+                let mut url = under(&self.url, &["api", "v2", "write"]);
+                url.query_pairs_mut().append_pair("bucket", &check.database).append_pair("precision", "ns");
+                let request =
+                    self.http.fresh.post(url).header(header::CONTENT_TYPE, "text/plain; charset=utf-8");
+                ("probe writes", request.body("# influx-tokend\n"))
+            }
+            Plane::Query => {
+                let mut url = under(&self.url, &["query"]);
+                url.query_pairs_mut()
+                    .append_pair("db", &check.database)
+                    .append_pair("q", "SELECT * FROM \"influx_tokend_probe\" LIMIT 1");
+                ("probe queries", self.http.fresh.get(url).header(header::ACCEPT, "application/json"))
+            }
+        }
+    }
+}
+
+/// The statuses of the data plane differ between its documents and its source; what they agree on is used: 401 and
+/// 403 refuse, whatever for, and what is neither a success nor one of them says nothing about the token.
+fn verdict(answer: &Answer, check: &Check, secret: &Secret) -> Verdict {
+    let misconfigured = || Verdict::Misconfigured { why: answer.failure(&[secret]).to_string() };
+    match (answer.status, check.plane) {
+        (401 | 403, _) => Verdict::Refused { status: answer.status },
+        (429 | 500..=599, _) => Verdict::Unreachable {
+            why: answer.failure(&[secret]).to_string(),
+            retry_after: answer.retry_after,
+        },
+        (204, Plane::Write) => Verdict::Accepted,
+        // A newer router may object to the empty body, which it looks at only after the token: the database's name
+        // was checked before, by us.
+        (400, Plane::Write) if answer.json::<serde_json::Value>().is_ok() => Verdict::Accepted,
+        (200, Plane::Query) => query_verdict(answer),
+        _ => misconfigured(),
+    }
+}
+
+/// An error inside a 200 comes after the token was accepted, or before it was looked at: only one of a database that
+/// does not exist tells which, and that is no use either.
+fn query_verdict(answer: &Answer) -> Verdict {
+    #[derive(Deserialize)]
+    struct Results {
+        results: Vec<One>,
+    }
+    #[derive(Deserialize)]
+    struct One {
+        error: Option<String>,
+    }
+    match answer.json::<Results>() {
+        Ok(Results { results }) => match results.into_iter().find_map(|one| one.error) {
+            None => Verdict::Accepted,
+            Some(error) => {
+                Verdict::Misconfigured { why: error.chars().filter(|c| !c.is_control()).take(200).collect() }
+            }
+        },
+        Err(kind) => Verdict::Misconfigured { why: kind.to_string() },
+    }
+}
