@@ -4,14 +4,18 @@ use std::{
     io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    process::Stdio,
     time::Duration,
 };
 
 use tokio::io::AsyncReadExt as _;
 use zeroize::Zeroizing;
 
-use crate::{config::TokenSource, hint::Hint, model::Secret};
+use crate::{
+    config::TokenSource,
+    hint::Hint,
+    model::Secret,
+    program::{self, Limits, NotRun},
+};
 
 /// The longest secret, in bytes.
 const MAX: u64 = 64 << 10;
@@ -137,57 +141,20 @@ async fn bounded(reader: impl tokio::io::AsyncRead + Unpin) -> io::Result<Option
     Ok((bytes.len() as u64 <= MAX).then_some(bytes))
 }
 
-/// Runs a program without a shell, with a time limit, and ends it with its children. What it writes to stderr is not
-/// shown: it may be a secret.
-async fn run(command: &[String], limit: Duration) -> Result<Zeroizing<Vec<u8>>, SourceError> {
+/// Runs a program that prints a secret. What it writes to stderr is not shown: it may be one.
+async fn run(command: &[String], time: Duration) -> Result<Zeroizing<Vec<u8>>, SourceError> {
     let (program, arguments) =
         command.split_first().map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
     let failed = |what: String| SourceError::Command { program: program.to_owned(), what };
     let kept = ["PATH", "HOME", "LANG"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
-    let mut child = tokio::process::Command::new(program)
-        .args(arguments)
-        .env_clear()
-        .envs(kept)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| failed(format!("cannot be run: {error}")))?;
-    let group = Group(child.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed())));
-    let Some(stdout) = child.stdout.take() else {
-        return Err(failed("has no output".to_owned()));
-    };
-    let outcome = tokio::time::timeout(limit, async {
-        let output = bounded(stdout).await?;
-        // Only once it has been read: a program that prints too much would wait for ever.
-        let status = if output.is_some() { Some(child.wait().await?) } else { None };
-        io::Result::Ok((output, status))
-    })
-    .await;
-    drop(group);
-    match outcome {
-        Err(_) => Err(failed(format!("did not end within {} s", limit.as_secs()))),
-        Ok(Err(error)) => Err(failed(format!("cannot be read: {error}"))),
-        Ok(Ok((None, _))) => Err(SourceError::TooLong(format!("command {program:?}"))),
-        Ok(Ok((Some(output), Some(status)))) if status.success() => Ok(output),
-        Ok(Ok((_, status))) => {
-            let status = status.map(|status| status.to_string()).unwrap_or_default();
-            Err(failed(format!("failed: {status}")))
-        }
-    }
-}
-
-/// A process group that ends with us.
-struct Group(Option<rustix::process::Pid>);
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(group) = self.0 {
-            // Nobody left in it is the usual case.
-            let _gone = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-        }
+    let mut command = tokio::process::Command::new(program);
+    command.args(arguments).env_clear().envs(kept);
+    let limits = Limits { time, bytes: usize::try_from(MAX).unwrap_or(usize::MAX) };
+    match program::run(&mut command, limits).await {
+        Ok(said) if said.status.success() => Ok(said.stdout),
+        Ok(said) => Err(failed(format!("failed: {}", said.status))),
+        Err(NotRun::TooMuch(_)) => Err(SourceError::TooLong(format!("command {program:?}"))),
+        Err(error) => Err(failed(error.to_string())),
     }
 }
 
@@ -248,16 +215,7 @@ mod tests {
         let error = run(&command, Duration::from_secs(2)).await.expect_err("it hangs");
         assert!(error.to_string().contains("did not end within 2 s"), "{error}");
         let pid = std::fs::read_to_string(&pid).expect("it has begun");
-        let is_over = || {
-            let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
-            // Gone, or a zombie that nobody has waited for.
-            stat.is_empty() || stat.contains(") Z ")
-        };
-        let begun = std::time::Instant::now();
-        while !is_over() {
-            assert!(begun.elapsed() < Duration::from_secs(10), "the child goes on");
-            std::thread::yield_now();
-        }
+        crate::program::tests::assert_ended(pid.trim());
     }
 
     #[tokio::test]

@@ -7,10 +7,12 @@ use tokio::{process::Command, time::Instant};
 use crate::{
     hint::Hint,
     model::{HookAction, Unit},
-    program::{self, Said},
+    program::{self, Limits, Said},
 };
 
 const PROGRAM: &str = "systemctl";
+/// It says no more than this, in bytes.
+const MAX_OUTPUT: usize = 256 << 10;
 /// A question has this long.
 const ASKING: Duration = Duration::from_secs(30);
 /// A job has this long: more than a unit usually gets to stop and to start (90 s each).
@@ -195,8 +197,8 @@ pub async fn start(unit: &str) -> Result<(), SystemctlError> {
 async fn systemctl(arguments: &[&str], limit: Duration) -> Result<String, SystemctlError> {
     let mut command = Command::new(PROGRAM);
     command.args(["--no-ask-password", "--no-pager"]).args(arguments);
-    let why = match program::run(&mut command, limit).await {
-        Ok(said) if said.status.success() => return Ok(said.stdout),
+    let why = match program::run(&mut command, Limits { time: limit, bytes: MAX_OUTPUT }).await {
+        Ok(said) if said.status.success() => return Ok(said.text()),
         Ok(said) => why(&said),
         Err(error) if error.is_absent() => return Err(SystemctlError::Absent),
         Err(error) => error.to_string(),

@@ -5,10 +5,10 @@ use std::{fmt, path::Path, time::Duration};
 use rustix::process::geteuid;
 use tokio::process::Command;
 
-use crate::program;
+use crate::program::{self, Limits};
 
 /// `telegraf --version` has this long.
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMITS: Limits = Limits { time: Duration::from_secs(10), bytes: 64 << 10 };
 /// Nobody (systemd's own number for it).
 const NOBODY: u32 = 65_534;
 
@@ -47,8 +47,8 @@ impl Version {
         if geteuid().is_root() {
             command.uid(NOBODY).gid(NOBODY);
         }
-        let said = program::run(&mut command, LIMIT).await.ok()?;
-        Self::parse(&said.stdout).filter(|_| said.status.success())
+        let said = program::run(&mut command, LIMITS).await.ok()?;
+        Self::parse(&said.text()).filter(|_| said.status.success())
     }
 
     /// Whether a reload is safe, whatever secret stores it uses.
