@@ -13,6 +13,7 @@ use crate::model::{Lifecycle, Name, Product, ServerKey, ServerName, Spec};
 
 mod fault;
 mod hook;
+mod influxctl;
 mod list;
 mod load;
 mod server;
@@ -105,8 +106,8 @@ pub struct ServerConfig {
     pub url: Url,
     /// Where data is written and queried.
     pub data_url: Url,
-    /// What we present to it.
-    pub management_token: TokenSource,
+    /// How tokens are managed there.
+    pub via: Via,
     /// PEM file with the certificates that may have signed the server's, instead of the system's.
     pub ca_file: Option<PathBuf>,
     /// PEM files with our certificate and its key.
@@ -125,6 +126,53 @@ impl ServerConfig {
     pub fn key(&self) -> ServerKey {
         ServerKey { product: self.product, origin: self.url.origin().ascii_serialization(), cluster: None }
     }
+
+    /// Where the management token is kept, if this process presents one.
+    #[must_use]
+    pub fn management_token(&self) -> Option<&TokenSource> {
+        match &self.via {
+            Via::Http(token) | Via::Influxctl(Influxctl { login: Login::ManagementToken(token), .. }) => {
+                Some(token)
+            }
+            Via::Influxctl(_) => None,
+        }
+    }
+}
+
+/// How tokens are managed on a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// Over its management API, with this management token.
+    Http(TokenSource),
+    /// By InfluxData's tool.
+    Influxctl(Influxctl),
+}
+
+/// `influxctl = { … }`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Influxctl {
+    /// What is run: a path, or a name to be found on `PATH`.
+    pub program: PathBuf,
+    /// Who it logs in as.
+    pub login: Login,
+    /// `--account`, where the list says it.
+    pub account: Option<String>,
+    /// `--cluster`, where the list says it.
+    pub cluster: Option<String>,
+}
+
+/// Who influxctl logs in as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Login {
+    /// With this management token, which is handed to it in a file of ours.
+    ManagementToken(TokenSource),
+    /// As somebody's profile says.
+    Profile {
+        /// `--config`; `None`: where influxctl looks by itself.
+        config: Option<PathBuf>,
+        /// `--profile`; `None`: its default one.
+        name: Option<String>,
+    },
 }
 
 /// A certificate to show to the server.

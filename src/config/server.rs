@@ -7,8 +7,8 @@ use url::{Host, Url};
 use super::{
     ClientCertificate, Context, ServerConfig,
     fault::{Faults, Shown},
+    influxctl::via,
     list::duration,
-    source::source,
     tree::{At, Section, nearest},
 };
 use crate::model::{Product, ServerName};
@@ -52,14 +52,10 @@ pub(super) fn servers(
 /// `None` where something that it cannot do without is missing or wrong, and said.
 fn server(mut section: Section<'_, '_>, context: &Context, faults: &mut Faults<'_>) -> Option<ServerConfig> {
     let product = product(&mut section, faults);
-    not_yet(&mut section, "via", faults);
     let plain = section.boolean("allow_plain_http", faults).unwrap_or(false);
     let url = required_url(&mut section, "url", plain, faults);
     let data_url = url_of(&mut section, "data_url", plain, faults);
-    let management_token = source(&mut section, "management_token", context, faults);
-    if management_token.is_none() && section.get("management_token").is_none() {
-        missing(&section, "management_token", faults);
-    }
+    let via = via(&mut section, context, faults);
     let ca_file = section.string("ca_file", faults).map(|at| PathBuf::from(at.value));
     let client_certificate = client_certificate(&mut section, faults);
     let insecure_skip_verify = section.boolean("insecure_skip_verify", faults).unwrap_or(false);
@@ -71,7 +67,7 @@ fn server(mut section: Section<'_, '_>, context: &Context, faults: &mut Faults<'
         product: product?,
         data_url: data_url.unwrap_or_else(|| url.clone()),
         url,
-        management_token: management_token?,
+        via: via?,
         ca_file,
         client_certificate,
         insecure_skip_verify,
@@ -108,13 +104,7 @@ fn product(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Option<Pro
     None
 }
 
-fn not_yet(section: &mut Section<'_, '_>, key: &'static str, faults: &mut Faults<'_>) {
-    if let Some(value) = section.get(key) {
-        faults.add(value.span(), &section.key(key), "is not supported by this version");
-    }
-}
-
-fn missing(section: &Section<'_, '_>, key: &str, faults: &mut Faults<'_>) {
+pub(super) fn missing(section: &Section<'_, '_>, key: &str, faults: &mut Faults<'_>) {
     faults.add(section.span.clone(), section.path(), format!("needs {key:?}"));
 }
 

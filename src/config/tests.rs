@@ -209,7 +209,7 @@ fn the_environment_is_for_one_shot_commands() {
     let one_shot = Context { one_shot: true, ..context() };
     let config = Config::parse(&list, Path::new("x"), &one_shot).expect("a valid list");
     let server = &config.servers[&ServerName("default".to_owned())];
-    assert_eq!(server.management_token, TokenSource::Env("TOKEN".to_owned()));
+    assert_eq!(server.management_token(), Some(&TokenSource::Env("TOKEN".to_owned())));
 }
 
 #[test]

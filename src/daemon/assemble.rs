@@ -139,6 +139,12 @@ fn run_folder(config: &Config) -> std::path::PathBuf {
     config.socket.parent().map(std::path::Path::to_owned).unwrap_or_default()
 }
 
+/// For what nobody else may read and no disk may hold.
+#[must_use]
+pub fn private_folder(config: &Config) -> std::path::PathBuf {
+    run_folder(config).join("private")
+}
+
 /// The store, only to be looked at: without its lock, and without making it.
 ///
 /// # Errors
@@ -231,7 +237,7 @@ pub fn connect(config: &Config, name: &ServerName, home: &Arc<Home>) -> Result<H
         timeout: server.timeout,
         lifecycle: config.lifecycle.clone(),
     };
-    let any = AnyServer::connect(name, server)?;
+    let any = AnyServer::connect(name, server, &private_folder(config))?;
     Ok(Keeper::new(name.clone(), server.key(), any, home.clone(), settings))
 }
 

@@ -121,7 +121,7 @@ async fn keep(
         }
     };
     registry.enter(&name, &keeper);
-    let may_restart = matches!(config.servers[&name].management_token, TokenSource::Credential(_));
+    let may_restart = matches!(config.servers[&name].management_token(), Some(TokenSource::Credential(_)));
     let signals = Signals::new(stop);
     let drive = keeper.drive(Mode::Daemon, first_wait(&name, &home), signals, |report| {
         board.report(&name, report, may_restart);

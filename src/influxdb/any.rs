@@ -1,6 +1,6 @@
 //! A server of whatever product the list says.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path};
 
 use super::{Check, Cluster, MintError, Minted, Order, Server, ServerError, Verdict};
 use crate::{
@@ -16,13 +16,13 @@ pub enum AnyServer {
 }
 
 impl AnyServer {
-    /// Sets a client up; sends nothing.
+    /// Sets a client up; sends nothing. `private`: a folder on tmpfs that is ours alone.
     ///
     /// # Errors
     /// Certificates cannot be read, or the system has none and some are needed.
-    pub fn connect(name: &ServerName, config: &ServerConfig) -> Result<Self, ServerError> {
+    pub fn connect(name: &ServerName, config: &ServerConfig, private: &Path) -> Result<Self, ServerError> {
         match config.product {
-            Product::Clustered => Cluster::new(name, config).map(Self::Cluster),
+            Product::Clustered => Cluster::new(name, config, private).map(Self::Cluster),
         }
     }
 }

@@ -1,61 +1,97 @@
 //! InfluxDB Clustered: a way to manage tokens, and a data plane.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path};
 
 use super::{
     Check, MintError, Minted, Order, Server, ServerError, Verdict, data_plane::DataPlane, http::Http,
-    management_api::ManagementApi,
+    influxctl::Influxctl, management_api::ManagementApi,
 };
 use crate::{
-    config::ServerConfig,
+    config::{ServerConfig, Via},
     model::{Capabilities, Credential, Grants, Listed, Listing, ServerName, TokenId},
 };
 
 /// One deployment.
 #[derive(Debug)]
 pub struct Cluster {
-    management: ManagementApi,
+    management: Management,
     data: DataPlane,
 }
 
+/// How its tokens are managed.
+#[derive(Debug)]
+enum Management {
+    Api(Box<ManagementApi>),
+    Influxctl(Box<Influxctl>),
+}
+
 impl Cluster {
-    /// Sets a client up; sends nothing.
+    /// Sets a client up; sends nothing. `private`: a folder on tmpfs that is ours alone.
     ///
     /// # Errors
     /// Certificates cannot be read, or the system has none and some are needed.
-    pub fn new(name: &ServerName, config: &ServerConfig) -> Result<Self, ServerError> {
+    pub fn new(name: &ServerName, config: &ServerConfig, private: &Path) -> Result<Self, ServerError> {
         let http = Http::new(name, config)?;
-        Ok(Self { management: ManagementApi::new(http.clone(), config), data: DataPlane::new(http, config) })
+        let management = match &config.via {
+            Via::Http(token) => {
+                Management::Api(Box::new(ManagementApi::new(http.clone(), config, token.clone())))
+            }
+            Via::Influxctl(given) => {
+                Management::Influxctl(Box::new(Influxctl::new(name, config, given.clone(), private)))
+            }
+        };
+        Ok(Self { management, data: DataPlane::new(http, config) })
     }
 }
 
 impl Server for Cluster {
     fn capabilities(&self) -> Capabilities {
-        self.management.capabilities()
+        match &self.management {
+            Management::Api(api) => api.capabilities(),
+            Management::Influxctl(influxctl) => influxctl.capabilities(),
+        }
     }
 
     async fn list(&self, known: &BTreeSet<TokenId>) -> Result<Listing, ServerError> {
-        self.management.list(known).await
+        match &self.management {
+            Management::Api(api) => api.list(known).await,
+            Management::Influxctl(influxctl) => influxctl.list(known).await,
+        }
     }
 
     async fn databases(&self) -> Result<BTreeSet<String>, ServerError> {
-        self.management.databases().await
+        match &self.management {
+            Management::Api(api) => api.databases().await,
+            Management::Influxctl(influxctl) => influxctl.databases().await,
+        }
     }
 
     async fn mint(&self, order: &Order) -> Result<Minted, MintError> {
-        self.management.mint(order).await
+        match &self.management {
+            Management::Api(api) => api.mint(order).await,
+            Management::Influxctl(influxctl) => influxctl.mint(order).await,
+        }
     }
 
     async fn get(&self, id: &TokenId) -> Result<Option<Listed>, ServerError> {
-        self.management.get(id).await
+        match &self.management {
+            Management::Api(api) => api.get(id).await,
+            Management::Influxctl(influxctl) => influxctl.get(id).await,
+        }
     }
 
     async fn patch(&self, id: &TokenId, grants: &Grants) -> Result<Listed, ServerError> {
-        self.management.patch(id, grants).await
+        match &self.management {
+            Management::Api(api) => api.patch(id, grants).await,
+            Management::Influxctl(influxctl) => influxctl.patch(id, grants).await,
+        }
     }
 
     async fn revoke(&self, id: &TokenId) -> Result<(), ServerError> {
-        self.management.revoke(id).await
+        match &self.management {
+            Management::Api(api) => api.revoke(id).await,
+            Management::Influxctl(influxctl) => influxctl.revoke(id).await,
+        }
     }
 
     async fn check(&self, credential: &Credential, check: &Check) -> Verdict {

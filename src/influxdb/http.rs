@@ -305,7 +305,7 @@ fn retry_after(headers: &HeaderMap, date: Option<Time>) -> Option<Duration> {
 }
 
 /// One short line without control characters.
-fn clean(text: &str) -> String {
+pub(super) fn clean(text: &str) -> String {
     let mut clean: String = text.chars().filter(|c| !c.is_control()).take(MAX_MESSAGE).collect();
     clean.truncate(clean.trim_end().len());
     clean

@@ -17,7 +17,7 @@ use super::{
     management_token::ManagementToken,
 };
 use crate::{
-    config::ServerConfig,
+    config::{ServerConfig, TokenSource},
     model::{
         Action, Capabilities, Credential, Database, Grant, Grants, Label, Listed, Listing, Secret, Time,
         TokenId,
@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// The largest list of tokens.
-const MAX_LIST: usize = 64 << 20;
+pub(super) const MAX_LIST: usize = 64 << 20;
 
 /// The management API of one deployment.
 #[derive(Debug)]
@@ -36,10 +36,10 @@ pub(super) struct ManagementApi {
 }
 
 impl ManagementApi {
-    pub(super) fn new(http: Http, config: &ServerConfig) -> Self {
+    pub(super) fn new(http: Http, config: &ServerConfig, management_token: TokenSource) -> Self {
         Self {
             http,
-            management_token: ManagementToken::new(config.management_token.clone()),
+            management_token: ManagementToken::new(management_token),
             api: under(&config.url, &["api", "v0"]),
         }
     }

@@ -3,7 +3,7 @@
 //! [`Server`] is all that the life cycle knows of a product; one file per product implements it, over the one
 //! HTTP client of `http.rs`.
 
-use std::{collections::BTreeSet, fmt, future::Future, time::Duration};
+use std::{collections::BTreeSet, ffi::OsString, fmt, future::Future, path::PathBuf, time::Duration};
 
 use crate::{
     hint::Hint,
@@ -14,6 +14,7 @@ mod any;
 mod cluster;
 mod data_plane;
 mod http;
+mod influxctl;
 mod management_api;
 mod management_token;
 #[cfg(test)]
@@ -202,6 +203,28 @@ pub enum ErrorKind {
     /// The management token could not be had.
     #[error("management token: {0}")]
     ManagementToken(String),
+    /// There is no influxctl.
+    #[error("there is no {program:?}{}", if program.components().count() > 1 { String::new() } else { format!(" on PATH ({path:?})") })]
+    NoProgram {
+        /// What was looked for.
+        program: PathBuf,
+        /// Where.
+        path: OsString,
+    },
+    /// An influxctl that cannot do it.
+    #[error("influxctl {found} is too old: {least} or later can do this")]
+    Outdated {
+        /// The version that is installed.
+        found: String,
+        /// The oldest that will do.
+        least: String,
+    },
+    /// influxctl could not do it, or says so: what has been done, nobody knows.
+    #[error("influxctl: {0}")]
+    Failed(String),
+    /// It cannot be asked for this, or its answer is not understood.
+    #[error("cannot be told: {0}")]
+    Untold(String),
 }
 
 impl ServerError {
@@ -232,11 +255,22 @@ impl ServerError {
             | ErrorKind::Dns(_)
             | ErrorKind::Connect(_)
             | ErrorKind::Tls(_)
-            | ErrorKind::ManagementToken(_) => false,
-            ErrorKind::Timeout(_) | ErrorKind::Cut(_) | ErrorKind::TooLarge(_) | ErrorKind::Nonsense(_) => {
-                true
-            }
+            | ErrorKind::ManagementToken(_)
+            | ErrorKind::NoProgram { .. }
+            | ErrorKind::Outdated { .. }
+            | ErrorKind::Untold(_) => false,
+            ErrorKind::Timeout(_)
+            | ErrorKind::Cut(_)
+            | ErrorKind::TooLarge(_)
+            | ErrorKind::Nonsense(_)
+            | ErrorKind::Failed(_) => true,
         }
+    }
+
+    /// Whether it cannot do this at all: an older release, or no right to.
+    #[must_use]
+    pub fn is_unable(&self) -> bool {
+        matches!(self.status(), Some(403 | 404)) || matches!(self.kind, ErrorKind::Untold(_))
     }
 
     /// Whether trying again soon is pointless: somebody has to change something first.
@@ -246,7 +280,11 @@ impl ServerError {
             ErrorKind::Status { status, .. } => {
                 matches!(status, 400..=499) && !matches!(status, 408 | 409 | 429)
             }
-            ErrorKind::Redirect { .. } | ErrorKind::Tls(_) | ErrorKind::ManagementToken(_) => true,
+            ErrorKind::Redirect { .. }
+            | ErrorKind::Tls(_)
+            | ErrorKind::ManagementToken(_)
+            | ErrorKind::NoProgram { .. }
+            | ErrorKind::Outdated { .. } => true,
             _ => false,
         }
     }
@@ -271,6 +309,14 @@ impl Hint for ServerError {
             ErrorKind::Connect(_) => "check host and port in `url`, and what lies between",
             ErrorKind::Tls(_) => {
                 "name the certificate that signed the server's in `ca_file`, and see that `url` has the name it is made for"
+            }
+            ErrorKind::NoProgram { .. } => {
+                "install influxctl 2.10.0 or later (InfluxData's documentation, \"Install influxctl\"), or name its path in \
+                 `influxctl = { path = \"…\" }`"
+            }
+            ErrorKind::Outdated { .. } => "install influxctl 2.10.0 or later",
+            ErrorKind::Nonsense(shape) if shape.contains("` answers ") => {
+                "this answer of influxctl's is not known here: please report it, as it stands, with `influxctl version`"
             }
             ErrorKind::Nonsense(_) => "something else than InfluxDB may answer at this address",
             _ => return None,

@@ -23,7 +23,7 @@ use url::Url;
 
 use super::*;
 use crate::{
-    config::{ClientCertificate, ServerConfig, TokenSource},
+    config::{ClientCertificate, ServerConfig, TokenSource, Via},
     model::{Database, Instance, Label, Product, Secret},
 };
 
@@ -105,7 +105,7 @@ fn config(url: &str, folder: &Path) -> ServerConfig {
         product: Product::Clustered,
         data_url: url.clone(),
         url,
-        management_token: TokenSource::File(token),
+        via: Via::Http(TokenSource::File(token)),
         ca_file: None,
         client_certificate: None,
         insecure_skip_verify: false,
@@ -115,7 +115,7 @@ fn config(url: &str, folder: &Path) -> ServerConfig {
 }
 
 fn connect(config: &ServerConfig) -> Result<Cluster, ServerError> {
-    Cluster::new(&ServerName("default".into()), config)
+    Cluster::new(&ServerName("default".into()), config, Path::new("/nonexistent"))
 }
 
 async fn list(config: &ServerConfig) -> Result<crate::model::Listing, ServerError> {

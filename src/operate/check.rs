@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Keepers, plan::Told};
 use crate::{
-    config::Config,
+    config::{Config, Influxctl, Login, ServerConfig, Via},
     deliver::{Deliver, Hooks},
     store::Store,
 };
@@ -18,13 +18,30 @@ pub struct Checked {
     pub servers: usize,
     /// What is wrong.
     pub faults: Vec<Told>,
+    /// What is not, and is to be known.
+    #[serde(default)]
+    pub notes: Vec<Told>,
 }
 
 impl Checked {
     /// A list without a fault.
     #[must_use]
     pub fn list(config: &Config) -> Self {
-        Self { tokens: config.specs.len(), servers: config.servers.len(), faults: vec![] }
+        let is_a_persons = |server: &ServerConfig| {
+            matches!(&server.via, Via::Influxctl(Influxctl { login: Login::Profile { .. }, .. }))
+        };
+        let by_login = config.servers.iter().filter(|(_, server)| is_a_persons(server));
+        let notes = by_login.map(|(name, _)| Told {
+            what: format!(
+                "server {name}: influxctl logs in as its profile says; a person's login, which it keeps, ends"
+            ),
+            hint: Some(
+                "that does for one-shot commands; a daemon needs `management_token`, or one in the profile"
+                    .to_owned(),
+            ),
+        });
+        let (tokens, servers) = (config.specs.len(), config.servers.len());
+        Self { tokens, servers, faults: vec![], notes: notes.collect() }
     }
 
     /// Reads the hooks beside the list.

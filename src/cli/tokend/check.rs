@@ -72,9 +72,10 @@ fn text(context: &Context, checked: &Checked, list_only: bool) -> String {
     if !list_only && checked.faults.is_empty() {
         text += "store and servers: no fault\n";
     }
-    for fault in &checked.faults {
-        text += &format!("fault: {}\n", fault.what);
-        text += &fault.hint.as_ref().map(|hint| format!("  hint: {hint}\n")).unwrap_or_default();
+    let faults = checked.faults.iter().map(|fault| ("fault", fault));
+    for (kind, told) in faults.chain(checked.notes.iter().map(|note| ("note", note))) {
+        text += &format!("{kind}: {}\n", told.what);
+        text += &told.hint.as_ref().map(|hint| format!("  hint: {hint}\n")).unwrap_or_default();
     }
     text
 }

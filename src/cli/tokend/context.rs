@@ -247,7 +247,8 @@ pub(super) async fn onlookers(config: &Config) -> Result<Vec<Onlooker>, Failure>
                 timeout: server.timeout,
                 lifecycle: config.lifecycle.clone(),
             };
-            let any = crate::influxdb::AnyServer::connect(name, server)?;
+            let any =
+                crate::influxdb::AnyServer::connect(name, server, &crate::daemon::private_folder(config))?;
             Ok(Onlooker::new(name.clone(), server.key(), any, shared.clone(), settings))
         })
         .collect()

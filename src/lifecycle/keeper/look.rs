@@ -89,10 +89,8 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
                     self.state().databases.clone_from(&databases);
                     Databases::Known(databases)
                 }
-                // An older release, or no right to: that will not change by asking again.
-                Err(error) if matches!(error.status(), Some(403 | 404)) => {
-                    Databases::Unlistable(error.kind.to_string())
-                }
+                // That will not change by asking again.
+                Err(error) if error.is_unable() => Databases::Unlistable(error.kind.to_string()),
                 Err(error) => return Err(error),
             };
             self.plan_with(listing, &databases)

@@ -10,10 +10,7 @@ pub(super) fn plan(scene: &Scene<'_>, record: &Record, plan: &mut Plan) {
             continue;
         }
         let settled = match scene.rows_with(&intent.marker) {
-            [] => {
-                scene.listing.date.is_some()
-                    && scene.over_at(intent.deadline, intent.boot.as_ref(), INTENT_MEMORY) <= scene.now
-            }
+            [] => scene.over_at(intent.deadline, intent.boot.as_ref(), INTENT_MEMORY) <= scene.now,
             rows => rows.iter().all(|row| !row.is_live(scene.now)),
         };
         if settled {
@@ -53,7 +50,7 @@ pub(super) fn that_count(scene: &Scene<'_>, record: &Record) -> usize {
     }
     let lacking = |intent: &&Intent| {
         intent.server == *scene.key
-            && scene.listing.date.is_some_and(|date| date >= after(intent.deadline, YOUNG))
+            && scene.now >= after(intent.deadline, YOUNG)
             && scene.rows_with(&intent.marker).is_empty()
     };
     record.intents.iter().filter(|intent| !lacking(intent)).count()
