@@ -189,6 +189,7 @@ fn unknown(key: &str, version: Version) -> Result<(), Failure> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 mod tests {
     use super::*;
 

@@ -1,7 +1,9 @@
 //! Where the stand-in's program is: `cargo test --test it` alone does not build it.
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsStr,
+    fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::OnceLock,
@@ -26,16 +28,25 @@ fn found_or_built(program: &Path) -> Option<PathBuf> {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let built = modified(program);
     if built.is_none() || newest(&sources) > built {
-        build();
+        build(program.parent()?);
     }
     program.is_file().then(|| program.to_owned())
 }
 
-/// Whether it succeeds is seen by what is there afterwards.
-fn build() {
-    let Some(cargo) = env::var_os("CARGO") else { return };
+/// Into the folder of this profile (`target/debug`). Whether it succeeds is seen by what is there afterwards.
+fn build(folder: &Path) {
+    let (Some(cargo), Some(target), Some(profile)) =
+        (env::var_os("CARGO"), folder.parent(), folder.file_name())
+    else {
+        return;
+    };
+    let profile = if profile == "debug" { OsStr::new("dev") } else { profile };
     let _status = Command::new(cargo)
         .args(["build", "--quiet", "--locked", "--package", "influx-sandbox", "--bin", "influxctl"])
+        .arg("--target-dir")
+        .arg(target)
+        .arg("--profile")
+        .arg(profile)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .stdin(Stdio::null())
         .status();
