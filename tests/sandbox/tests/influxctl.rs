@@ -221,3 +221,59 @@ fn dedicated_has_a_path_of_its_own() {
     let paths: Vec<String> = setting.sandbox.requests().into_iter().map(|request| request.path).collect();
     assert_eq!(paths, ["/api/v0/accounts/A/clusters/C/tokens", "/api/v0/accounts/A/clusters/D/tokens"]);
 }
+
+#[test]
+fn a_login_that_is_wanted_waits_for_a_person() {
+    let setting = Setting::new();
+    let profile = fs::read_to_string(setting.config()).unwrap();
+    let other = profile.replace("mgmt_token", "auth.oauth2.client_id");
+    fs::write(setting.config(), other).unwrap();
+    let mut command = setting.command(&LIST);
+    let mut child = command.env("HOME", setting.folder.path()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut code = [0; 6];
+    child.stdout.as_mut().unwrap().read_exact(&mut code).unwrap();
+    assert_eq!((&code, child.try_wait().unwrap()), (b"log in", None));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// A name in 2.10.1, a file since 2.10.2, nothing before; and never when the line says another.
+#[test]
+fn the_environment_may_name_the_profile() {
+    let setting = Setting::new();
+    let with = |version: &str, value: &str| {
+        setting.stand_in.set_version(version);
+        said(setting.command(&LIST).env("INFLUXCTL_PROFILE", value).output().unwrap()).0
+    };
+    assert_eq!(with("2.10.0", "another"), Some(0));
+    assert_eq!(with("2.10.1", "another"), Some(1));
+    assert_eq!(with("2.10.1", "default"), Some(0));
+    assert_eq!(with("2.10.2", "/none"), Some(0));
+    let mut unsaid = Command::new(setting.stand_in.path());
+    unsaid.env_clear().args(LIST).stdin(Stdio::null());
+    assert_eq!(said(unsaid.output().unwrap()).0, Some(1));
+    assert_eq!(said(unsaid.env("INFLUXCTL_PROFILE", setting.config()).output().unwrap()).0, Some(0));
+}
+
+#[test]
+fn an_unknown_token_ends_no_other_before_2_9_8() {
+    let setting = Setting::new();
+    let unknown = "00000000-0000-4000-8000-000000000000";
+    for (version, left) in [("2.9.7", 1), ("2.9.8", 0)] {
+        setting.stand_in.set_version(version);
+        let id = setting.sandbox.add_token("somebody's", &[]);
+        let (code, _, stderr) = setting.call(&["token", "delete", "--force", unknown, &id]);
+        assert!(code == Some(1) && stderr.contains("NotFound"), "{stderr}");
+        assert_eq!(setting.sandbox.live().len(), left, "{version}");
+        setting.sandbox.revoke(&id);
+    }
+}
+
+#[test]
+fn a_profile_that_wants_tls_does_not_reach_the_sandbox() {
+    let setting = Setting::new();
+    let profile = fs::read_to_string(setting.config()).unwrap();
+    fs::write(setting.config(), profile.replace("disable = true", "disable = false")).unwrap();
+    assert_eq!(setting.call(&LIST).0, Some(1));
+    assert_eq!(setting.sandbox.requests().len(), 0);
+}

@@ -21,6 +21,19 @@ struct Flag {
     since: Version,
 }
 
+impl Flag {
+    /// What follows it, and the variable that stands in for it. That of the management token has no published name.
+    fn hint(&self, version: Version) -> &'static str {
+        match self.kind {
+            Kind::Text if self.name == "profile" && version >= Version::of(2, 10, 1) => {
+                " value  [$INFLUXCTL_PROFILE]"
+            }
+            Kind::Text | Kind::Many => " value",
+            Kind::Switch => "",
+        }
+    }
+}
+
 const fn flag(name: &'static str, kind: Kind, since: Version) -> Flag {
     Flag { name, kind, since }
 }
@@ -50,9 +63,10 @@ const GLOBAL: &[Flag] = &[
     // Not among the documented flags, but urfave adds it to every program that tells its version.
     flag("version", Kind::Switch, FIRST),
     flag("v", Kind::Switch, FIRST),
-    flag("help", Kind::Switch, FIRST),
-    flag("h", Kind::Switch, FIRST),
 ];
+
+/// Of the program, and of each verb.
+const HELP_FLAGS: [Flag; 2] = [flag("help", Kind::Switch, FIRST), flag("h", Kind::Switch, FIRST)];
 
 const READ: Flag = flag("read-database", Kind::Many, FIRST);
 const WRITE: Flag = flag("write-database", Kind::Many, FIRST);
@@ -121,6 +135,10 @@ impl Flags {
         self.text(name) == Some("true")
     }
 
+    fn ask_for_help(&self) -> bool {
+        self.is_set("help") || self.is_set("h")
+    }
+
     pub(super) fn many(&self, name: &str) -> impl Iterator<Item = &str> {
         self.0
             .iter()
@@ -153,15 +171,18 @@ impl Line {
 
 pub(super) fn parse(words: &[String], version: Version) -> Result<Line, Failure> {
     let (global, rest) = take(GLOBAL, words, version)?;
-    let asked = |name: &str, short: &str| global.is_set(name) || global.is_set(short);
-    if asked("help", "h") || rest.is_empty() {
-        return Ok(Line { global, verb: &HELP, flags: Flags::default(), arguments: vec![] });
+    let told = |global, verb, arguments| Line { global, verb, flags: Flags::default(), arguments };
+    if global.ask_for_help() || rest.is_empty() {
+        return Ok(told(global, &HELP, vec![]));
     }
-    if asked("version", "v") {
-        return Ok(Line { global, verb: &VERSION, flags: Flags::default(), arguments: vec![] });
+    if global.is_set("version") || global.is_set("v") {
+        return Ok(told(global, &VERSION, vec![]));
     }
     let (verb, rest) = verb(rest, version)?;
     let (flags, arguments) = take(verb.flags, rest, version)?;
+    if flags.ask_for_help() {
+        return Ok(told(global, &HELP, vec![verb.name.to_owned()]));
+    }
     let line = Line { global, verb, flags, arguments: arguments.to_vec() };
     if line.arguments.len() > *verb.arguments.end() {
         return Err(Failure::usage(format!("too many arguments for {}", verb.name)));
@@ -210,6 +231,7 @@ fn take<'a>(flags: &[Flag], words: &'a [String], version: Version) -> Result<(Fl
         let (name, value) = body.split_once('=').map_or((body, None), |(name, value)| (name, Some(value)));
         let flag = flags
             .iter()
+            .chain(&HELP_FLAGS)
             .find(|flag| flag.name == name && flag.since <= version)
             .ok_or_else(|| Failure::usage(format!("flag provided but not defined: -{name}")))?;
         let value = match (value, flag.kind) {
@@ -226,6 +248,21 @@ fn take<'a>(flags: &[Flag], words: &'a [String], version: Version) -> Result<(Fl
         taken.push((flag.name, value));
     }
     Ok((Flags(taken), words))
+}
+
+/// What this version takes: all of it, or one verb's flags.
+pub(super) fn help(words: &[String], version: Version) -> String {
+    let listed = |flags: &[Flag]| -> String {
+        let known = flags.iter().filter(|flag| flag.since <= version);
+        known.map(|flag| format!("   --{}{}\n", flag.name, flag.hint(version))).collect()
+    };
+    let name = words.join(" ");
+    if let Some(verb) = VERBS.iter().find(|verb| verb.name == name && verb.since <= version) {
+        return format!("NAME:\n   influxctl {name}\n\nOPTIONS:\n{}", listed(verb.flags));
+    }
+    let verbs: String =
+        VERBS.iter().filter(|verb| verb.since <= version).map(|verb| format!("   {}\n", verb.name)).collect();
+    format!("NAME:\n   influxctl\n\nCOMMANDS:\n{verbs}\nGLOBAL OPTIONS:\n{}", listed(GLOBAL))
 }
 
 /// As Go writes one: `1m0s`, `1.5s`, `300ms`.
@@ -329,6 +366,20 @@ mod tests {
         }
         assert_eq!(parsed(&["management"], Version::of(2, 5, 0)).unwrap_err().code, 3);
         assert_eq!(parsed(&["token", "update", "--format", "json", "x"], NEW).unwrap_err().code, 1);
+    }
+
+    #[test]
+    fn help_tells_what_a_version_takes() {
+        let flags = |version| {
+            let line = parsed(&["token", "create", "--help"], version).unwrap();
+            assert_eq!(line.verb.name, "help");
+            help(&line.arguments, version)
+        };
+        assert!(flags(NEW).contains("--expires-at value\n"));
+        assert!(!flags(Version::of(2, 9, 9)).contains("--expires-at"));
+        let all = |version| help(&parsed(&["-h"], version).unwrap().arguments, version);
+        assert!(all(NEW).contains("token revoke") && !all(SORT).contains("token revoke"));
+        assert!(all(NEW).contains("[$INFLUXCTL_PROFILE]") && !all(EXPIRY).contains("INFLUXCTL_PROFILE"));
     }
 
     #[test]

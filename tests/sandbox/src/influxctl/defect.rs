@@ -87,7 +87,7 @@ pub enum Shape {
 pub(super) fn carry_out(settings: &Settings, line: &Line, defects: &[Defect]) -> Result<(), Failure> {
     for defect in defects {
         match defect {
-            Defect::Hang => return hang(),
+            Defect::Hang => return Err(hang()),
             Defect::FailBefore => return Err(Failure::new("failed on demand")),
             Defect::NoSuchVerb => {
                 return Err(Failure::no_such_verb(line.verb.name.rsplit(' ').next().unwrap_or_default()));
@@ -110,7 +110,7 @@ fn tell(settings: &Settings, output: Vec<u8>, defects: &[Defect]) -> Result<(), 
     let mut output = output;
     for defect in defects {
         match defect {
-            Defect::HangAfter => return hang(),
+            Defect::HangAfter => return Err(hang()),
             Defect::FailAfter => return Err(Failure::new("failed on demand")),
             Defect::WarningBefore(text) => output = [text.as_bytes(), b"\n", &output].concat(),
             Defect::CutOutput => output.truncate(output.len() / 2),
@@ -138,9 +138,10 @@ pub(super) fn confirm(question: &str) -> Result<(), Failure> {
     Err(Failure::new("aborted"))
 }
 
-fn hang() -> Result<(), Failure> {
+/// Why it ends, when it does.
+pub(super) fn hang() -> Failure {
     sleep(HANGING);
-    Err(Failure::new("hung on demand"))
+    Failure::new("gave up waiting")
 }
 
 fn leave_child(settings: &Settings) -> Result<(), Failure> {

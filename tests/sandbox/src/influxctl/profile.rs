@@ -8,7 +8,7 @@ use std::{
 
 use toml::de::{DeTable, DeValue};
 
-use super::{Failure, arguments::Flags, version::Version};
+use super::{Failure, arguments::Flags, defect::hang, print, version::Version};
 
 /// One `[[profile]]`, as far as it is used.
 #[derive(Debug)]
@@ -118,11 +118,20 @@ fn login(values: &Values, version: Version) -> Result<Login, Failure> {
     let folder = home()?.join(".cache/influxctl");
     let files = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let Some(file) = files.into_iter().find(|file| file.extension().is_some_and(|end| end == "json")) else {
-        // A real one opens a browser, or prints a code and polls until somebody has typed it.
-        return Err(Failure::new("not logged in"));
+        return Err(log_in(values));
     };
     let cached = (version >= Version::of(2, 5, 0)).then(|| file.clone());
     Ok(Login { token: kept(&file)?, cached })
+}
+
+/// Where somebody can: a real one shows a code, opens a browser if there is one, and polls until the code is typed.
+fn log_in(values: &Values) -> Failure {
+    let dedicated = values.get("product").is_some_and(|product| product == "dedicated");
+    if !dedicated && !values.keys().any(|key| key.starts_with("auth.oauth2.")) {
+        return Failure::new("not logged in");
+    }
+    print("log in at https://login.invalid/device with the code ABCD-EFGH\n");
+    hang()
 }
 
 /// Bare, or in an object as OAuth has it: the form of neither file is documented.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{
     Failure,
-    arguments::{Flags, Line},
+    arguments::{self, Flags, Line},
     defect::confirm,
     output::{self, Form},
     profile::Profile,
@@ -22,7 +22,7 @@ use super::{
 /// What goes to stdout.
 pub(super) fn run(settings: &Settings, line: &Line, form: &Form<'_>) -> Result<String, Failure> {
     match line.verb.name {
-        "help" => return Ok("USAGE: influxctl [global options] command\n".to_owned()),
+        "help" => return Ok(arguments::help(&line.arguments, settings.version)),
         "version" => return Ok(version(settings.version)),
         _ => {}
     }
