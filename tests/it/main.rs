@@ -27,6 +27,7 @@ mod secrets_socket;
 mod secrets_wait;
 mod secrets_watch;
 mod servers;
+mod stand_in;
 mod stores;
 mod systemd;
 mod telegraf;

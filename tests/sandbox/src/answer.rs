@@ -31,6 +31,12 @@ impl Answer {
         Self::json(status, &serde_json::json!({ "code": status, "message": message }))
     }
 
+    /// Nothing behind the ingress has this path.
+    pub(crate) fn from_ingress() -> Self {
+        let headers = vec![(CONTENT_TYPE.to_string(), "text/plain; charset=utf-8".to_owned())];
+        Self { status: 404, headers, body: "default backend - 404".to_owned() }
+    }
+
     pub(crate) fn empty(status: u16) -> Self {
         Self { status, headers: vec![], body: String::new() }
     }

@@ -19,6 +19,7 @@ mod answer;
 mod clock;
 mod data;
 mod fault;
+pub mod influxctl;
 mod management;
 mod serve;
 mod state;
@@ -45,6 +46,8 @@ pub struct Options {
     pub lists_revoked: bool,
     /// The status of an unknown, revoked, expired or not yet active token (401 or 403: documents and source differ).
     pub refusal: u16,
+    /// The management API is there for everybody; else for `influxctl` alone, as before release 20250508.
+    pub rest: bool,
 }
 
 impl Default for Options {
@@ -57,6 +60,7 @@ impl Default for Options {
             latency: Duration::ZERO,
             lists_revoked: true,
             refusal: 401,
+            rest: true,
         }
     }
 }
@@ -173,6 +177,11 @@ impl Sandbox {
     /// How long replicas take from now on to learn of new tokens.
     pub fn set_activation(&self, activation: Activation) {
         self.state().options.activation = activation;
+    }
+
+    /// Whether the management API is there for everybody from now on: a cluster that is upgraded.
+    pub fn set_rest(&self, rest: bool) {
+        self.state().options.rest = rest;
     }
 
     /// Adds a database.

@@ -22,7 +22,7 @@ use crate::{
     answer::{Answer, Sent, Wrong},
     data,
     fault::Effect,
-    management,
+    influxctl, management,
     state::{Event, Recorded, State},
 };
 
@@ -128,6 +128,11 @@ fn dispatch(
     let authorization = head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let path = head.uri.path();
     if path.starts_with("/api/v0/") {
+        let is_influxctl =
+            head.headers.get(influxctl::CLIENT_HEADER).is_some_and(|client| client == influxctl::CLIENT);
+        if !state.options.rest && !is_influxctl {
+            return (Answer::from_ingress(), None);
+        }
         let lag = SignedDuration::try_from(lag).unwrap_or(SignedDuration::ZERO);
         let now = state.clock.now();
         let as_of = now.saturating_sub(lag).unwrap_or(now);
