@@ -9,7 +9,7 @@ use std::{
 
 use url::Url;
 
-use crate::model::{Lifecycle, Name, Product, ServerKey, ServerName, Spec};
+use crate::model::{ClusterIds, Lifecycle, Name, Product, ServerKey, ServerName, Spec};
 
 mod fault;
 mod hook;
@@ -102,6 +102,8 @@ impl Config {
 pub struct ServerConfig {
     /// Its kind.
     pub product: Product,
+    /// Which one, where one address manages several: of Cloud Dedicated.
+    pub cluster: Option<ClusterIds>,
     /// Where tokens are managed.
     pub url: Url,
     /// Where data is written and queried.
@@ -124,7 +126,11 @@ impl ServerConfig {
     /// What records know this server by.
     #[must_use]
     pub fn key(&self) -> ServerKey {
-        ServerKey { product: self.product, origin: self.url.origin().ascii_serialization(), cluster: None }
+        ServerKey {
+            product: self.product,
+            origin: self.url.origin().ascii_serialization(),
+            cluster: self.cluster.as_ref().map(ToString::to_string),
+        }
     }
 
     /// Where the management token is kept, if this process presents one.

@@ -11,12 +11,14 @@ use super::{
     list::duration,
     tree::{At, Section, nearest},
 };
-use crate::model::{Product, ServerName};
+use crate::model::{ClusterIds, NotUuid, Product, ServerName, Uuid};
 
 /// The longest name of a server.
 const MAX_NAME: usize = 64;
 /// For one request, where the list does not say.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// Where the clusters of Cloud Dedicated are managed.
+const CONSOLE: &str = "https://console.influxdata.com";
 
 pub(super) fn servers(
     root: &mut Section<'_, '_>,
@@ -52,8 +54,9 @@ pub(super) fn servers(
 /// `None` where something that it cannot do without is missing or wrong, and said.
 fn server(mut section: Section<'_, '_>, context: &Context, faults: &mut Faults<'_>) -> Option<ServerConfig> {
     let product = product(&mut section, faults);
+    let cluster = cluster_ids(&mut section, product, faults);
     let plain = section.boolean("allow_plain_http", faults).unwrap_or(false);
-    let url = required_url(&mut section, "url", plain, faults);
+    let url = url_or_default(&mut section, product, plain, faults);
     let data_url = url_of(&mut section, "data_url", plain, faults);
     let via = via(&mut section, context, faults);
     let ca_file = section.string("ca_file", faults).map(|at| PathBuf::from(at.value));
@@ -62,10 +65,16 @@ fn server(mut section: Section<'_, '_>, context: &Context, faults: &mut Faults<'
     let proxy = url_of(&mut section, "proxy", true, faults);
     let timeout = duration(&mut section, "timeout", false, faults).map_or(TIMEOUT, |at| at.value);
     section.finish(faults);
-    let url = url?;
+    let (product, url) = (product?, url?);
+    let cluster = match product {
+        Product::Clustered => None,
+        Product::Dedicated => Some(cluster?),
+    };
+    let data_url = data_url.or_else(|| data_host(cluster.as_ref())).unwrap_or_else(|| url.clone());
     Some(ServerConfig {
-        product: product?,
-        data_url: data_url.unwrap_or_else(|| url.clone()),
+        product,
+        cluster,
+        data_url,
         url,
         via: via?,
         ca_file,
@@ -86,16 +95,16 @@ fn product(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Option<Pro
     let key = section.key("product");
     match value {
         "clustered" => return Some(Product::Clustered),
-        "dedicated" | "v2" | "v3" | "v1" => {
-            faults.add(
-                span,
-                &key,
-                format!("{value:?} is not supported by this version, only \"clustered\" is"),
+        "dedicated" => return Some(Product::Dedicated),
+        "v2" | "v3" | "v1" => {
+            let what = format!(
+                "{value:?} is not supported by this version, only \"clustered\" and \"dedicated\" are"
             );
+            faults.add(span, &key, what);
         }
         other => {
-            let what = format!("expected \"clustered\", found {}", Shown(other));
-            match nearest(other, std::iter::once("clustered")) {
+            let what = format!("expected \"clustered\" or \"dedicated\", found {}", Shown(other));
+            match nearest(other, ["clustered", "dedicated"].into_iter()) {
                 Some(near) => faults.add_with_hint(span, &key, what, format!("did you mean {near:?}?")),
                 None => faults.add(span, &key, what),
             }
@@ -108,17 +117,63 @@ pub(super) fn missing(section: &Section<'_, '_>, key: &str, faults: &mut Faults<
     faults.add(section.span.clone(), section.path(), format!("needs {key:?}"));
 }
 
-fn required_url(
+/// `account` and `cluster`, of Cloud Dedicated and of nothing else.
+fn cluster_ids(
     section: &mut Section<'_, '_>,
-    key: &'static str,
+    product: Option<Product>,
+    faults: &mut Faults<'_>,
+) -> Option<ClusterIds> {
+    let [account, cluster] = ["account", "cluster"].map(|key| match product {
+        Some(Product::Dedicated) => required_id(section, key, faults),
+        Some(Product::Clustered) => {
+            if let Some(value) = section.get(key) {
+                let hint = "leave it out, or write product = \"dedicated\" if it is Cloud Dedicated";
+                let what = "is of Cloud Dedicated, not of Clustered";
+                faults.add_with_hint(value.span(), &section.key(key), what, hint);
+            }
+            None
+        }
+        // What is wrong with the product is told; this may be as it should.
+        None => section.get(key).and(None),
+    });
+    Some(ClusterIds { account: account?, cluster: cluster? })
+}
+
+fn required_id(section: &mut Section<'_, '_>, key: &'static str, faults: &mut Faults<'_>) -> Option<Uuid> {
+    let hint = format!("`influxctl cluster list --format json` shows it, as {key}_id");
+    let Some(At { value, span }) = section.string(key, faults) else {
+        if section.get(key).is_none() {
+            faults.add_with_hint(section.span.clone(), section.path(), format!("needs {key:?}"), hint);
+        }
+        return None;
+    };
+    let failed = |error: NotUuid| {
+        faults.add_with_hint(span, &section.key(key), format!("{error}, found {}", Shown(value)), hint);
+    };
+    value.parse().map_err(failed).ok()
+}
+
+/// What manages the clusters of Cloud Dedicated has one address; of Clustered, each cluster has its own.
+fn url_or_default(
+    section: &mut Section<'_, '_>,
+    product: Option<Product>,
     plain: bool,
     faults: &mut Faults<'_>,
 ) -> Option<Url> {
-    let url = url_of(section, key, plain, faults);
-    if url.is_none() && section.get(key).is_none() {
-        missing(section, key, faults);
+    let url = url_of(section, "url", plain, faults);
+    if url.is_some() || section.get("url").is_some() {
+        return url;
     }
-    url
+    if product == Some(Product::Dedicated) {
+        return Url::parse(CONSOLE).ok();
+    }
+    missing(section, "url", faults);
+    None
+}
+
+/// Where the data of a cluster of Cloud Dedicated is written and queried.
+fn data_host(cluster: Option<&ClusterIds>) -> Option<Url> {
+    Url::parse(&format!("https://{}.a.influxdb.io", cluster?.cluster)).ok()
 }
 
 fn url_of(

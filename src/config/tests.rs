@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     hint::Hint as _,
-    model::{Database, Grants, Name, Pickup, ServerName},
+    model::{Database, Grants, Name, Pickup, Product, ServerName},
 };
 
 fn context() -> Context {
@@ -178,6 +178,7 @@ fn all_faults_are_said_at_once_in_order() {
     let expected = ["1:13", "2:1", "3:11", "4:7", "6:9", "7:1", "8:8"].map(|at| format!("tokens.toml:{at}:"));
     assert_eq!(lines, expected, "{said}");
     assert!(said.contains("did you mean \"clustered\"?"), "{said}");
+    assert!(!said.contains("account"), "{said}");
 }
 
 #[test]
@@ -222,6 +223,69 @@ fn plain_http_is_for_loopback() {
     }
     assert!(said(with("http://cluster.example.com", "")).contains("in clear over the network"));
     assert!(with("http://cluster.example.com", "allow_plain_http = true\n").is_ok());
+}
+
+const ACCOUNT: &str = "11111111-1111-4111-8111-111111111111";
+const CLUSTER: &str = "33333333-aaaa-4333-8333-333333333333";
+
+/// A server of Cloud Dedicated with these lines.
+fn dedicated(lines: &str) -> Result<ServerConfig, ConfigError> {
+    let token = "management_token = { credential = \"x\" }";
+    let mut config = parse(&format!("[server]\nproduct = \"dedicated\"\n{lines}{token}\n"))?;
+    Ok(config.servers.remove(&ServerName("default".to_owned())).expect("the server"))
+}
+
+fn ids(account: &str, cluster: &str) -> String {
+    format!("account = \"{account}\"\ncluster = \"{cluster}\"\n")
+}
+
+#[test]
+fn a_cluster_of_cloud_dedicated_is_found_by_its_ids() {
+    let server = dedicated(&ids(ACCOUNT, &CLUSTER.to_uppercase())).expect("a valid list");
+    assert_eq!(server.url.as_str(), "https://console.influxdata.com/");
+    assert_eq!(server.data_url.as_str(), format!("https://{CLUSTER}.a.influxdb.io/"));
+    let key = server.key();
+    assert_eq!((key.product, key.origin.as_str()), (Product::Dedicated, "https://console.influxdata.com"));
+    assert_eq!(key.cluster, Some(format!("{ACCOUNT}/{CLUSTER}")));
+    let urls = "url = \"https://console.example.com\"\ndata_url = \"https://data.example.com\"\n";
+    let server = dedicated(&format!("{}{urls}", ids(ACCOUNT, CLUSTER))).expect("a valid list");
+    assert_eq!(server.url.as_str(), "https://console.example.com/");
+    assert_eq!(server.data_url.as_str(), "https://data.example.com/");
+    let others =
+        [ids(CLUSTER, CLUSTER), ids(ACCOUNT, ACCOUNT)].map(|ids| dedicated(&ids).expect("valid").key());
+    assert!(others.iter().all(|other| *other != key), "two clusters behind one console are two servers");
+}
+
+#[test]
+fn what_a_person_reads_about_the_ids_of_a_cluster() {
+    let shown = "hint: `influxctl cluster list --format json` shows it, as";
+    for (lines, expected) in [
+        (String::new(), format!("tokens.toml:1:1: [server]: needs \"account\"\n  {shown} account_id")),
+        (String::new(), format!("tokens.toml:1:1: [server]: needs \"cluster\"\n  {shown} cluster_id")),
+        (
+            ids("edge", CLUSTER),
+            format!(
+                "tokens.toml:3:11: [server] account: expected a UUID such as \"11111111-1111-4111-8111-111111111111\", \
+                 found \"edge\"\n  {shown} account_id"
+            ),
+        ),
+        (ids(ACCOUNT, &CLUSTER.replace('a', "g")), "[server] cluster: expected a UUID".to_owned()),
+        (ids(ACCOUNT, &format!("{CLUSTER}0")), "[server] cluster: expected a UUID".to_owned()),
+        ("account = 5\n".to_owned(), "[server] account: expected a string, found integer".to_owned()),
+        ("acount = \"x\"\n".to_owned(), "did you mean \"account\"?".to_owned()),
+    ] {
+        let said = dedicated(&lines).expect_err(&lines).to_string();
+        assert!(said.contains(&expected), "{lines}\n--- expected\n{expected}\n--- said\n{said}");
+    }
+    let said = said(parse(&format!("{SERVER}{}", ids(ACCOUNT, "edge"))));
+    for (place, key) in [("5:11", "account"), ("6:11", "cluster")] {
+        let expected = format!(
+            "tokens.toml:{place}: [server] {key}: is of Cloud Dedicated, not of Clustered\n  hint: leave it out, or write \
+             product = \"dedicated\" if it is Cloud Dedicated"
+        );
+        assert!(said.contains(&expected), "{said}");
+    }
+    assert_eq!(said.matches("hint: ").count(), 2, "{said}");
 }
 
 #[test]

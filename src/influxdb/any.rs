@@ -11,7 +11,7 @@ use crate::{
 /// One of the products.
 #[derive(Debug)]
 pub enum AnyServer {
-    /// InfluxDB Clustered.
+    /// InfluxDB Clustered, and Cloud Dedicated.
     Cluster(Cluster),
 }
 
@@ -22,7 +22,7 @@ impl AnyServer {
     /// Certificates cannot be read, or the system has none and some are needed.
     pub fn connect(name: &ServerName, config: &ServerConfig, private: &Path) -> Result<Self, ServerError> {
         match config.product {
-            Product::Clustered => Cluster::new(name, config, private).map(Self::Cluster),
+            Product::Clustered | Product::Dedicated => Cluster::new(name, config, private).map(Self::Cluster),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! InfluxDB Clustered: a way to manage tokens, and a data plane.
+//! InfluxDB Clustered and Cloud Dedicated: a way to manage tokens, and a data plane.
 
 use std::{collections::BTreeSet, path::Path};
 

@@ -1,4 +1,4 @@
-//! The data plane of InfluxDB Clustered: whether it takes a token, asked without changing anything there.
+//! The data plane of InfluxDB Clustered and Cloud Dedicated: whether it takes a token, asked without changing anything there.
 
 use reqwest::{RequestBuilder, header};
 use serde::Deserialize;

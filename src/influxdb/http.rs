@@ -28,7 +28,8 @@ const MAX_MESSAGE: usize = 200;
 #[derive(Clone, Debug)]
 pub(super) struct Http {
     name: ServerName,
-    timeout: Duration,
+    /// For one request, connection included.
+    pub(super) timeout: Duration,
     /// Keeps connections: for the management API.
     pub(super) pooled: Client,
     /// A new connection each time, so that a balancer may choose another replica: for probes.

@@ -302,7 +302,8 @@ impl Hint for ServerError {
             }
             ErrorKind::Status { status: 404, .. } => {
                 "the server has no such API: InfluxDB Clustered has it since release 20250508; see also that `url` is \
-                 the cluster's address alone"
+                 the cluster's address alone, and for Cloud Dedicated that `account` and `cluster` are those that \
+                 `influxctl cluster list --format json` shows"
             }
             ErrorKind::Redirect { .. } => "write the address it points to as `url`, if you trust it",
             ErrorKind::Dns(_) => "check the host in `url`, and this host's resolver",

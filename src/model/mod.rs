@@ -28,7 +28,7 @@ pub use name::{InvalidName, Name};
 pub use record::{
     Ended, Held, Intent, MAX_RECORD_BYTES, Origin, Record, RecordVersion, Retiring, RetiringState,
 };
-pub use server::{Product, ServerKey, ServerName, TokenId};
+pub use server::{ClusterIds, NotUuid, Product, ServerKey, ServerName, TokenId, Uuid};
 pub use spec::{Lifecycle, Pickup, Probe, Spec, due_age, room};
 pub use unit::{InvalidUnit, Unit};
 

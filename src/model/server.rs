@@ -1,6 +1,6 @@
 //! Servers and the ids they give.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -11,12 +11,15 @@ use serde::{Deserialize, Serialize};
 pub enum Product {
     /// InfluxDB Clustered.
     Clustered,
+    /// InfluxDB Cloud Dedicated.
+    Dedicated,
 }
 
 impl fmt::Display for Product {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Clustered => "clustered",
+            Self::Dedicated => "dedicated",
         })
     }
 }
@@ -44,7 +47,7 @@ pub struct ServerKey {
     pub product: Product,
     /// Scheme, host and port of the management URL.
     pub origin: String,
-    /// Which cluster, where one origin manages several.
+    /// Which cluster, where one origin manages several: [`ClusterIds`] as text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
 }
@@ -53,6 +56,57 @@ impl fmt::Display for ServerKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.origin)?;
         self.cluster.iter().try_for_each(|cluster| write!(f, " (cluster {cluster})"))
+    }
+}
+
+/// Which cluster of which account: one console manages those of all accounts. No secrets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterIds {
+    /// The account's.
+    pub account: Uuid,
+    /// The cluster's, which is a part of its data host's name too.
+    pub cluster: Uuid,
+}
+
+/// Both, for the data host does not tell the account, and a management token is for one.
+impl fmt::Display for ClusterIds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.account, self.cluster)
+    }
+}
+
+/// An id as RFC 9562 writes it, in lower case whatever it was read from: the same id is the same text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uuid(String);
+
+impl Uuid {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A text that is no UUID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected a UUID such as \"11111111-1111-4111-8111-111111111111\"")]
+pub struct NotUuid;
+
+impl FromStr for Uuid {
+    type Err = NotUuid;
+
+    fn from_str(text: &str) -> Result<Self, NotUuid> {
+        let is_dash = |at: usize| matches!(at, 8 | 13 | 18 | 23);
+        let fits =
+            |(at, byte): (usize, u8)| if is_dash(at) { byte == b'-' } else { byte.is_ascii_hexdigit() };
+        let is_uuid = text.len() == 36 && text.bytes().enumerate().all(fits);
+        is_uuid.then(|| Self(text.to_ascii_lowercase())).ok_or(NotUuid)
+    }
+}
+
+impl fmt::Display for Uuid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

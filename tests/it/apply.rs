@@ -4,7 +4,10 @@ use influx_sandbox::{Activation, Options};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-use crate::host::{Host, can_read, can_write};
+use crate::{
+    host::{Host, can_read, can_write},
+    kind::{Kind, on_each},
+};
 
 /// The four examples of InfluxData's page "Create a token" (InfluxDB Clustered), as list entries.
 const EXAMPLES: &str = r#"
@@ -26,87 +29,97 @@ write = ["b"]
 
 #[test]
 fn the_four_examples_of_the_documentation() {
-    let host = Host::new();
-    host.list(EXAMPLES);
-    host.apply();
-    let read = |db: &str| json!({ "action": "read", "resource": db });
-    let write = |db: &str| json!({ "action": "write", "resource": db });
-    let cases = [
-        ("read_write", "Read/write token for a", json!([read("a"), write("a")])),
-        ("read_only", "Read-only token for a", json!([read("a")])),
-        ("read_two", "Read-only token for a and b", json!([read("a"), read("b")])),
-        ("mixed", "Read-only on a, read/write on b", json!([read("a"), read("b"), write("b")])),
-    ];
-    let instance: Value =
-        serde_json::from_str(&std::fs::read_to_string(host.path("store/instance")).unwrap()).unwrap();
-    let instance = instance["current"].as_str().unwrap();
-    let bodies: Vec<Value> = host
-        .sandbox
-        .requests()
-        .iter()
-        .filter(|request| request.method == "POST" && request.path == "/api/v0/tokens")
-        .map(|request| serde_json::from_str(&request.body).unwrap())
-        .collect();
-    assert_eq!(bodies.len(), 4);
-    for (name, words, permissions) in cases {
-        let token = &host.live(name)[0];
-        let label = format!("{words} [influx-tokend {instance}/{name}/");
-        assert!(token.description.starts_with(&label), "{}", token.description);
-        let body = json!({ "description": token.description, "permissions": permissions });
-        assert!(bodies.contains(&body), "{name}: {body} among {bodies:#?}");
-        host.assert_settled(name);
-        for database in ["a", "b", "c"] {
-            let may = |action| token.permissions.contains(&(action, database.to_owned()));
-            assert_eq!(
-                can_write(&host, &token.secret, database),
-                may("write".to_owned()),
-                "{name} writes {database}"
-            );
-            assert_eq!(
-                can_read(&host, &token.secret, database),
-                may("read".to_owned()),
-                "{name} reads {database}"
-            );
+    on_each(|host| {
+        host.list(EXAMPLES);
+        host.apply();
+        let read = |db: &str| json!({ "action": "read", "resource": db });
+        let write = |db: &str| json!({ "action": "write", "resource": db });
+        let cases = [
+            ("read_write", "Read/write token for a", json!([read("a"), write("a")])),
+            ("read_only", "Read-only token for a", json!([read("a")])),
+            ("read_two", "Read-only token for a and b", json!([read("a"), read("b")])),
+            ("mixed", "Read-only on a, read/write on b", json!([read("a"), read("b"), write("b")])),
+        ];
+        let instance: Value =
+            serde_json::from_str(&std::fs::read_to_string(host.path("store/instance")).unwrap()).unwrap();
+        let instance = instance["current"].as_str().unwrap();
+        let bodies: Vec<Value> = host
+            .sandbox
+            .requests()
+            .iter()
+            .filter(|request| request.method == "POST" && request.path == host.api("/tokens"))
+            .map(|request| serde_json::from_str(&request.body).unwrap())
+            .collect();
+        assert_eq!(bodies.len(), 4);
+        for (name, words, permissions) in cases {
+            let token = &host.live(name)[0];
+            let label = format!("{words} [influx-tokend {instance}/{name}/");
+            assert!(token.description.starts_with(&label), "{}", token.description);
+            let mut body = json!({ "description": token.description, "permissions": permissions });
+            if host.kind.name == Kind::DEDICATED.name {
+                body["expirationType"] = json!("noExpiration");
+            }
+            assert!(bodies.contains(&body), "{name}: {body} among {bodies:#?}");
+            host.assert_settled(name);
+            for database in ["a", "b", "c"] {
+                let may = |action| token.permissions.contains(&(action, database.to_owned()));
+                assert_eq!(
+                    can_write(&host, &token.secret, database),
+                    may("write".to_owned()),
+                    "{name} writes {database}"
+                );
+                assert_eq!(
+                    can_read(&host, &token.secret, database),
+                    may("read".to_owned()),
+                    "{name} reads {database}"
+                );
+            }
         }
-    }
+    });
 }
 
 #[test]
 fn a_lifetime_becomes_an_expiry_with_a_z() {
-    let host = Host::new();
-    host.list("[[token]]\nname = \"t\"\nwrite = [\"a\"]\nlifetime = \"30d\"\n");
-    host.apply();
-    let body = host.sandbox.requests().into_iter().find(|request| request.method == "POST").unwrap().body;
-    let body: Value = serde_json::from_str(&body).unwrap();
-    let expires: jiff::Timestamp = body["expiresAt"].as_str().unwrap().parse().unwrap();
-    assert!(body["expiresAt"].as_str().unwrap().ends_with('Z'), "{body}");
-    let days = expires.duration_since(jiff::Timestamp::now()).as_hours();
-    assert!((719..=720).contains(&days), "{days} hours");
-    assert_eq!(host.live("t")[0].expires_at, Some(expires));
+    on_each(|host| {
+        host.list("[[token]]\nname = \"t\"\nwrite = [\"a\"]\nlifetime = \"30d\"\n");
+        host.apply();
+        let body = host.sandbox.requests().into_iter().find(|request| request.method == "POST").unwrap().body;
+        let body: Value = serde_json::from_str(&body).unwrap();
+        let expires: jiff::Timestamp = body["expiresAt"].as_str().unwrap().parse().unwrap();
+        assert!(body["expiresAt"].as_str().unwrap().ends_with('Z'), "{body}");
+        let days = expires.duration_since(jiff::Timestamp::now()).as_hours();
+        assert!((719..=720).contains(&days), "{days} hours");
+        assert_eq!(host.live("t")[0].expires_at, Some(expires));
+    });
 }
 
 #[test]
 fn a_second_run_asks_for_the_list_and_does_nothing_else() {
-    let host = Host::new();
-    host.list(EXAMPLES);
-    host.apply();
-    let before: Vec<_> = crate::host::files_below(host.folder.path())
-        .into_iter()
-        .map(|path| (std::fs::metadata(&path).unwrap().modified().unwrap(), path))
-        .filter(|(_, path)| !path.ends_with("lock"))
-        .collect();
-    host.sandbox.clear_requests();
-    host.apply();
-    let requests: Vec<String> = host
-        .sandbox
-        .requests()
-        .iter()
-        .map(|request| format!("{} {}", request.method, request.path))
-        .collect();
-    assert_eq!(requests, ["GET /api/v0/tokens"]);
-    for (modified, path) in before {
-        assert_eq!(std::fs::metadata(&path).unwrap().modified().unwrap(), modified, "{path:?} was written");
-    }
+    on_each(|host| {
+        host.list(EXAMPLES);
+        host.apply();
+        let before: Vec<_> = crate::host::files_below(host.folder.path())
+            .into_iter()
+            .map(|path| (std::fs::metadata(&path).unwrap().modified().unwrap(), path))
+            .filter(|(_, path)| !path.ends_with("lock"))
+            .collect();
+        host.sandbox.clear_requests();
+        host.apply();
+        let requests: Vec<String> = host
+            .sandbox
+            .requests()
+            .iter()
+            .map(|request| format!("{} {}", request.method, request.path))
+            .collect();
+        assert_eq!(requests, [format!("GET {}", host.api("/tokens"))]);
+        for (modified, path) in before {
+            assert_eq!(
+                std::fs::metadata(&path).unwrap().modified().unwrap(),
+                modified,
+                "{path:?} was written"
+            );
+        }
+    });
 }
 
 #[test]
@@ -178,49 +191,52 @@ fn a_token_that_is_never_accepted_is_told_at_its_deadline_and_kept() {
 
 #[test]
 fn tokens_of_others_are_not_touched() {
-    let host = Host::new();
-    host.list_of(3);
-    host.apply();
-    let ours = host.live("t0")[0].description.clone();
-    let look_alikes = [
-        "edge writer".to_owned(),
-        "[influx-tokend]".to_owned(),
-        ours.replace("/t0/", "/t9/").to_uppercase(),
-        format!("{ours} "),
-        "x [influx-tokend 00000000000000000000000000000000/t0/00000000000000000000000000000000]".to_owned(),
-    ];
-    let ids: Vec<String> =
-        look_alikes.iter().map(|text| host.sandbox.add_token(text, &[("write", "a")])).collect();
-    host.list_of(5);
-    host.apply();
-    for id in ids {
-        assert!(host.sandbox.live().iter().any(|token| token.id == id), "{id} was ended");
-    }
-    let changes: Vec<_> = host
-        .sandbox
-        .requests()
-        .into_iter()
-        .filter(|request| matches!(request.method.as_str(), "PATCH" | "DELETE"))
-        .collect();
-    assert!(changes.is_empty(), "{changes:?}");
+    on_each(|host| {
+        host.list_of(3);
+        host.apply();
+        let ours = host.live("t0")[0].description.clone();
+        let look_alikes = [
+            "edge writer".to_owned(),
+            "[influx-tokend]".to_owned(),
+            ours.replace("/t0/", "/t9/").to_uppercase(),
+            format!("{ours} "),
+            "x [influx-tokend 00000000000000000000000000000000/t0/00000000000000000000000000000000]"
+                .to_owned(),
+        ];
+        let ids: Vec<String> =
+            look_alikes.iter().map(|text| host.sandbox.add_token(text, &[("write", "a")])).collect();
+        host.list_of(5);
+        host.apply();
+        for id in ids {
+            assert!(host.sandbox.live().iter().any(|token| token.id == id), "{id} was ended");
+        }
+        let changes: Vec<_> = host
+            .sandbox
+            .requests()
+            .into_iter()
+            .filter(|request| matches!(request.method.as_str(), "PATCH" | "DELETE"))
+            .collect();
+        assert!(changes.is_empty(), "{changes:?}");
+    });
 }
 
 #[test]
 fn a_token_ended_by_a_stranger_is_replaced() {
-    let host = Host::new();
-    host.list_of(1);
-    host.apply();
-    let old = host.live("t0")[0].clone();
-    // Lists do not judge tokens younger than ten minutes.
-    host.sandbox.shift_clock(jiff::SignedDuration::from_mins(9));
-    host.sandbox.revoke(&old.id);
-    assert_eq!(host.tokend(&["apply"]).code, Some(0));
-    assert_eq!(host.live("t0").len(), 0, "not judged yet");
-    host.sandbox.shift_clock(jiff::SignedDuration::from_mins(2));
-    let ran = host.tokend(&["apply"]);
-    assert_eq!(ran.code, Some(0), "{ran:?}");
-    host.assert_settled("t0");
-    assert_ne!(host.live("t0")[0].id, old.id);
+    on_each(|host| {
+        host.list_of(1);
+        host.apply();
+        let old = host.live("t0")[0].clone();
+        // Lists do not judge tokens younger than ten minutes.
+        host.sandbox.shift_clock(jiff::SignedDuration::from_mins(9));
+        host.sandbox.revoke(&old.id);
+        assert_eq!(host.tokend(&["apply"]).code, Some(0));
+        assert_eq!(host.live("t0").len(), 0, "not judged yet");
+        host.sandbox.shift_clock(jiff::SignedDuration::from_mins(2));
+        let ran = host.tokend(&["apply"]);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        host.assert_settled("t0");
+        assert_ne!(host.live("t0")[0].id, old.id);
+    });
 }
 
 #[test]

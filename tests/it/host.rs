@@ -16,12 +16,15 @@ use influx_sandbox::{Options, Sandbox, Token};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use crate::kind::Kind;
+
 /// A test that waits longer than this for something has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Host {
     pub(crate) folder: TempDir,
     pub(crate) sandbox: Sandbox,
+    pub(crate) kind: &'static Kind,
 }
 
 /// What a program said and how it ended.
@@ -33,15 +36,27 @@ pub(crate) struct Ran {
 }
 
 impl Host {
+    /// One with a server of the kind that most tests are about.
     pub(crate) fn new() -> Self {
-        Self::with(Options {
-            databases: ["a", "b", "c", "telemetry"].map(str::to_owned).to_vec(),
-            ..Options::default()
-        })
+        Self::on(&Kind::CLUSTERED)
+    }
+
+    pub(crate) fn on(kind: &'static Kind) -> Self {
+        Self::on_with(kind, |_| {})
     }
 
     pub(crate) fn with(options: Options) -> Self {
-        let host = Self { folder: TempDir::new().unwrap(), sandbox: Sandbox::start(options).unwrap() };
+        Self::on_with(&Kind::CLUSTERED, |own| *own = options)
+    }
+
+    /// On a server of this kind with these options of its sandbox.
+    pub(crate) fn on_with(kind: &'static Kind, set: impl FnOnce(&mut Options)) -> Self {
+        let databases = ["a", "b", "c", "telemetry"].map(str::to_owned).to_vec();
+        let mut options = Options { databases, ..Options::default() };
+        (kind.play)(&mut options);
+        set(&mut options);
+        let (folder, sandbox) = (TempDir::new().unwrap(), Sandbox::start(options).unwrap());
+        let host = Self { folder, sandbox, kind };
         host.write("management-token", &host.sandbox.management_token());
         fs::set_permissions(host.path("management-token"), fs::Permissions::from_mode(0o600)).unwrap();
         fs::create_dir(host.path("run")).unwrap();
@@ -63,14 +78,31 @@ impl Host {
 
     pub(crate) fn list_text(&self, url: &str, rest: &str) -> String {
         let folder = self.folder.path().display();
+        let lines = (self.kind.server)(self);
+        let data = match self.sandbox.data_address() == self.sandbox.address() {
+            true => String::new(),
+            false => format!("data_url = \"{}\"\n", self.sandbox.data_url()),
+        };
         format!(
-            "[server]\nproduct = \"clustered\"\nurl = \"{url}\"\ntimeout = \"1s\"\n\
+            "[server]\n{lines}url = \"{url}\"\n{data}timeout = \"1s\"\n\
              management_token = {{ file = \"{folder}/management-token\" }}\n\
              [store]\npath = \"{folder}/store\"\n\
              [deliver.socket]\npath = \"{folder}/run/secrets.sock\"\n\
              [deliver.files]\npath = \"{folder}/run/secrets\"\n\
              [lifecycle]\nprobe = {{ interval = \"20ms\" }}\n{rest}"
         )
+    }
+
+    /// The path of something that is managed, as `/tokens`.
+    pub(crate) fn api(&self, rest: &str) -> String {
+        (self.kind.base)() + rest
+    }
+
+    /// How often a token was asked for.
+    pub(crate) fn mints(&self) -> usize {
+        let tokens = self.api("/tokens");
+        let is_mint = |method: &str, path: &str| method == "POST" && path == tokens;
+        self.sandbox.requests().iter().filter(|request| is_mint(&request.method, &request.path)).count()
     }
 
     /// So many tokens, each to write to `telemetry`.
@@ -254,12 +286,12 @@ pub(crate) fn request(address: SocketAddr, method: &str, target: &str, token: &s
 
 pub(crate) fn can_write(host: &Host, token: &str, database: &str) -> bool {
     let target = format!("/api/v2/write?org=x&bucket={database}&precision=ns");
-    request(host.sandbox.address(), "POST", &target, token, "m f=1 1") == 204
+    request(host.sandbox.data_address(), "POST", &target, token, "m f=1 1") == 204
 }
 
 pub(crate) fn can_read(host: &Host, token: &str, database: &str) -> bool {
     let target = format!("/query?db={database}&q=SELECT%20*%20FROM%20m");
-    request(host.sandbox.address(), "GET", &target, token, "") == 200
+    request(host.sandbox.data_address(), "GET", &target, token, "") == 200
 }
 
 /// Every file below a folder.

@@ -11,7 +11,10 @@ use std::{
 use influx_sandbox::Event;
 use notify::{EventKind, RecursiveMode, Watcher as _, event::ModifyKind};
 
-use crate::host::{Host, PATIENCE};
+use crate::{
+    host::{Host, PATIENCE},
+    kind::Kind,
+};
 
 /// So many tokens are minted in each history.
 const TOKENS: usize = 20;
@@ -58,7 +61,7 @@ fn no_kill_loses_or_leaks_a_token() {
     for history in 0..histories {
         // In turn, so that each is struck as often as any other.
         let step = STEPS[history % STEPS.len()];
-        let (hit, left) = one_history(step, &mut random, seed, history);
+        let (hit, left) = one_history(&Kind::CLUSTERED, step, &mut random, seed, history);
         *struck.entry(step).or_default() += usize::from(hit);
         strays += left;
     }
@@ -74,9 +77,28 @@ fn no_kill_loses_or_leaks_a_token() {
     }
 }
 
+/// The way to a server makes no difference to a kill: each step once on each of the other kinds.
+#[test]
+fn no_kill_loses_or_leaks_a_token_of_another_kind_of_server() {
+    let seed = fastrand::u64(..);
+    let mut random = fastrand::Rng::with_seed(seed);
+    for kind in Kind::ALL.into_iter().filter(|kind| kind.name != Kind::CLUSTERED.name) {
+        let struck =
+            STEPS.into_iter().filter(|step| one_history(kind, *step, &mut random, seed, 0).0).count();
+        println!("{}: {struck} kills of {} (seed {seed})", kind.name, STEPS.len());
+        assert!(struck >= STEPS.len() / 2, "{}: {struck} kills only (seed {seed})", kind.name);
+    }
+}
+
 /// Whether the kill struck, and how many strays had to be ended.
-fn one_history(step: Step, random: &mut fastrand::Rng, seed: u64, history: usize) -> (bool, usize) {
-    let host = Host::new();
+fn one_history(
+    kind: &'static Kind,
+    step: Step,
+    random: &mut fastrand::Rng,
+    seed: u64,
+    history: usize,
+) -> (bool, usize) {
+    let host = Host::on(kind);
     let foreign: Vec<String> =
         (0..FOREIGN).map(|n| host.sandbox.add_token(&look_alike(n), &[("write", "a")])).collect();
     host.list_of(TOKENS);
@@ -84,7 +106,7 @@ fn one_history(step: Step, random: &mut fastrand::Rng, seed: u64, history: usize
     let text = fs::read_to_string(host.path("tokens.toml")).unwrap().replace("\"20ms\"", "\"5ms\"");
     host.write("tokens.toml", &text);
     let hit = run_and_kill(&host, step, random);
-    let context = format!("seed {seed}, history {history}, killed at {step:?}");
+    let context = format!("{}, seed {seed}, history {history}, killed at {step:?}", kind.name);
     let ran = host.tokend(&["apply"]);
     assert_eq!(ran.code, Some(0), "{context}: {ran:?}");
     for n in 0..TOKENS {
@@ -151,11 +173,12 @@ fn watch(
     random: &mut fastrand::Rng,
     moments: &mpsc::Sender<()>,
 ) -> Option<notify::RecommendedWatcher> {
-    let on_server = |event: fn(&Event) -> bool, nth: usize| {
+    let mint = format!("POST {}", host.api("/tokens"));
+    let on_server = |is_it: fn(&Event, &str) -> bool, nth: usize| {
         let events = host.sandbox.events();
-        let moments = moments.clone();
+        let (moments, mint) = (moments.clone(), mint.clone());
         std::thread::spawn(move || {
-            if events.iter().filter(event).nth(nth).is_some() {
+            if events.iter().filter(|event| is_it(event, &mint)).nth(nth).is_some() {
                 let _ended = moments.send(());
             }
         });
@@ -164,16 +187,16 @@ fn watch(
     let name = format!("t{}", random.usize(..TOKENS));
     match step {
         Step::PostSent => on_server(
-            |event| matches!(event, Event::Received { what } if what == "POST /api/v0/tokens"),
+            |event, mint| matches!(event, Event::Received { what } if what == mint),
             random.usize(..TOKENS),
         ),
-        Step::Minted => on_server(|event| matches!(event, Event::Minted { .. }), random.usize(..TOKENS)),
+        Step::Minted => on_server(|event, _| matches!(event, Event::Minted { .. }), random.usize(..TOKENS)),
         Step::AnswerRead => on_server(
-            |event| matches!(event, Event::Answered { what, .. } if what == "POST /api/v0/tokens"),
+            |event, mint| matches!(event, Event::Answered { what, .. } if what == mint),
             random.usize(..TOKENS),
         ),
         Step::Probe => on_server(
-            |event| matches!(event, Event::Received { what } if what.contains("/write")),
+            |event, _| matches!(event, Event::Received { what } if what.contains("/write")),
             random.usize(..2 * TOKENS),
         ),
         Step::Intent => {

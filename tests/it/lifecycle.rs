@@ -5,7 +5,10 @@ use influx_sandbox::Fault;
 use jiff::SignedDuration;
 use serde_json::Value;
 
-use crate::host::{Host, can_write, wait_until};
+use crate::{
+    host::{Host, can_write, wait_until},
+    kind::on_each,
+};
 
 /// So many names, each to write to `telemetry`, with these words in [lifecycle].
 fn list(host: &Host, lifecycle: &str, names: &[&str]) {
@@ -16,9 +19,13 @@ fn list(host: &Host, lifecycle: &str, names: &[&str]) {
 
 fn settled(lifecycle: &str, names: &[&str]) -> Host {
     let host = Host::new();
-    list(&host, lifecycle, names);
-    host.apply();
+    settle(&host, lifecycle, names);
     host
+}
+
+fn settle(host: &Host, lifecycle: &str, names: &[&str]) {
+    list(host, lifecycle, names);
+    host.apply();
 }
 
 fn status(host: &Host, name: &str) -> Value {
@@ -38,21 +45,23 @@ fn is_live(host: &Host, id: &str) -> bool {
 
 #[test]
 fn a_token_is_replaced_when_its_time_has_come_and_not_before() {
-    let host = settled("lifetime = \"9d\"\noverlap = \"1h\"\n", &["t0"]);
-    let old = host.live("t0")[0].clone();
-    let rotates = status(&host, "t0")["rotates_at"].clone();
-    assert!(rotates.is_string(), "{rotates}");
-    // Half of nine days, less a tenth at most.
-    host.sandbox.shift_clock(SignedDuration::from_hours(85));
-    host.apply();
-    assert_eq!(host.live("t0").len(), 1);
-    host.sandbox.shift_clock(SignedDuration::from_hours(24));
-    let ran = host.apply();
-    assert!(ran.stdout.contains("t0"), "{ran:?}");
-    assert_eq!(status(&host, "t0")["generation"], 2);
-    assert!(is_live(&host, &old.id), "it lives to its own expiry");
-    assert!(can_write(&host, &old.secret, "telemetry"));
-    assert_ne!(host.delivered("t0"), Some(old.secret));
+    on_each(|host| {
+        settle(&host, "lifetime = \"9d\"\noverlap = \"1h\"\n", &["t0"]);
+        let old = host.live("t0")[0].clone();
+        let rotates = status(&host, "t0")["rotates_at"].clone();
+        assert!(rotates.is_string(), "{rotates}");
+        // Half of nine days, less a tenth at most.
+        host.sandbox.shift_clock(SignedDuration::from_hours(85));
+        host.apply();
+        assert_eq!(host.live("t0").len(), 1);
+        host.sandbox.shift_clock(SignedDuration::from_hours(24));
+        let ran = host.apply();
+        assert!(ran.stdout.contains("t0"), "{ran:?}");
+        assert_eq!(status(&host, "t0")["generation"], 2);
+        assert!(is_live(&host, &old.id), "it lives to its own expiry");
+        assert!(can_write(&host, &old.secret, "telemetry"));
+        assert_ne!(host.delivered("t0"), Some(old.secret));
+    });
 }
 
 #[test]
@@ -94,17 +103,19 @@ fn there_is_nothing_to_undo_without_a_former_token_that_is_accepted() {
 
 #[test]
 fn a_token_is_ended_at_once_when_a_person_says_now_and_another_is_minted() {
-    let host = settled("", &["t0", "t1"]);
-    let old = host.live("t0")[0].id.clone();
-    assert_eq!(host.tokend(&["revoke", "t0"]).code, Some(2), "it has to be said");
-    assert!(is_live(&host, &old));
-    let ran = host.tokend(&["revoke", "t0", "--now"]);
-    assert_eq!(ran.code, Some(0), "{ran:?}");
-    assert!(ran.stdout.contains(&format!("ended {old} of t0")), "{ran:?}");
-    assert!(!is_live(&host, &old));
-    host.assert_settled("t0");
-    host.assert_settled("t1");
-    assert_eq!(status(&host, "t0")["generation"], 2);
+    on_each(|host| {
+        settle(&host, "", &["t0", "t1"]);
+        let old = host.live("t0")[0].id.clone();
+        assert_eq!(host.tokend(&["revoke", "t0"]).code, Some(2), "it has to be said");
+        assert!(is_live(&host, &old));
+        let ran = host.tokend(&["revoke", "t0", "--now"]);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        assert!(ran.stdout.contains(&format!("ended {old} of t0")), "{ran:?}");
+        assert!(!is_live(&host, &old));
+        host.assert_settled("t0");
+        host.assert_settled("t1");
+        assert_eq!(status(&host, "t0")["generation"], 2);
+    });
 }
 
 #[test]
@@ -130,29 +141,35 @@ fn a_daemon_that_ends_a_token_says_who_is_cut_off() {
 
 #[test]
 fn a_name_that_leaves_the_list_is_delivered_through_its_grace_and_then_ended() {
-    let host = settled("grace = \"1h\"\n", &["t0", "t1"]);
-    let (left, secret) = (host.live("t1")[0].id.clone(), host.delivered("t1"));
-    list(&host, "grace = \"1h\"\n", &["t0"]);
-    host.apply();
-    let waits = status(&host, "t1");
-    assert_eq!(waits["state"], "removed");
-    assert!(waits["waits"].as_str().unwrap().contains("left the list, its token ends at"), "{waits}");
-    assert_eq!(host.delivered("t1"), secret, "unchanged");
-    // Put back in time, nothing has happened.
-    host.sandbox.shift_clock(SignedDuration::from_mins(50));
-    list(&host, "grace = \"1h\"\n", &["t0", "t1"]);
-    host.apply();
-    host.sandbox.shift_clock(SignedDuration::from_mins(20));
-    host.apply();
-    assert_eq!((host.delivered("t1"), is_live(&host, &left)), (secret, true));
-    list(&host, "grace = \"1ms\"\n", &["t0"]);
-    host.apply();
-    host.sandbox.shift_clock(SignedDuration::from_secs(2));
-    host.apply();
-    assert!(!is_live(&host, &left));
-    assert_eq!(host.delivered("t1"), None);
-    assert_eq!(status(&host, "t1")["state"], "removed", "still known, so that nobody gets an empty secret");
-    host.assert_settled("t0");
+    on_each(|host| {
+        settle(&host, "grace = \"1h\"\n", &["t0", "t1"]);
+        let (left, secret) = (host.live("t1")[0].id.clone(), host.delivered("t1"));
+        list(&host, "grace = \"1h\"\n", &["t0"]);
+        host.apply();
+        let waits = status(&host, "t1");
+        assert_eq!(waits["state"], "removed");
+        assert!(waits["waits"].as_str().unwrap().contains("left the list, its token ends at"), "{waits}");
+        assert_eq!(host.delivered("t1"), secret, "unchanged");
+        // Put back in time, nothing has happened.
+        host.sandbox.shift_clock(SignedDuration::from_mins(50));
+        list(&host, "grace = \"1h\"\n", &["t0", "t1"]);
+        host.apply();
+        host.sandbox.shift_clock(SignedDuration::from_mins(20));
+        host.apply();
+        assert_eq!((host.delivered("t1"), is_live(&host, &left)), (secret, true));
+        list(&host, "grace = \"1ms\"\n", &["t0"]);
+        host.apply();
+        host.sandbox.shift_clock(SignedDuration::from_secs(2));
+        host.apply();
+        assert!(!is_live(&host, &left));
+        assert_eq!(host.delivered("t1"), None);
+        assert_eq!(
+            status(&host, "t1")["state"],
+            "removed",
+            "still known, so that nobody gets an empty secret"
+        );
+        host.assert_settled("t0");
+    });
 }
 
 #[test]
@@ -180,23 +197,25 @@ fn many_names_that_leave_the_list_wait_for_a_persons_word() {
 
 #[test]
 fn other_grants_are_given_in_place_and_taken_after_the_grace() {
-    let host = settled("grace = \"1h\"\n", &["t0"]);
-    let token = host.live("t0")[0].clone();
-    let wants = |databases: &str| {
-        host.list(&format!("grace = \"1h\"\n[[token]]\nname = \"t0\"\nwrite = [{databases}]\n"));
-    };
-    wants("\"a\"");
-    host.apply();
-    assert!(can_write(&host, &token.secret, "a") && can_write(&host, &token.secret, "telemetry"));
-    assert_eq!(host.delivered("t0"), Some(token.secret.clone()), "the same token");
-    // A server's clock that is set ahead takes nothing.
-    host.sandbox.shift_clock(SignedDuration::from_mins(61));
-    host.apply();
-    assert!(can_write(&host, &token.secret, "telemetry"));
-    host.list("grace = \"1ms\"\n[[token]]\nname = \"t0\"\nwrite = [\"a\"]\n");
-    host.apply();
-    assert!(can_write(&host, &token.secret, "a") && !can_write(&host, &token.secret, "telemetry"));
-    assert_eq!(host.sandbox.tokens().len(), 1, "none was minted for it");
+    on_each(|host| {
+        settle(&host, "grace = \"1h\"\n", &["t0"]);
+        let token = host.live("t0")[0].clone();
+        let wants = |databases: &str| {
+            host.list(&format!("grace = \"1h\"\n[[token]]\nname = \"t0\"\nwrite = [{databases}]\n"));
+        };
+        wants("\"a\"");
+        host.apply();
+        assert!(can_write(&host, &token.secret, "a") && can_write(&host, &token.secret, "telemetry"));
+        assert_eq!(host.delivered("t0"), Some(token.secret.clone()), "the same token");
+        // A server's clock that is set ahead takes nothing.
+        host.sandbox.shift_clock(SignedDuration::from_mins(61));
+        host.apply();
+        assert!(can_write(&host, &token.secret, "telemetry"));
+        host.list("grace = \"1ms\"\n[[token]]\nname = \"t0\"\nwrite = [\"a\"]\n");
+        host.apply();
+        assert!(can_write(&host, &token.secret, "a") && !can_write(&host, &token.secret, "telemetry"));
+        assert_eq!(host.sandbox.tokens().len(), 1, "none was minted for it");
+    });
 }
 
 #[test]

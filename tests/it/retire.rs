@@ -6,7 +6,10 @@ use hyper::Method;
 use influx_sandbox::{Effect, Event, Fault, Token};
 use serde_json::Value;
 
-use crate::host::{Daemon, Host, Ran, files_below, wait_until};
+use crate::{
+    host::{Daemon, Host, Ran, files_below, wait_until},
+    kind::on_each,
+};
 
 const TOKENS: &str = "overlap_cap = \"1h\"\n[[token]]\nname = \"t0\"\nwrite = [\"telemetry\"]\n\
     [[token]]\nname = \"t1\"\nread = [\"telemetry\"]\n[[token]]\nname = \"shared\"\nwrite = [\"a\"]\n";
@@ -15,17 +18,22 @@ const TOKENS: &str = "overlap_cap = \"1h\"\n[[token]]\nname = \"t0\"\nwrite = [\
 /// in no record, and one that is somebody else's. Returns the last three.
 fn host() -> (Host, [Token; 3]) {
     let host = Host::new();
+    let others = fill(&host);
+    (host, others)
+}
+
+fn fill(host: &Host) -> [Token; 3] {
     host.list(TOKENS);
-    let by_hand = find(&host, &host.sandbox.add_token("by hand", &[("write", "a")]));
-    import(&host, &by_hand);
+    let by_hand = find(host, &host.sandbox.add_token("by hand", &[("write", "a")]));
+    import(host, &by_hand);
     host.apply();
     assert_eq!(host.tokend(&["rotate", "t0"]).code, Some(0));
     let label = host.live("t1")[0].description.rsplit_once('/').unwrap().0.to_owned();
     let stray = host.sandbox.add_token(&format!("{label}/{}]", "ab".repeat(16)), &[("write", "a")]);
     let foreign = host.sandbox.add_token("edge [influx-tokend of another]", &[("write", "a")]);
-    let others = [by_hand.id.as_str(), &stray, &foreign].map(|id| find(&host, id));
+    let others = [by_hand.id.as_str(), &stray, &foreign].map(|id| find(host, id));
     assert_eq!(host.sandbox.live().len(), 6);
-    (host, others)
+    others
 }
 
 fn import(host: &Host, token: &Token) {
@@ -77,31 +85,33 @@ fn assert_retired(host: &Host, others: &[Token; 3]) {
 
 #[test]
 fn a_person_sees_what_ends_and_what_does_not_and_confirms_that() {
-    let (host, others) = host();
-    let before = live_ids(&host);
-    let (digest, shown) = show(&host);
-    for token in host.live("t0").iter().chain(&host.live("t1")) {
-        assert!(shown.contains(&format!("({} on default)", token.id)), "{shown}");
-    }
-    let [by_hand, stray, foreign] = &others;
-    assert!(shown.contains(&format!("{} on default), is in no record", stray.id)), "{shown}");
-    assert!(shown.contains(&format!("shared ({} on ", by_hand.id)), "{shown}");
-    assert!(shown.contains("imported, others may use it"), "{shown}");
-    assert!(!shown.contains(&foreign.id), "{shown}");
-    let json: Value = serde_json::from_str(&host.tokend(&["retire", "--output", "json"]).stdout).unwrap();
-    assert_eq!((json["digest"].as_str(), json["ends"].as_array().unwrap().len()), (Some(&*digest), 4));
-    assert_eq!(json["stays"][0]["why"], "imported");
-    let ran = host.tokend(&["retire", "000000000000"]);
-    assert_eq!(ran.code, Some(1), "{ran:?}");
-    assert!(ran.stderr.contains("that is not what would be done now"), "{ran:?}");
-    assert_eq!(live_ids(&host), before, "nothing is done without it");
+    on_each(|host| {
+        let others = fill(&host);
+        let before = live_ids(&host);
+        let (digest, shown) = show(&host);
+        for token in host.live("t0").iter().chain(&host.live("t1")) {
+            assert!(shown.contains(&format!("({} on default)", token.id)), "{shown}");
+        }
+        let [by_hand, stray, foreign] = &others;
+        assert!(shown.contains(&format!("{} on default), is in no record", stray.id)), "{shown}");
+        assert!(shown.contains(&format!("shared ({} on ", by_hand.id)), "{shown}");
+        assert!(shown.contains("imported, others may use it"), "{shown}");
+        assert!(!shown.contains(&foreign.id), "{shown}");
+        let json: Value = serde_json::from_str(&host.tokend(&["retire", "--output", "json"]).stdout).unwrap();
+        assert_eq!((json["digest"].as_str(), json["ends"].as_array().unwrap().len()), (Some(&*digest), 4));
+        assert_eq!(json["stays"][0]["why"], "imported");
+        let ran = host.tokend(&["retire", "000000000000"]);
+        assert_eq!(ran.code, Some(1), "{ran:?}");
+        assert!(ran.stderr.contains("that is not what would be done now"), "{ran:?}");
+        assert_eq!(live_ids(&host), before, "nothing is done without it");
 
-    let ran = host.tokend(&["retire", &digest]);
-    assert_eq!(ran.code, Some(0), "{ran:?}");
-    assert!(ran.stdout.contains("ended 4 tokens and wiped"), "{ran:?}");
-    assert_retired(&host, &others);
-    let requests = host.sandbox.requests();
-    assert_eq!(requests.iter().filter(|request| request.method == "DELETE").count(), 4);
+        let ran = host.tokend(&["retire", &digest]);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        assert!(ran.stdout.contains("ended 4 tokens and wiped"), "{ran:?}");
+        assert_retired(&host, &others);
+        let requests = host.sandbox.requests();
+        assert_eq!(requests.iter().filter(|request| request.method == "DELETE").count(), 4);
+    });
 }
 
 #[test]

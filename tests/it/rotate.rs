@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::{
     host::{Host, can_write, ran, wait_until},
+    kind::on_each,
     peers::{find, missing},
 };
 
@@ -18,14 +19,13 @@ const TOKENS: &str =
 /// A host with two settled tokens and these words in [lifecycle].
 fn settled(lifecycle: &str) -> Host {
     let host = Host::new();
-    host.list(&format!("{lifecycle}{TOKENS}"));
-    host.apply();
+    settle(&host, lifecycle);
     host
 }
 
-fn mints(host: &Host) -> usize {
-    let is_mint = |method: &str, path: &str| method == "POST" && path == "/api/v0/tokens";
-    host.sandbox.requests().iter().filter(|request| is_mint(&request.method, &request.path)).count()
+fn settle(host: &Host, lifecycle: &str) {
+    host.list(&format!("{lifecycle}{TOKENS}"));
+    host.apply();
 }
 
 fn status(host: &Host, name: &str) -> Value {
@@ -40,53 +40,60 @@ fn is_live(host: &Host, id: &str) -> bool {
 
 #[test]
 fn a_rotation_mints_one_delivers_it_and_leaves_the_old_one_alone() {
-    let host = settled("overlap = \"0s\"\noverlap_cap = \"1h\"\n");
-    let (old, other) = (host.live("t0")[0].clone(), host.live("t1")[0].clone());
-    host.sandbox.clear_requests();
-    let ran = host.tokend(&["rotate", "t0"]);
-    assert_eq!(ran.code, Some(0), "{ran:?}");
-    assert_eq!(mints(&host), 1);
-    let live = host.live("t0");
-    let new = live.iter().find(|token| token.id != old.id).unwrap();
-    assert_eq!(live.len(), 2);
-    assert_eq!(host.delivered("t0").as_deref(), Some(new.secret.as_str()));
-    assert!(can_write(&host, &old.secret, "telemetry"), "who has not picked up the new one goes on");
-    assert_eq!(host.delivered("t1").as_deref(), Some(other.secret.as_str()));
-    let status = status(&host, "t0");
-    assert_eq!((&status["generation"], &status["id"]), (&2.into(), &new.id.clone().into()));
-    assert_eq!(status["retiring"][0]["id"], old.id);
-    let until: Timestamp = status["retiring"][0]["until"].as_str().unwrap().parse().unwrap();
-    let since: Timestamp = status["retiring"][0]["since"].as_str().unwrap().parse().unwrap();
-    assert_eq!(until.duration_since(since), SignedDuration::from_hours(1));
-    assert!(ran.stdout.contains("the old"), "{ran:?}");
-    host.sandbox.clear_requests();
-    host.apply();
-    assert_eq!(mints(&host), 0, "what was asked for is done");
-    assert!(is_live(&host, &old.id));
+    on_each(|host| {
+        settle(&host, "overlap = \"0s\"\noverlap_cap = \"1h\"\n");
+        let (old, other) = (host.live("t0")[0].clone(), host.live("t1")[0].clone());
+        host.sandbox.clear_requests();
+        let ran = host.tokend(&["rotate", "t0"]);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        assert_eq!(host.mints(), 1);
+        let live = host.live("t0");
+        let new = live.iter().find(|token| token.id != old.id).unwrap();
+        assert_eq!(live.len(), 2);
+        assert_eq!(host.delivered("t0").as_deref(), Some(new.secret.as_str()));
+        assert!(can_write(&host, &old.secret, "telemetry"), "who has not picked up the new one goes on");
+        assert_eq!(host.delivered("t1").as_deref(), Some(other.secret.as_str()));
+        let status = status(&host, "t0");
+        assert_eq!((&status["generation"], &status["id"]), (&2.into(), &new.id.clone().into()));
+        assert_eq!(status["retiring"][0]["id"], old.id);
+        let until: Timestamp = status["retiring"][0]["until"].as_str().unwrap().parse().unwrap();
+        let since: Timestamp = status["retiring"][0]["since"].as_str().unwrap().parse().unwrap();
+        assert_eq!(until.duration_since(since), SignedDuration::from_hours(1));
+        assert!(ran.stdout.contains("the old"), "{ran:?}");
+        host.sandbox.clear_requests();
+        host.apply();
+        assert_eq!(host.mints(), 0, "what was asked for is done");
+        assert!(is_live(&host, &old.id));
+    });
 }
 
 #[test]
 fn the_old_one_is_ended_when_its_time_is_over_and_the_new_one_was_asked_once_more() {
-    let host = settled("overlap = \"0s\"\noverlap_cap = \"1s\"\n");
-    let old = host.live("t0")[0].id.clone();
-    assert_eq!(host.tokend(&["rotate", "t0"]).code, Some(0));
-    let new = host.live("t0").into_iter().find(|token| token.id != old).unwrap();
-    let since: Timestamp = status(&host, "t0")["retiring"][0]["since"].as_str().unwrap().parse().unwrap();
-    host.sandbox.clear_requests();
-    let daemon = host.daemon();
-    wait_until("the end of the old one", || !is_live(&host, &old), || daemon.log());
-    let tokens = host.sandbox.tokens();
-    let ended = tokens.iter().find(|token| token.id == old).unwrap().revoked_at.unwrap();
-    assert!(ended.duration_since(since) >= SignedDuration::from_secs(1), "ended {ended}, retired {since}");
-    daemon.wait_for("overlap is over");
-    let requests = host.sandbox.requests();
-    let end = requests.iter().position(|request| request.method == "DELETE").unwrap();
-    assert_eq!(requests[end].path, format!("/api/v0/tokens/{old}"));
-    assert!(requests[..end].iter().any(|request| request.token.as_deref() == Some(new.id.as_str())));
-    assert_eq!(requests.iter().filter(|request| request.method == "DELETE").count(), 1);
-    assert_eq!(daemon.stop().0, Some(0));
-    host.assert_settled("t0");
-    host.assert_settled("t1");
+    on_each(|host| {
+        settle(&host, "overlap = \"0s\"\noverlap_cap = \"1s\"\n");
+        let old = host.live("t0")[0].id.clone();
+        assert_eq!(host.tokend(&["rotate", "t0"]).code, Some(0));
+        let new = host.live("t0").into_iter().find(|token| token.id != old).unwrap();
+        let since: Timestamp = status(&host, "t0")["retiring"][0]["since"].as_str().unwrap().parse().unwrap();
+        host.sandbox.clear_requests();
+        let daemon = host.daemon();
+        wait_until("the end of the old one", || !is_live(&host, &old), || daemon.log());
+        let tokens = host.sandbox.tokens();
+        let ended = tokens.iter().find(|token| token.id == old).unwrap().revoked_at.unwrap();
+        assert!(
+            ended.duration_since(since) >= SignedDuration::from_secs(1),
+            "ended {ended}, retired {since}"
+        );
+        daemon.wait_for("overlap is over");
+        let requests = host.sandbox.requests();
+        let end = requests.iter().position(|request| request.method == "DELETE").unwrap();
+        assert_eq!(requests[end].path, host.api(&format!("/tokens/{old}")));
+        assert!(requests[..end].iter().any(|request| request.token.as_deref() == Some(new.id.as_str())));
+        assert_eq!(requests.iter().filter(|request| request.method == "DELETE").count(), 1);
+        assert_eq!(daemon.stop().0, Some(0));
+        host.assert_settled("t0");
+        host.assert_settled("t1");
+    });
 }
 
 #[test]
@@ -107,17 +114,24 @@ fn without_a_daemon_apply_ends_what_is_due_and_waits_for_nothing() {
     host.assert_settled("t0");
 }
 
-/// A host whose `t0` has a new value, and the id of the former one, which the next run ends. The overlap is
-/// shortened after the rotation, which could otherwise end it itself.
+/// A host whose `t0` has a new value, and the id of the former token.
 fn rotated_and_due() -> (Host, String) {
-    let host = settled("overlap = \"0s\"\noverlap_cap = \"1h\"\n");
+    let host = Host::new();
+    let old = rotate_until_due(&host);
+    (host, old)
+}
+
+/// Gives `t0` a new value; the id of the former token, which the next run ends. The overlap is
+/// shortened after the rotation, which could otherwise end it itself.
+fn rotate_until_due(host: &Host) -> String {
+    settle(host, "overlap = \"0s\"\noverlap_cap = \"1h\"\n");
     let old = host.live("t0")[0].id.clone();
     assert_eq!(host.tokend(&["rotate", "t0"]).code, Some(0));
-    assert!(is_live(&host, &old));
+    assert!(is_live(host, &old));
     host.list(&format!("overlap = \"0s\"\noverlap_cap = \"1ms\"\n{TOKENS}"));
     // The Date has whole seconds.
     host.sandbox.shift_clock(SignedDuration::from_secs(2));
-    (host, old)
+    old
 }
 
 #[test]
@@ -140,16 +154,18 @@ fn nothing_is_ended_while_the_new_one_is_refused_or_cannot_be_delivered() {
 
 #[test]
 fn an_end_that_nobody_heard_of_is_settled_by_the_list() {
-    let (host, old) = rotated_and_due();
-    host.sandbox.fault(Fault::on(Some(Method::DELETE), "/api/v0/tokens/", Effect::CutAfter).times(1));
-    let ran = host.tokend(&["apply"]);
-    assert_eq!(ran.code, Some(4), "{ran:?}");
-    assert!(!is_live(&host, &old));
-    // Lists do not judge tokens younger than ten minutes.
-    host.sandbox.shift_clock(SignedDuration::from_mins(11));
-    host.apply();
-    assert_eq!(status(&host, "t0")["retiring"], Value::Array(vec![]));
-    host.assert_settled("t0");
+    on_each(|host| {
+        let old = rotate_until_due(&host);
+        host.sandbox.fault(Fault::on(Some(Method::DELETE), &host.api("/tokens/"), Effect::CutAfter).times(1));
+        let ran = host.tokend(&["apply"]);
+        assert_eq!(ran.code, Some(4), "{ran:?}");
+        assert!(!is_live(&host, &old));
+        // Lists do not judge tokens younger than ten minutes.
+        host.sandbox.shift_clock(SignedDuration::from_mins(11));
+        host.apply();
+        assert_eq!(status(&host, "t0")["retiring"], Value::Array(vec![]));
+        host.assert_settled("t0");
+    });
 }
 
 /// Consumers sleep when the host does, and pick nothing up.

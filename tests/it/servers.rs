@@ -5,7 +5,7 @@ use std::time::Duration;
 use hyper::Method;
 use influx_sandbox::{Effect, Fault};
 
-use crate::host::Host;
+use crate::{host::Host, kind::on_each};
 
 /// A fault of the list of tokens, what a person reads, and the fix.
 fn list_faults() -> Vec<(&'static str, Effect, &'static str, &'static str)> {
@@ -79,65 +79,53 @@ fn what_a_person_reads_when_the_list_fails() {
 
 #[test]
 fn a_mint_that_fails_is_told_and_leaves_no_stray_behind() {
-    let faults = [
-        ("401", Fault::status(Method::POST, "/api/v0/tokens", 401), "mint token: 401: on demand"),
-        ("403", Fault::status(Method::POST, "/api/v0/tokens", 403), "mint token: 403: on demand"),
-        ("409", Fault::status(Method::POST, "/api/v0/tokens", 409), "mint token: 409: on demand"),
-        ("429", Fault::status(Method::POST, "/api/v0/tokens", 429), "mint token: 429: on demand"),
-        ("500", Fault::status(Method::POST, "/api/v0/tokens", 500), "mint token: 500: on demand"),
-        (
-            "cut before",
-            Fault::on(Some(Method::POST), "/api/v0/tokens", Effect::CutBefore),
-            "mint token: the answer was cut off",
-        ),
-        (
-            "cut after",
-            Fault::on(Some(Method::POST), "/api/v0/tokens", Effect::CutAfter),
-            "mint token: the answer was cut off",
-        ),
-        (
-            "half",
-            Fault::on(Some(Method::POST), "/api/v0/tokens", Effect::HalfBody),
-            "mint token: the answer was cut off",
-        ),
-        (
-            "nothing",
-            Fault::on(Some(Method::POST), "/api/v0/tokens", Effect::SilenceAfter),
-            "mint token: no answer within 1 s",
-        ),
+    type Make = fn(&str) -> Fault;
+    let faults: [(&str, Make, &str); 9] = [
+        ("401", |path| Fault::status(Method::POST, path, 401), "401: on demand"),
+        ("403", |path| Fault::status(Method::POST, path, 403), "403: on demand"),
+        ("409", |path| Fault::status(Method::POST, path, 409), "409: on demand"),
+        ("429", |path| Fault::status(Method::POST, path, 429), "429: on demand"),
+        ("500", |path| Fault::status(Method::POST, path, 500), "500: on demand"),
+        ("cut before", |path| on_mint(path, Effect::CutBefore), "the answer was cut off"),
+        ("cut after", |path| on_mint(path, Effect::CutAfter), "the answer was cut off"),
+        ("half", |path| on_mint(path, Effect::HalfBody), "the answer was cut off"),
+        ("nothing", |path| on_mint(path, Effect::SilenceAfter), "no answer within 1 s"),
     ];
     for (name, fault, expected) in faults {
-        let host = Host::new();
-        host.list_of(1);
-        host.sandbox.fault(fault.times(1));
-        let ran = host.tokend(&["apply"]);
-        assert_eq!(ran.code, Some(1), "{name}: {ran:?}");
-        assert!(ran.stderr.contains(expected), "{name}: {ran:?}");
-        let posts = |host: &Host| {
-            host.sandbox
-                .requests()
-                .iter()
-                .filter(|request| request.method == "POST" && request.path == "/api/v0/tokens")
-                .count()
-        };
-        assert_eq!(posts(&host), 1, "{name}: never repeated");
-        assert!(host.delivered("t0").is_none(), "{name}");
-        host.apply();
-        host.assert_settled("t0");
-        assert_eq!(posts(&host), 2, "{name}");
+        on_each(|host| {
+            host.list_of(1);
+            host.sandbox.fault(fault(&host.api("/tokens")).times(1));
+            let ran = host.tokend(&["apply"]);
+            assert_eq!(ran.code, Some(1), "{name}: {ran:?}");
+            assert!(ran.stderr.contains(&format!("mint token: {expected}")), "{name}: {ran:?}");
+            assert_eq!(host.mints(), 1, "{name}: never repeated");
+            assert!(host.delivered("t0").is_none(), "{name}");
+            host.apply();
+            host.assert_settled("t0");
+            assert_eq!(host.mints(), 2, "{name}");
+        });
     }
+}
+
+fn on_mint(path: &str, effect: Effect) -> Fault {
+    Fault::on(Some(Method::POST), path, effect)
 }
 
 #[test]
 fn a_list_that_lags_makes_nobody_mint_twice() {
-    let host = Host::new();
-    host.list_of(2);
-    host.sandbox.fault(Fault::on(Some(Method::GET), "/api/v0/tokens", Effect::Lag(Duration::from_secs(30))));
-    host.apply();
-    host.apply();
-    host.assert_settled("t0");
-    host.assert_settled("t1");
-    assert_eq!(host.sandbox.tokens().len(), 2);
+    on_each(|host| {
+        host.list_of(2);
+        host.sandbox.fault(Fault::on(
+            Some(Method::GET),
+            &host.api("/tokens"),
+            Effect::Lag(Duration::from_secs(30)),
+        ));
+        host.apply();
+        host.apply();
+        host.assert_settled("t0");
+        host.assert_settled("t1");
+        assert_eq!(host.sandbox.tokens().len(), 2);
+    });
 }
 
 #[test]

@@ -128,9 +128,8 @@ impl Influxctl {
     pub(super) async fn mint(&self, order: &Order) -> Result<Minted, MintError> {
         let verb = "mint token";
         let unminted = |kind| MintError::NotMinted(self.told(verb, kind));
-        if order.description.starts_with('-') {
-            let what = "a description that begins with '-' would be taken for an option";
-            return Err(unminted(ErrorKind::Nonsense(what.to_owned())));
+        if let Some(what) = cannot_be_said(order) {
+            return Err(unminted(ErrorKind::Untold(what.to_owned())));
         }
         let begun = Time::now();
         let grants = flags(&order.grants);
@@ -326,6 +325,15 @@ fn failure(said: &Said, token: Option<&Secret>) -> Failed {
 fn stamp(path: &Path) -> Option<Stamp> {
     let file = fs::metadata(path).ok()?;
     Some((file.dev(), file.ino(), file.mtime(), file.mtime_nsec()))
+}
+
+/// What its command line would take for something else.
+fn cannot_be_said(order: &Order) -> Option<&'static str> {
+    if order.description.starts_with('-') {
+        return Some("a description that begins with '-' would be taken for an option");
+    }
+    let has_comma = order.grants.named_databases().any(|name| name.contains(','));
+    has_comma.then_some("a database with a comma in its name would be taken for two")
 }
 
 /// `--read-database A … --write-database B …`, in the order of the documentation.

@@ -7,6 +7,7 @@ use std::{
 };
 
 use serde::Serialize;
+use url::Url;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -55,15 +56,17 @@ fn is_false(value: &bool) -> bool {
 
 impl Profile {
     pub(super) fn new(config: &ServerConfig) -> Self {
-        let Product::Clustered = config.product;
+        // Cloud Dedicated is found by its ids; where its console is, influxctl knows by itself.
+        let url = Some(&config.url).filter(|_| config.product == Product::Clustered);
+        let ids = config.cluster.as_ref();
         let client = config.client_certificate.as_ref();
         Self {
             name: "default",
             product: config.product.to_string(),
-            host: config.url.host_str().map(str::to_owned),
-            port: config.url.port_or_known_default().map(|port| port.to_string()),
-            account_id: None,
-            cluster_id: None,
+            host: url.and_then(|url| url.host_str()).map(str::to_owned),
+            port: url.and_then(Url::port_or_known_default).map(|port| port.to_string()),
+            account_id: ids.map(|ids| ids.account.to_string()),
+            cluster_id: ids.map(|ids| ids.cluster.to_string()),
             tls: Tls {
                 disable: config.url.scheme() == "http",
                 insecure: config.insecure_skip_verify,

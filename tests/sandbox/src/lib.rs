@@ -1,5 +1,5 @@
-//! A simulated InfluxDB Clustered for the tests and the quickstart of influx-tokend: a real HTTP server with state,
-//! that answers as the published API describes and misbehaves on demand.
+//! A simulated InfluxDB Clustered or Cloud Dedicated for the tests and the quickstart of influx-tokend: a real HTTP server
+//! with state, that answers as the published APIs describe and misbehaves on demand.
 //!
 //! [`Sandbox::start`] runs it on a thread of its own; [`Sandbox::spawn`] in the runtime at hand, whose clock may be
 //! paused.
@@ -18,15 +18,18 @@ use tokio::{net::TcpListener, sync::watch};
 mod answer;
 mod clock;
 mod data;
+mod dedicated;
 mod fault;
 pub mod influxctl;
 mod management;
 mod serve;
 mod state;
 
+pub use dedicated::{Dedicated, ExpirationType};
 pub use fault::{Effect, Fault};
 pub use state::{Activation, Event, Recorded, Token, Written};
 
+use serve::Part;
 use state::State;
 
 /// How a sandbox behaves.
@@ -48,6 +51,21 @@ pub struct Options {
     pub refusal: u16,
     /// The management API is there for everybody; else for `influxctl` alone, as before release 20250508.
     pub rest: bool,
+    /// What becomes of the expiry that a mint asks for.
+    pub expiry: Expiry,
+    /// Plays a cluster of Cloud Dedicated, not Clustered.
+    pub dedicated: Option<Dedicated>,
+}
+
+/// What becomes of the expiry that a mint asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// It is that of the token.
+    Kept,
+    /// No token expires.
+    Ignored,
+    /// Every token expires after so long.
+    After(Duration),
 }
 
 impl Default for Options {
@@ -61,6 +79,8 @@ impl Default for Options {
             lists_revoked: true,
             refusal: 401,
             rest: true,
+            expiry: Expiry::Kept,
+            dedicated: None,
         }
     }
 }
@@ -69,6 +89,7 @@ impl Default for Options {
 #[derive(Debug)]
 pub struct Sandbox {
     address: SocketAddr,
+    data_address: SocketAddr,
     state: Arc<Mutex<State>>,
     stop: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
@@ -78,7 +99,7 @@ impl Sandbox {
     /// Starts one on a thread and a runtime of its own.
     ///
     /// # Errors
-    /// It cannot listen.
+    /// It cannot listen, or the ids of a cluster of Cloud Dedicated are none.
     pub fn start(options: Options) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let mut sandbox = {
@@ -99,26 +120,54 @@ impl Sandbox {
     /// Starts one in the current runtime.
     ///
     /// # Errors
-    /// It cannot listen.
+    /// It cannot listen, or the ids of a cluster of Cloud Dedicated are none.
     pub async fn spawn(options: Options) -> io::Result<Self> {
+        let dedicated = options.dedicated.clone();
         let listener = TcpListener::bind(options.listen).await?;
         let address = listener.local_addr()?;
         let state = Arc::new(Mutex::new(State::new(options)));
         let stop = watch::Sender::new(false);
-        tokio::spawn(serve::serve(listener, state.clone(), stop.subscribe()));
-        Ok(Self { address, state, stop, thread: None })
+        let serve = |listener, part| {
+            tokio::spawn(serve::serve(listener, part, state.clone(), stop.subscribe()));
+        };
+        let data_address = match dedicated {
+            None => {
+                serve(listener, Part::Both);
+                address
+            }
+            Some(dedicated) => {
+                let data = TcpListener::bind(dedicated.checked()?.data_listen).await?;
+                let data_address = data.local_addr()?;
+                serve(listener, Part::Management);
+                serve(data, Part::Data);
+                data_address
+            }
+        };
+        Ok(Self { address, data_address, state, stop, thread: None })
     }
 
-    /// `http://127.0.0.1:PORT`.
+    /// `http://127.0.0.1:PORT`, where tokens are managed.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Where it listens.
+    /// Where tokens are managed.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// `http://127.0.0.1:PORT`, where data is written and queried: the same of Clustered, another of Cloud Dedicated.
+    #[must_use]
+    pub fn data_url(&self) -> String {
+        format!("http://{}", self.data_address)
+    }
+
+    /// Where data is written and queried.
+    #[must_use]
+    pub fn data_address(&self) -> SocketAddr {
+        self.data_address
     }
 
     /// What the management API wants to see.

@@ -10,10 +10,10 @@ use std::{
 };
 
 use clap::Parser;
-use influx_sandbox::{Activation, Options, Sandbox};
+use influx_sandbox::{Activation, Dedicated, ExpirationType, Options, Sandbox};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// A simulated InfluxDB Clustered.
+/// A simulated InfluxDB Clustered, or Cloud Dedicated where account and cluster are given.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
@@ -32,6 +32,18 @@ struct Arguments {
     /// Milliseconds that every request takes
     #[arg(long, value_name = "MS", default_value_t = 0)]
     latency: u64,
+    /// The id of an account of Cloud Dedicated
+    #[arg(long, value_name = "UUID", requires = "cluster")]
+    account: Option<String>,
+    /// The id of its cluster
+    #[arg(long, value_name = "UUID", requires = "account")]
+    cluster: Option<String>,
+    /// Where that cluster's data host listens; port 0 for any
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0", requires = "cluster")]
+    data_listen: SocketAddr,
+    /// That cluster refuses mints with `expirationType`
+    #[arg(long, requires = "cluster")]
+    refuse_expiration_type: bool,
     /// A file that is replaced five times a second by what has been written with tokens, and what was refused
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
@@ -54,7 +66,17 @@ fn run(arguments: Arguments) -> io::Result<()> {
         None => None,
     };
     let given = management_token.is_some();
+    let dedicated = arguments.account.zip(arguments.cluster).map(|(account, cluster)| Dedicated {
+        account,
+        cluster,
+        data_listen: arguments.data_listen,
+        expiration_type: match arguments.refuse_expiration_type {
+            true => ExpirationType::Unknown,
+            false => ExpirationType::Known,
+        },
+    });
     let options = Options {
+        dedicated,
         listen: arguments.listen,
         databases: arguments.databases,
         management_token,
@@ -105,6 +127,9 @@ fn report(sandbox: &Sandbox, file: &Path) -> io::Result<()> {
 #[expect(clippy::print_stdout, reason = "this program's output")]
 fn announce(sandbox: &Sandbox, given: bool) {
     println!("{}", sandbox.url());
+    if sandbox.data_url() != sandbox.url() {
+        println!("data: {}", sandbox.data_url());
+    }
     if !given {
         println!("management token: {}", sandbox.management_token());
     }

@@ -1,4 +1,5 @@
-//! `/api/v0`: tokens and databases, as the description of the management API has them.
+//! `/api/v0`, or what lies there below a cluster of Cloud Dedicated: tokens and databases, as the descriptions of the
+//! management APIs have them.
 
 use hyper::Method;
 use jiff::Timestamp;
@@ -6,7 +7,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
+    Expiry,
     answer::Answer,
+    dedicated::{Dedicated, is_uuid},
     state::{State, Token},
 };
 
@@ -34,6 +37,9 @@ struct Create {
     permissions: Vec<Permission>,
     #[serde(default)]
     expires_at: Option<Timestamp>,
+    /// Of Cloud Dedicated.
+    #[serde(default)]
+    expiration_type: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -50,6 +56,11 @@ pub(crate) fn answer(state: &mut State, request: &Request<'_>) -> Answer {
         return Answer::error(401, "unauthorized");
     }
     let path = request.path.strip_prefix("/api/v0").unwrap_or_default();
+    let below = state.options.dedicated.as_ref().map_or(Ok(path), |dedicated| dedicated.below(path));
+    let path = match below {
+        Ok(path) => path,
+        Err(answer) => return answer,
+    };
     match (path.strip_prefix("/tokens"), path) {
         (Some(""), _) => match *request.method {
             Method::GET => list(state, request.as_of),
@@ -83,7 +94,7 @@ fn one(state: &mut State, request: &Request<'_>, id: &str) -> Answer {
             state.revoke(id);
             Answer::empty(204)
         }
-        _ => Answer::json(200, &shown(&state.tokens[id])),
+        _ => Answer::json(200, &shown(state.options.dedicated.as_ref(), &state.tokens[id])),
     }
 }
 
@@ -98,7 +109,7 @@ fn list(state: &State, as_of: Timestamp) -> Answer {
             token
         })
         .filter(|token| state.options.lists_revoked || token.revoked_at.is_none())
-        .map(|token| shown(&token))
+        .map(|token| shown(state.options.dedicated.as_ref(), &token))
         .collect();
     Answer::json(200, &Value::Array(rows))
 }
@@ -113,12 +124,23 @@ fn create(state: &mut State, body: &[u8]) -> Answer {
         Err(answer) => return answer,
     };
     let now = state.clock.now();
-    if create.expires_at.is_some_and(|at| at <= now) {
+    let expires_at = create.expires_at;
+    if expires_at.is_some_and(|at| at <= now) {
         return Answer::error(400, "expiresAt is in the past");
     }
+    if let Some(dedicated) = &state.options.dedicated
+        && let Err(answer) = dedicated.check_expiration(create.expiration_type.as_deref(), expires_at)
+    {
+        return answer;
+    }
+    let expires_at = match state.options.expiry {
+        Expiry::Kept => expires_at,
+        Expiry::Ignored => None,
+        Expiry::After(lifetime) => now.checked_add(lifetime).ok(),
+    };
     let activation = state.options.activation.clone();
-    let token = state.mint(create.description, permissions, create.expires_at, &activation);
-    let mut row = shown(&token);
+    let token = state.mint(create.description, permissions, expires_at, &activation);
+    let mut row = shown(state.options.dedicated.as_ref(), &token);
     row["accessToken"] = token.secret.into();
     Answer::json(200, &row)
 }
@@ -138,16 +160,19 @@ fn update(state: &mut State, id: &str, body: &[u8]) -> Answer {
     let Some(token) = state.tokens.get_mut(id) else { return Answer::error(404, "not found") };
     token.description = update.description.unwrap_or_else(|| std::mem::take(&mut token.description));
     token.permissions = new.unwrap_or_else(|| std::mem::take(&mut token.permissions));
-    Answer::json(200, &shown(token))
+    Answer::json(200, &shown(state.options.dedicated.as_ref(), token))
 }
 
 fn databases(state: &State) -> Answer {
     let rows: Vec<Value> = state
         .databases
         .iter()
-        .map(
-            |name| json!({ "name": name, "maxTables": 500, "maxColumnsPerTable": 200, "retentionPeriod": 0 }),
-        )
+        .map(|name| {
+            let mut row =
+                json!({ "name": name, "maxTables": 500, "maxColumnsPerTable": 200, "retentionPeriod": 0 });
+            state.options.dedicated.iter().for_each(|dedicated| dedicated.sign(&mut row));
+            row
+        })
         .collect();
     Answer::json(200, &Value::Array(rows))
 }
@@ -175,7 +200,7 @@ fn permissions(permissions: Vec<Permission>) -> Result<Vec<(String, String)>, An
         .collect()
 }
 
-fn shown(token: &Token) -> Value {
+fn shown(dedicated: Option<&Dedicated>, token: &Token) -> Value {
     let permissions: Vec<Value> = token
         .permissions
         .iter()
@@ -193,16 +218,10 @@ fn shown(token: &Token) -> Value {
     if let Some(at) = token.revoked_at {
         row["revokedAt"] = format!("{at:.3}").into();
     }
+    dedicated.iter().for_each(|dedicated| dedicated.sign(&mut row));
     row
 }
 
 fn not_allowed(allowed: &str) -> Answer {
     Answer::error(405, "method not allowed").with("allow", allowed)
-}
-
-fn is_uuid(text: &str) -> bool {
-    text.len() == 36
-        && text
-            .char_indices()
-            .all(|(at, c)| if matches!(at, 8 | 13 | 18 | 23) { c == '-' } else { c.is_ascii_hexdigit() })
 }

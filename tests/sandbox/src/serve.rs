@@ -29,7 +29,20 @@ use crate::{
 /// The largest request body.
 const MAX_BODY: usize = 16 << 20;
 
-pub(crate) async fn serve(listener: TcpListener, state: Arc<Mutex<State>>, mut stop: watch::Receiver<bool>) {
+/// What is served at one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Both,
+    Management,
+    Data,
+}
+
+pub(crate) async fn serve(
+    listener: TcpListener,
+    part: Part,
+    state: Arc<Mutex<State>>,
+    mut stop: watch::Receiver<bool>,
+) {
     // Dropped with this function: no connection outlives the sandbox.
     let mut connections = JoinSet::new();
     loop {
@@ -43,7 +56,7 @@ pub(crate) async fn serve(listener: TcpListener, state: Arc<Mutex<State>>, mut s
         };
         let state = state.clone();
         connections.spawn(async move {
-            let service = service_fn(|request| handle(request, state.clone()));
+            let service = service_fn(|request| handle(request, part, state.clone()));
             let connection =
                 hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
             // A client that goes away is its own affair, and cutting it off is often the point.
@@ -53,7 +66,11 @@ pub(crate) async fn serve(listener: TcpListener, state: Arc<Mutex<State>>, mut s
 }
 
 /// An error cuts the connection.
-async fn handle(request: Request<Incoming>, state: Arc<Mutex<State>>) -> io::Result<Response<Sent>> {
+async fn handle(
+    request: Request<Incoming>,
+    part: Part,
+    state: Arc<Mutex<State>>,
+) -> io::Result<Response<Sent>> {
     let (head, body) = request.into_parts();
     let what = format!("{} {}", head.method, head.uri.path());
     let client = head.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -98,7 +115,7 @@ async fn handle(request: Request<Incoming>, state: Arc<Mutex<State>>) -> io::Res
     let (answer, date) = {
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
         let (answer, token) =
-            instead.map_or_else(|| dispatch(&mut state, &head, &body, lag), |answer| (answer, None));
+            instead.map_or_else(|| dispatch(&mut state, part, &head, &body, lag), |answer| (answer, None));
         if let Some(recorded) = state.requests.get_mut(number) {
             recorded.body = String::from_utf8_lossy(&body).into_owned();
             recorded.status = Some(answer.status);
@@ -121,13 +138,14 @@ async fn handle(request: Request<Incoming>, state: Arc<Mutex<State>>) -> io::Res
 
 fn dispatch(
     state: &mut State,
+    part: Part,
     head: &hyper::http::request::Parts,
     body: &[u8],
     lag: Duration,
 ) -> (Answer, Option<String>) {
     let authorization = head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let path = head.uri.path();
-    if path.starts_with("/api/v0/") {
+    if part != Part::Data && path.starts_with("/api/v0/") {
         let is_influxctl =
             head.headers.get(influxctl::CLIENT_HEADER).is_some_and(|client| client == influxctl::CLIENT);
         if !state.options.rest && !is_influxctl {
@@ -138,6 +156,9 @@ fn dispatch(
         let as_of = now.saturating_sub(lag).unwrap_or(now);
         let request = management::Request { method: &head.method, path, authorization, body, as_of };
         return (management::answer(state, &request), None);
+    }
+    if part == Part::Management {
+        return (Answer::error(404, "not found"), None);
     }
     let query = head.uri.query().unwrap_or_default();
     data::answer(state, &data::Request { method: &head.method, path, query, authorization, body })
