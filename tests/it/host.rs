@@ -83,13 +83,14 @@ impl Host {
             true => String::new(),
             false => format!("data_url = \"{}\"\n", self.sandbox.data_url()),
         };
+        let clock = if self.kind.has_date { "" } else { "local_clock = \"trusted\"\n" };
         format!(
             "[server]\n{lines}url = \"{url}\"\n{data}timeout = \"1s\"\n\
              management_token = {{ file = \"{folder}/management-token\" }}\n\
              [store]\npath = \"{folder}/store\"\n\
              [deliver.socket]\npath = \"{folder}/run/secrets.sock\"\n\
              [deliver.files]\npath = \"{folder}/run/secrets\"\n\
-             [lifecycle]\nprobe = {{ interval = \"20ms\" }}\n{rest}"
+             [lifecycle]\n{clock}probe = {{ interval = \"20ms\" }}\n{rest}"
         )
     }
 

@@ -82,7 +82,7 @@ fn no_kill_loses_or_leaks_a_token() {
 fn no_kill_loses_or_leaks_a_token_of_another_kind_of_server() {
     let seed = fastrand::u64(..);
     let mut random = fastrand::Rng::with_seed(seed);
-    for kind in Kind::ALL.into_iter().filter(|kind| kind.name != Kind::CLUSTERED.name) {
+    for kind in Kind::all().into_iter().filter(|kind| kind.name != Kind::CLUSTERED.name) {
         let struck =
             STEPS.into_iter().filter(|step| one_history(kind, *step, &mut random, seed, 0).0).count();
         println!("{}: {struck} kills of {} (seed {seed})", kind.name, STEPS.len());

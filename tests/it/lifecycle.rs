@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     host::{Host, can_write, wait_until},
-    kind::on_each,
+    kind::{on_each, on_each_dated},
 };
 
 /// So many names, each to write to `telemetry`, with these words in [lifecycle].
@@ -45,7 +45,7 @@ fn is_live(host: &Host, id: &str) -> bool {
 
 #[test]
 fn a_token_is_replaced_when_its_time_has_come_and_not_before() {
-    on_each(|host| {
+    on_each_dated(|host| {
         settle(&host, "lifetime = \"9d\"\noverlap = \"1h\"\n", &["t0"]);
         let old = host.live("t0")[0].clone();
         let rotates = status(&host, "t0")["rotates_at"].clone();
@@ -141,7 +141,7 @@ fn a_daemon_that_ends_a_token_says_who_is_cut_off() {
 
 #[test]
 fn a_name_that_leaves_the_list_is_delivered_through_its_grace_and_then_ended() {
-    on_each(|host| {
+    on_each_dated(|host| {
         settle(&host, "grace = \"1h\"\n", &["t0", "t1"]);
         let (left, secret) = (host.live("t1")[0].id.clone(), host.delivered("t1"));
         list(&host, "grace = \"1h\"\n", &["t0"]);
@@ -197,7 +197,7 @@ fn many_names_that_leave_the_list_wait_for_a_persons_word() {
 
 #[test]
 fn other_grants_are_given_in_place_and_taken_after_the_grace() {
-    on_each(|host| {
+    on_each_dated(|host| {
         settle(&host, "grace = \"1h\"\n", &["t0"]);
         let token = host.live("t0")[0].clone();
         let wants = |databases: &str| {

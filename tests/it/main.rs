@@ -13,6 +13,7 @@ mod hooks;
 mod host;
 mod hostile;
 mod import;
+mod influxctl;
 mod kills;
 mod kind;
 mod lifecycle;

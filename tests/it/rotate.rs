@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::{
     host::{Host, can_write, ran, wait_until},
-    kind::on_each,
+    kind::{on_each, on_each_dated},
     peers::{find, missing},
 };
 
@@ -154,7 +154,7 @@ fn nothing_is_ended_while_the_new_one_is_refused_or_cannot_be_delivered() {
 
 #[test]
 fn an_end_that_nobody_heard_of_is_settled_by_the_list() {
-    on_each(|host| {
+    on_each_dated(|host| {
         let old = rotate_until_due(&host);
         host.sandbox.fault(Fault::on(Some(Method::DELETE), &host.api("/tokens/"), Effect::CutAfter).times(1));
         let ran = host.tokend(&["apply"]);

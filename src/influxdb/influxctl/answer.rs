@@ -142,7 +142,11 @@ fn listed(row: &Json<'_>, id: &str) -> Result<Listed, ErrorKind> {
     // One that is there and is no time must not be taken for none: a token would be live for ever.
     let time = |keys: &[&str]| match row.get(keys) {
         None => Ok(None),
-        Some(value) => value.time().map(Some).ok_or_else(|| unexpected("a token's times", row)),
+        // What never comes to pass is printed as the beginning of some calendar.
+        Some(value) => value
+            .time()
+            .map(|at| Some(at).filter(|at| *at > Time::UNIX_EPOCH))
+            .ok_or_else(|| unexpected("a token's times", row)),
     };
     let description = row.get(&["description"]).and_then(Json::text).unwrap_or_default();
     Ok(Listed {
@@ -155,7 +159,8 @@ fn listed(row: &Json<'_>, id: &str) -> Result<Listed, ErrorKind> {
     })
 }
 
-/// `None` where they are told in a way that we do not know, such as the `{}` of a documented sample.
+/// `None` where they are told in a way that we do not know, such as the `{}` of a documented sample. Another sample says
+/// `read` of a token that writes: rows that say nothing else tell nothing.
 fn grants(permissions: &Json<'_>) -> Option<Grants> {
     let grant = |permission: &Json<'_>| {
         let action = match permission.get(&["action"])?.text()? {
@@ -165,7 +170,9 @@ fn grants(permissions: &Json<'_>) -> Option<Grants> {
         };
         Some(Grant { database: permission.get(&["resource"])?.text()?.parse().ok()?, action })
     };
-    permissions.list()?.iter().map(grant).collect()
+    let grants: Grants = permissions.list()?.iter().map(grant).collect::<Option<_>>()?;
+    let writes = grants.iter().any(|grant| grant.action == Action::Write);
+    writes.then_some(grants)
 }
 
 /// Told by its shape alone: the text may be a token.
@@ -276,6 +283,17 @@ mod tests {
         {
             list(nonsense.as_bytes(), &BTreeSet::new()).expect_err(nonsense);
         }
+        let never =
+            format!(r#"[{{"id":"{ID}","description":"{label}","expires_at":"1970-01-01T00:00:00Z"}}]"#);
+        assert_eq!(list(never.as_bytes(), &BTreeSet::new()).expect("a list").0[0].expires_at, None);
+        let reads = format!(
+            r#"[{{"id":"{ID}","description":"{label}","permissions":[{{"action":"read","resource":"a"}}]}}]"#
+        );
+        assert_eq!(
+            list(reads.as_bytes(), &BTreeSet::new()).expect("a list").0[0].grants,
+            None,
+            "perhaps it writes"
+        );
         let strange = format!(r#"[{{"id":"{ID}","description":"","revoked_at":"then"}}]"#);
         list(strange.as_bytes(), &BTreeSet::new()).expect_err("a time that is none");
     }
