@@ -11,7 +11,10 @@ use std::{
 use influx_sandbox::Event;
 use notify::{EventKind, RecursiveMode, Watcher as _, event::ModifyKind};
 
-use crate::host::{Host, PATIENCE};
+use crate::{
+    foreign::Foreign,
+    host::{Host, PATIENCE},
+};
 
 /// So many tokens are minted in each history.
 const TOKENS: usize = 20;
@@ -77,8 +80,7 @@ fn no_kill_loses_or_leaks_a_token() {
 /// Whether the kill struck, and how many strays had to be ended.
 fn one_history(step: Step, random: &mut fastrand::Rng, seed: u64, history: usize) -> (bool, usize) {
     let host = Host::new();
-    let foreign: Vec<String> =
-        (0..FOREIGN).map(|n| host.sandbox.add_token(&look_alike(n), &[("write", "a")])).collect();
+    let foreign = Foreign::new(&host, FOREIGN);
     host.list_of(TOKENS);
     // Probes take a moment, so that there is something to strike.
     let text = fs::read_to_string(host.path("tokens.toml")).unwrap().replace("\"20ms\"", "\"5ms\"");
@@ -95,11 +97,8 @@ fn one_history(step: Step, random: &mut fastrand::Rng, seed: u64, history: usize
     }
     let name = format!("t{}", random.usize(..TOKENS));
     host.assert_settled(&name);
+    foreign.assert_untouched(&host, &context);
     let live = host.sandbox.live();
-    assert!(
-        foreign.iter().all(|id| live.iter().any(|token| token.id == *id)),
-        "{context}: a foreign token was ended"
-    );
     assert_eq!(live.len(), TOKENS + FOREIGN, "{context}");
     let ended = host.sandbox.tokens().len() - live.len();
     let touched: Vec<String> = host
@@ -111,15 +110,6 @@ fn one_history(step: Step, random: &mut fastrand::Rng, seed: u64, history: usize
         .collect();
     assert_eq!(touched.len(), ended, "{context}: {touched:?}");
     (hit, ended)
-}
-
-fn look_alike(n: usize) -> String {
-    match n % 4 {
-        0 => format!("somebody's token {n}"),
-        1 => format!("[influx-tokend {n:032x}/t{}/{n:032x}]", n % TOKENS),
-        2 => format!("edge writer [influx-tokend {n:032x}/t0/{n:032x}] of another host"),
-        _ => format!("[influx-tokend t{}]", n % TOKENS),
-    }
 }
 
 /// Runs `apply` and kills it at the drawn step, a drawn moment later.
