@@ -35,6 +35,10 @@ impl Foreign {
             );
         }
     }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
 }
 
 /// What a label looks like, of another store, within a text, or without what makes it one.

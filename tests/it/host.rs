@@ -215,6 +215,10 @@ impl Daemon {
         kill_process(self.pid(), signal).unwrap();
     }
 
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     pub(crate) fn wait(&mut self) -> Option<i32> {
         let start = Instant::now();
         loop {
