@@ -149,6 +149,20 @@ impl Host {
         assert_eq!(sealed.stdout, live[0].secret, "sealed for {name}: {sealed:?}");
     }
 
+    /// That nothing half-written is left where files are kept and delivered. The instance of a store that has no
+    /// identity yet is whole: the next run goes on from it.
+    pub(crate) fn assert_no_leftovers(&self, context: &str) {
+        let is_left = |path: &Path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with('.') && name != ".instance.first"
+        };
+        for folder in ["store", "run"] {
+            let left: Vec<_> =
+                files_below(&self.path(folder)).into_iter().filter(|path| is_left(path)).collect();
+            assert!(left.is_empty(), "{context}: {left:?}");
+        }
+    }
+
     pub(crate) fn daemon(&self) -> Daemon {
         Daemon::start(self.command(&["run"]))
     }
@@ -199,6 +213,10 @@ impl Daemon {
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).unwrap();
+    }
+
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     pub(crate) fn wait(&mut self) -> Option<i32> {

@@ -8,6 +8,7 @@ mod agent;
 mod apply;
 mod daemon;
 mod faults;
+mod foreign;
 mod hooks;
 mod host;
 mod hostile;

@@ -144,11 +144,12 @@ impl Sandbox {
 
     /// Adds somebody else's token, active at once; returns its id.
     pub fn add_token(&self, description: &str, permissions: &[(&str, &str)]) -> String {
-        let permissions = permissions
-            .iter()
-            .map(|(action, resource)| ((*action).to_owned(), (*resource).to_owned()))
-            .collect();
-        self.state().mint(description.to_owned(), permissions, None, &Activation::default()).id
+        self.state().mint(description.to_owned(), owned(permissions), None, &Activation::default()).id
+    }
+
+    /// Replaces what a token may do, as a person would.
+    pub fn permit(&self, id: &str, permissions: &[(&str, &str)]) {
+        self.state().permit(id, owned(permissions));
     }
 
     /// Ends a token as a person would.
@@ -248,4 +249,8 @@ impl Drop for Sandbox {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+fn owned(permissions: &[(&str, &str)]) -> Vec<(String, String)> {
+    permissions.iter().map(|(action, resource)| ((*action).to_owned(), (*resource).to_owned())).collect()
 }
