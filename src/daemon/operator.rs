@@ -247,7 +247,7 @@ impl Operator {
         notes: &Notes,
     ) -> Result<Applied, Refusal> {
         let reports = self.board.listen();
-        let begun = keepers.iter().map(|keeper| (keeper.server_name().clone(), keeper.passes())).collect();
+        let begun = keepers.iter().map(|keeper| (keeper.server_name().clone(), keeper.last_pass())).collect();
         ask()?;
         let mut gathered = Gathered::about(awaited);
         let patience = self.patience();
@@ -291,10 +291,17 @@ impl Operator {
                 Err(RecvError::Closed) => return,
             }
             let is_there = !awaited.is_empty() && awaited.lacking(&self.home.ledger).is_empty();
-            if begun.is_empty() && (is_there || !keepers.iter().any(|keeper| keeper.is_probing())) {
+            if begun.is_empty() && (is_there || self.is_at_rest(keepers)) {
                 return;
             }
         }
+    }
+
+    /// Whether no token of these servers is being probed: by whoever keeps them now, for a list may have changed since.
+    fn is_at_rest(&self, keepers: HostKeepers<'_>) -> bool {
+        let now = self.keepers.all();
+        let of = |name: &ServerName| now.iter().find(|keeper| keeper.server_name() == name);
+        keepers.iter().all(|keeper| of(keeper.server_name()).is_some_and(|keeper| !keeper.is_probing()))
     }
 
     /// As long as the slowest probe may take, with a request before and after it.

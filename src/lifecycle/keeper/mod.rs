@@ -97,8 +97,8 @@ struct State {
     failed_passes: u32,
     /// Passes in a row that made another worth while at once.
     repeats: u32,
-    /// How many have begun.
-    passes: u64,
+    /// The number of the last one that has begun.
+    last_pass: u64,
     /// What the log was told of who holds former values.
     told: BTreeMap<Name, holders::Told>,
     /// Probes under way.
@@ -128,7 +128,7 @@ pub struct Report {
     pub progress: bool,
     /// When the plan is due again by itself.
     pub next_due: Option<Time>,
-    /// Which pass of its keeper it is of, counted from one; zero: of a probe.
+    /// Which pass it is of, counted from one over all keepers of this process; zero: of a probe.
     pub pass: u64,
     /// What waited for an answer alone has got it: another pass can act on it at once.
     again: bool,
@@ -199,9 +199,9 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         &self.key
     }
 
-    /// How many passes have begun.
-    pub fn passes(&self) -> u64 {
-        self.state().passes
+    /// The number of the last pass that has begun; zero: none has.
+    pub fn last_pass(&self) -> u64 {
+        self.state().last_pass
     }
 
     /// How many seconds the server's clock is ahead of this host's; `None` before the first list.
@@ -234,11 +234,8 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
 
     /// One pass: list first, then records, then what follows from both.
     async fn pass(&self, signals: &Signals) -> Report {
-        let number = {
-            let mut state = self.state();
-            state.passes += 1;
-            state.passes
-        };
+        let number = self.shared.next_pass();
+        self.state().last_pass = number;
         let looked = self.look().await;
         // Also without a list: what was delivered may have been altered, or have failed before.
         let mut report = Report { pass: number, ..Report::default() };
