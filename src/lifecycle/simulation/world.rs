@@ -350,6 +350,11 @@ impl World {
         self.state().posted.len()
     }
 
+    /// How many tokens records hold, whether they live or not.
+    pub(super) fn held(&self) -> usize {
+        self.state().records.values().map(|(record, _)| record.held().count()).sum()
+    }
+
     /// How many tokens of ours live.
     pub(super) fn live(&self) -> usize {
         let state = self.state();
