@@ -227,9 +227,11 @@ fn waits_by_record(spec: &Spec, record: &Record, now: Time) -> Option<String> {
         return Some(format!("{minted} not accepted everywhere yet (since {:.0})", next.created_at));
     }
     let Some(current) = &record.current else {
-        let open = record.intents.len();
-        let unknown =
-            if open == 0 { String::new() } else { format!(", {open} mints of unknown fate are open") };
+        let unknown = match record.intents.len() {
+            0 => String::new(),
+            1 => ", one mint of unknown fate is open".to_owned(),
+            open => format!(", {open} mints of unknown fate are open"),
+        };
         return Some(format!("not minted yet{unknown}"));
     };
     if current.origin == Origin::Inherited {

@@ -82,8 +82,11 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
                     }
                     return;
                 }
-                report = next_report(&mut pass) => {
+                mut report = next_report(&mut pass) => {
                     pass = None;
+                    if mode == Mode::Daemon {
+                        report.findings.append(&mut report.failed);
+                    }
                     for (name, id) in self.to_open(&report) {
                         let probe = self.probe(name, id.clone(), mode);
                         probes.push(async move { (id, probe.await) });

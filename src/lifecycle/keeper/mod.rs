@@ -17,7 +17,10 @@ use crate::{
     deliver::Deliver,
     influxdb::{Server, ServerError},
     lifecycle::now::NoTime,
-    model::{Evidence, Known, Lifecycle, Moment, Name, Probed, ServerKey, ServerName, Time, TokenId, Word},
+    model::{
+        Evidence, FailedMint, Known, Lifecycle, Moment, Name, Probed, ServerKey, ServerName, Time, TokenId,
+        Word,
+    },
     store::Store,
 };
 
@@ -108,11 +111,23 @@ struct State {
 }
 
 /// Mints of one name that failed in a row.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Failures {
     count: u32,
+    /// Of what the last one did.
+    why: String,
     /// On the boot-time clock.
     not_before: Duration,
+    /// The same by the server's clock, for people: told once, or it would be another moment each time.
+    until: Time,
+}
+
+impl Failures {
+    /// `None` once the name waits no longer.
+    fn waits(&self, since_boot: Duration) -> Option<FailedMint> {
+        let wait = self.not_before.checked_sub(since_boot).filter(|wait| !wait.is_zero())?;
+        Some(FailedMint { why: self.why.clone(), wait, until: self.until })
+    }
 }
 
 /// What a pass did and what waits after it.
@@ -130,6 +145,8 @@ pub struct Report {
     pub next_due: Option<Time>,
     /// Which pass it is of, counted from one over all keepers of this process; zero: of a probe.
     pub pass: u64,
+    /// What failed just now and a daemon tries again by itself: to be found from now on.
+    failed: Vec<Finding>,
     /// What waited for an answer alone has got it: another pass can act on it at once.
     again: bool,
     /// Length of the list.

@@ -98,7 +98,10 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         while let Some(outcome) = outcomes.next().await {
             match outcome {
                 Some((name, Ok(()))) => minted.push(name),
-                Some((_, Err(error))) => report.errors.push(error),
+                Some((name, Err(error))) => {
+                    report.errors.push(error);
+                    report.failed.extend(self.waits_to_mint(name));
+                }
                 None => {}
             }
         }

@@ -1,8 +1,8 @@
 //! What people are told about a plan.
 
-use std::{collections::BTreeSet, fmt, time::Duration};
+use std::{collections::BTreeSet, fmt};
 
-use crate::model::{Grants, Marker, Name, RecordVersion, ServerKey, Time, TokenId};
+use crate::model::{FailedMint, Grants, Marker, Name, RecordVersion, ServerKey, Time, TokenId};
 
 /// Something that waits or is odd.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +39,12 @@ pub enum Matter {
     /// `next` is being promoted although no probe has accepted it.
     Unprobed(TokenId),
     /// The last mint failed.
-    WaitsToMint(Duration),
+    WaitsToMint {
+        /// Of what.
+        why: String,
+        /// When it is tried again.
+        until: Time,
+    },
     /// Too many mints of unknown fate are open.
     TooManyIntents(usize),
     /// Too many replacements in a day.
@@ -120,6 +125,12 @@ pub enum Matter {
 }
 
 impl Matter {
+    /// A mint that failed is tried again.
+    #[must_use]
+    pub fn waits_to_mint(failed: &FailedMint) -> Self {
+        Self::WaitsToMint { why: failed.why.clone(), until: failed.until }
+    }
+
     /// Whether somebody has to do something.
     #[must_use]
     pub fn waits_for_a_person(&self) -> bool {
@@ -163,6 +174,7 @@ impl Matter {
                 "create a database, name one with `probe = { database = … }`, or set `probe = false`"
             }
             Self::DatabasesUnlistable(_) => "check the names of the databases yourself",
+            Self::WaitsToMint { .. } => "once that is mended, `influx-tokend rotate` tries at once",
             Self::TooManyIntents(_) => "find out why the server does not answer; mints resume by themselves",
             Self::Paused { .. } => "find out who ends this token; minting resumes by itself",
             Self::LeftTheList { .. } => "put it back into the list if it is still wanted",
@@ -208,7 +220,9 @@ impl fmt::Display for Matter {
                 last.iter().try_for_each(|last| write!(f, " (last answer: {last})"))
             }
             Self::Unprobed(id) => write!(f, "{id} is promoted although no probe could reach the server"),
-            Self::WaitsToMint(wait) => write!(f, "the last mint failed, the next is in {} s", wait.as_secs()),
+            Self::WaitsToMint { why, until } => {
+                write!(f, "the last mint failed ({why}), the next is tried at {until:.0}")
+            }
             Self::TooManyIntents(count) => {
                 write!(f, "{count} mints of unknown fate are open, no further one is tried")
             }

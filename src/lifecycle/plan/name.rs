@@ -273,9 +273,9 @@ fn mint(scene: &Scene<'_>, spec: &Spec, record: Option<&Record>, why: Why, plan:
     if !databases_exist(scene, name, &spec.grants, plan) {
         return;
     }
-    if let Some(wait) = scene.evidence.waiting.get(name) {
-        plan.find(name, Matter::WaitsToMint(*wait));
-        plan.due(after(scene.now, *wait));
+    if let Some(failed) = scene.evidence.waiting.get(name) {
+        plan.find(name, Matter::waits_to_mint(failed));
+        plan.due(after(scene.now, failed.wait));
         return;
     }
     if let Some(record) = record {

@@ -13,7 +13,7 @@ fn what_a_person_asks_for_is_minted_once_and_neither_pause_nor_gone_matters() {
     assert_eq!(world.plan().steps, asked, "nobody asked for those three");
     world.listing.tokens[0].revoked_at = Some(at(hours(999)));
     assert!(world.plan().steps.contains(&asked[0]), "nor is it a replacement that counts");
-    world.evidence.waiting.insert(name("a"), Duration::from_secs(30));
+    world.mint_failed("a");
     assert_eq!(mints(&world.plan()), 0, "it failed since: it waits as any other does");
 }
 
