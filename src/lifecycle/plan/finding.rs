@@ -111,6 +111,13 @@ pub enum Matter {
     StrayWaits(TokenId),
     /// A retiring token whose time is over and that is not ended, because the current one is not accepted.
     EndWaits(TokenId),
+    /// A token that was to be ended, and that the server has not.
+    EndFails {
+        /// Which.
+        id: TokenId,
+        /// Of what.
+        why: String,
+    },
     /// A live token with our instance that no record knows.
     Unknown {
         /// Which.
@@ -175,6 +182,7 @@ impl Matter {
             }
             Self::DatabasesUnlistable(_) => "check the names of the databases yourself",
             Self::WaitsToMint { .. } => "once that is mended, `influx-tokend rotate` tries at once",
+            Self::EndFails { .. } => "once that is mended, `influx-tokend apply` tries at once",
             Self::TooManyIntents(_) => "find out why the server does not answer; mints resume by themselves",
             Self::Paused { .. } => "find out who ends this token; minting resumes by itself",
             Self::LeftTheList { .. } => "put it back into the list if it is still wanted",
@@ -272,6 +280,7 @@ impl fmt::Display for Matter {
             Self::EndWaits(id) => {
                 write!(f, "{id} was to be ended, that waits until its successor is accepted again")
             }
+            Self::EndFails { id, why } => write!(f, "{id} was to be ended, which failed ({why}), it is tried again"),
             Self::Unknown { id, created_at, .. } => {
                 write!(f, "{id} bears this store's label but is in no record")?;
                 created_at.iter().try_for_each(|at| write!(f, " (created {at:.0})"))
