@@ -183,6 +183,8 @@ impl Board {
             error: note.error.as_ref().map(|fault| fault.what.clone()),
             since: note.error.as_ref().map(|fault| fault.since),
             hint: note.error.as_ref().and_then(|fault| fault.hint.clone()),
+            asked_since: None,
+            asked_again: None,
             skew: None,
         };
         self.notes().servers.iter().map(status).collect()

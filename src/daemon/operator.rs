@@ -23,7 +23,7 @@ use super::{
 use crate::{
     config::{self, Config},
     deliver::Deliver as _,
-    lifecycle::{self, Status, statuses},
+    lifecycle::{self, Status, Turn, statuses},
     model::{Holders, Known, Name, ServerName, Time},
     operate::{
         applied::{Applied, Awaited, Gathered, Heard},
@@ -118,8 +118,15 @@ impl Operator {
     fn servers(&self, keepers: HostKeepers<'_>) -> Vec<ServerStatus> {
         let mut servers = self.board.server_statuses();
         for server in &mut servers {
-            let keeper = keepers.iter().find(|keeper| keeper.server_name().0 == server.name);
-            server.skew = keeper.and_then(|keeper| keeper.skew());
+            let Some(keeper) = keepers.iter().find(|keeper| keeper.server_name().0 == server.name) else {
+                continue;
+            };
+            server.skew = keeper.skew();
+            match keeper.turn() {
+                Turn::Asks(since) => server.asked_since = Some(since),
+                Turn::Waits(until) => server.asked_again = Some(until),
+                Turn::Acts => {}
+            }
         }
         servers
     }

@@ -14,7 +14,7 @@ mod state;
 pub use clock::{Clock, SystemClock};
 pub use keeper::{
     Import, ImportError, Imported, Keeper, Mode, Report, RevokeError, RotateError, Settings, Shared, Signals,
-    Unanswered, UndoError, keepers_of, may_all_rotate, rotate,
+    Turn, Unanswered, UndoError, keepers_of, may_all_rotate, rotate,
 };
 pub use ledger::{ChangeError, DisownError, Ledger};
 pub use now::{NoTime, judging_time};

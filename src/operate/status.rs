@@ -46,6 +46,12 @@ pub struct ServerStatus {
     pub since: Option<Time>,
     /// What to do about it.
     pub hint: Option<String>,
+    /// Since when it is being asked how things are, where it has not answered yet.
+    #[serde(default)]
+    pub asked_since: Option<Time>,
+    /// When it is asked again, where nobody wants that sooner.
+    #[serde(default)]
+    pub asked_again: Option<Time>,
     /// How many seconds its clock is ahead of this host's, as of its last list.
     #[serde(default)]
     pub skew: Option<i64>,

@@ -5,13 +5,13 @@ use std::{pin::Pin, time::Duration};
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use tokio::sync::watch;
 
-use super::{Keeper, Report, Unanswered, probes::SETTLE};
+use super::{Keeper, Report, Turn, Unanswered, probes::SETTLE};
 use crate::{
     deliver::Deliver,
     influxdb::Server,
     lifecycle::{
         Clock,
-        plan::{Matter, since},
+        plan::{Matter, after, since},
         schedule::{Stake, backoff, reconcile},
     },
     model::{Known, Name, TokenId},
@@ -64,7 +64,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     pub async fn drive(&self, mode: Mode, first: Duration, mut signals: Signals, tell: impl Fn(&Report)) {
         let inner = signals.clone();
         let mut pass: Option<Boxed<'_, Report>> = None;
-        let mut timer: Boxed<'_, ()> = self.shared.clock.sleep(first).boxed();
+        let mut timer = self.wait(first);
         let mut probes = FuturesUnordered::new();
         let mut promoted = false;
         loop {
@@ -95,8 +95,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
                     if mode == Mode::OneShot && probes.is_empty() && !self.is_due_now(&report) {
                         return;
                     }
-                    let pause = if promoted { settle(mode) } else { self.pause(&report, mode) };
-                    timer = self.shared.clock.sleep(pause).boxed();
+                    timer = self.wait(if promoted { settle(mode) } else { self.pause(&report, mode) });
                 }
                 Some((id, report)) = probes.next() => {
                     let mut state = self.state();
@@ -110,25 +109,29 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
                     }
                     let over = probes.is_empty() && pass.is_none();
                     if failed && pass.is_none() {
-                        timer = self.shared.clock.sleep(RETRY).boxed();
+                        timer = self.wait(RETRY);
                     }
                     if over && mode == Mode::OneShot && !promoted {
                         return;
                     }
                     if over && promoted {
                         // What waited for a token that works, a stray say, waits no longer.
-                        timer = self.shared.clock.sleep(settle(mode)).boxed();
+                        timer = self.wait(settle(mode));
                     }
                 }
                 () = &mut timer, if pass.is_none() => {
                     promoted = false;
                     pass = Some(self.pass(&inner).boxed());
                 }
-                () = self.wake.notified(), if pass.is_none() => {
-                    timer = self.shared.clock.sleep(settle(mode)).boxed();
-                }
+                () = self.wake.notified(), if pass.is_none() => timer = self.wait(settle(mode)),
             }
         }
+    }
+
+    /// Until the next pass.
+    fn wait(&self, pause: Duration) -> Boxed<'_, ()> {
+        self.state().turn = Turn::Waits(after(self.shared.clock.now(), pause));
+        self.shared.clock.sleep(pause).boxed()
     }
 
     /// The probes that a pass wants and that are not under way; from now on they are.

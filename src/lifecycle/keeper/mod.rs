@@ -102,12 +102,25 @@ struct State {
     repeats: u32,
     /// The number of the last one that has begun.
     last_pass: u64,
+    turn: Turn,
     /// What the log was told of who holds former values.
     told: BTreeMap<Name, holders::Told>,
     /// Probes under way.
     probing: BTreeSet<TokenId>,
     /// For some of them, the token that tells a refusal of theirs from the server's (rule 6).
     controls: BTreeMap<TokenId, TokenId>,
+}
+
+/// How far the round of looking and acting is, by this host's clock: for people.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Turn {
+    /// It has not begun, or what follows from a look is being done.
+    #[default]
+    Acts,
+    /// The server is asked how things are, since then.
+    Asks(Time),
+    /// The server is asked again at this time, or sooner if somebody wants it.
+    Waits(Time),
 }
 
 /// Mints of one name that failed in a row.
@@ -228,6 +241,11 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         Some(self.now().duration_since(local).as_secs())
     }
 
+    /// How far the round of looking and acting is.
+    pub fn turn(&self) -> Turn {
+        self.state().turn
+    }
+
     /// Whether tokens are being probed.
     pub fn is_probing(&self) -> bool {
         !self.state().probing.is_empty()
@@ -252,8 +270,12 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     /// One pass: list first, then records, then what follows from both.
     async fn pass(&self, signals: &Signals) -> Report {
         let number = self.shared.next_pass();
-        self.state().last_pass = number;
+        {
+            let mut state = self.state();
+            (state.last_pass, state.turn) = (number, Turn::Asks(self.shared.clock.now()));
+        }
         let looked = self.look().await;
+        self.state().turn = Turn::Acts;
         // Also without a list: what was delivered may have been altered, or have failed before.
         let mut report = Report { pass: number, ..Report::default() };
         let (plan, listing) = match looked {
