@@ -60,7 +60,7 @@ type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     /// Looks after the server's tokens. `tell` gets each report. Once told to stop it mints nothing new, awaits
-    /// what is under way and returns (rule 17).
+    /// what is under way and returns (rule 17); an answer from which nothing has followed yet it does not await.
     pub async fn drive(&self, mode: Mode, first: Duration, mut signals: Signals, tell: impl Fn(&Report)) {
         let inner = signals.clone();
         let mut pass: Option<Boxed<'_, Report>> = None;
@@ -74,7 +74,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
                 () = signals.stop() => {
                     // A probe that is not polled any more would keep its permit from the pass for good.
                     probes.clear();
-                    if let Some(pass) = pass {
+                    if let Some(pass) = pass.filter(|_| !matches!(self.turn(), Turn::Asks(_))) {
                         let report = pass.await;
                         // Not opened any more, and not over either.
                         self.to_open(&report);
