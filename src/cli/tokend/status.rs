@@ -14,7 +14,7 @@ use crate::{
     model::Time,
     operate::{
         command::Command,
-        status::{HookStatus, HostStatus, ListStatus, ServerStatus, TokenStatus},
+        status::{HookStatus, HostStatus, ListStatus, ServerStatus, TokenStatus, Verdict},
     },
 };
 
@@ -66,6 +66,7 @@ fn text(status: &HostStatus) -> String {
     let now = Time::now();
     let tokens: Vec<Status> = status.tokens.iter().map(|token| token.status.clone()).collect();
     let mut text = table(&tokens);
+    text.extend(status.tokens.iter().flat_map(probes));
     text.extend(status.tokens.iter().flat_map(holders));
     for token in &status.tokens {
         if let Some(read) = &token.last_read {
@@ -82,6 +83,20 @@ fn text(status: &HostStatus) -> String {
         text += &format!("the last accepted list is in force, the one in the file has faults:\n{fault}\n");
     }
     text
+}
+
+/// A line for each token that the data plane has not accepted when it was last asked.
+fn probes(token: &TokenStatus) -> Vec<String> {
+    let line = |verdict: &Verdict| {
+        let (what, since) = match (verdict.refused_since, verdict.unreachable_since) {
+            (Some(since), _) => ("is refused", since),
+            (None, Some(since)) => ("could not be probed", since),
+            (None, None) => return None,
+        };
+        let last = verdict.last.as_ref().map(|last| format!(", last answer: {last}")).unwrap_or_default();
+        Some(format!("{}: {} {what} (since {since:.0}{last})\n", token.status.name, verdict.id))
+    };
+    token.probes.iter().filter_map(line).collect()
 }
 
 /// A line each, the first few.
