@@ -62,6 +62,8 @@ impl Former {
 pub enum State {
     /// A token.
     Ready,
+    /// A token that has expired, as none could be had in its place yet.
+    Expired,
     /// None yet: one is minted and not accepted everywhere.
     Probing,
     /// None yet: none is minted.
@@ -80,6 +82,7 @@ impl State {
     pub fn word(self) -> &'static str {
         match self {
             Self::Ready => "ready",
+            Self::Expired => "expired",
             Self::Probing => "probing",
             Self::Imported => "imported",
             Self::Missing => "missing",
@@ -134,9 +137,16 @@ fn status(
         (None, None) => None,
     };
     let retiring = record.map(|record| formers(record, spec, lifecycle)).unwrap_or_default();
+    let rotates_at = spec
+        .zip(record)
+        .and_then(|(spec, record)| rotation_due(spec, record, record.current.as_ref()?, lifecycle));
+    let overdue = || {
+        let due = rotates_at.filter(|due| *due <= now)?;
+        Some(format!("a new value, due since {due:.0}"))
+    };
     Status {
         name: name.clone(),
-        state: state(spec, known),
+        state: state(spec, known, now),
         server,
         id: held.map(|held| held.id.to_string()),
         grants: grants.map(ToString::to_string).unwrap_or_default(),
@@ -144,10 +154,10 @@ fn status(
         created_at: held.map(|held| held.created_at),
         age: held.map(|held| since(held.created_at, now).as_secs()),
         expires_at: held.and_then(|held| held.expires_at),
-        rotates_at: spec
-            .zip(record)
-            .and_then(|(spec, record)| rotation_due(spec, record, record.current.as_ref()?, lifecycle)),
-        waits: waits(spec, known, lifecycle, now).or_else(|| retiring.first().map(Former::in_words)),
+        rotates_at,
+        waits: waits(spec, known, lifecycle)
+            .or_else(overdue)
+            .or_else(|| retiring.first().map(Former::in_words)),
         retiring,
     }
 }
@@ -168,7 +178,7 @@ fn formers(record: &Record, spec: Option<&Spec>, lifecycle: &Lifecycle) -> Vec<F
         .collect()
 }
 
-fn state(spec: Option<&Spec>, known: Option<&Known>) -> State {
+fn state(spec: Option<&Spec>, known: Option<&Known>, now: Time) -> State {
     let Some(record) = known.map(Known::record) else {
         return State::Missing;
     };
@@ -178,6 +188,7 @@ fn state(spec: Option<&Spec>, known: Option<&Known>) -> State {
     match (&record.current, &record.next) {
         (Some(_), _) if spec.is_none() => State::Removed,
         _ if spec.is_none() && record.removed.is_some() => State::Removed,
+        (Some(current), _) if current.expires_at.is_some_and(|at| at <= now) => State::Expired,
         (Some(_), _) => State::Ready,
         (None, Some(_)) if spec.is_none() => State::Imported,
         (None, Some(_)) => State::Probing,
@@ -185,7 +196,7 @@ fn state(spec: Option<&Spec>, known: Option<&Known>) -> State {
     }
 }
 
-fn waits(spec: Option<&Spec>, known: Option<&Known>, lifecycle: &Lifecycle, now: Time) -> Option<String> {
+fn waits(spec: Option<&Spec>, known: Option<&Known>, lifecycle: &Lifecycle) -> Option<String> {
     let record = match known {
         None => return Some("not minted yet".to_owned()),
         Some(Known::Unreadable) => return Some("its record cannot be read".to_owned()),
@@ -201,7 +212,7 @@ fn waits(spec: Option<&Spec>, known: Option<&Known>, lifecycle: &Lifecycle, now:
             (None, None) => None,
         };
     };
-    waits_by_record(spec, record, now)
+    waits_by_record(spec, record)
 }
 
 /// When the token of a name that left the list ends.
@@ -214,7 +225,7 @@ fn ends(record: &Record, lifecycle: &Lifecycle) -> String {
     }
 }
 
-fn waits_by_record(spec: &Spec, record: &Record, now: Time) -> Option<String> {
+fn waits_by_record(spec: &Spec, record: &Record) -> Option<String> {
     let elsewhere = |held: &&Held| held.server != spec.key;
     if let Some(held) = record.current.iter().chain(&record.next).find(elsewhere) {
         return Some(format!(
@@ -236,9 +247,6 @@ fn waits_by_record(spec: &Spec, record: &Record, now: Time) -> Option<String> {
     };
     if current.origin == Origin::Inherited {
         return Some("belongs to another machine, to be replaced".to_owned());
-    }
-    if current.expires_at.is_some_and(|at| at <= now) {
-        return Some("expired".to_owned());
     }
     if record.suspended {
         return Some("a new value by schedule, until `influx-tokend rotate` asks for one".to_owned());
