@@ -1,6 +1,6 @@
 //! `influx-tokend status`: what list and store tell of each name.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     Format, Outcome,
@@ -18,6 +18,8 @@ use crate::{
     },
 };
 
+/// So many names are told with a hint.
+const MOST_NAMES: usize = 10;
 /// So many holders of former values are named for each token.
 const MOST_HOLDERS: usize = 10;
 
@@ -66,6 +68,7 @@ fn text(status: &HostStatus) -> String {
     let now = Time::now();
     let tokens: Vec<Status> = status.tokens.iter().map(|token| token.status.clone()).collect();
     let mut text = table(&tokens);
+    text += &hints(&status.tokens);
     text.extend(status.tokens.iter().flat_map(probes));
     text.extend(status.tokens.iter().flat_map(holders));
     for token in &status.tokens {
@@ -83,6 +86,22 @@ fn text(status: &HostStatus) -> String {
         text += &format!("the last accepted list is in force, the one in the file has faults:\n{fault}\n");
     }
     text
+}
+
+/// What to do about what tokens wait for: each once, with the first few names.
+fn hints(tokens: &[TokenStatus]) -> String {
+    let mut names: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for token in tokens {
+        for hint in &token.hints {
+            names.entry(hint).or_default().push(token.status.name.as_str());
+        }
+    }
+    let line = |(hint, names): (&str, Vec<&str>)| {
+        let more = names.len().saturating_sub(MOST_NAMES);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!("  hint for {}{more}: {hint}\n", names[..names.len().min(MOST_NAMES)].join(", "))
+    };
+    names.into_iter().map(line).collect()
 }
 
 /// A line for each token that the data plane has not accepted when it was last asked.
