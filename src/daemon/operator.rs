@@ -141,7 +141,9 @@ impl Operator {
     }
 
     fn tokens(&self) -> Vec<Status> {
-        statuses(&self.home.specs(), &self.home.ledger.known(), &self.config().lifecycle, Time::now())
+        let keepers = self.keepers.all();
+        let clocks = lifecycle::clocks(Time::now(), keepers.iter().map(Arc::as_ref));
+        statuses(&self.home.specs(), &self.home.ledger.known(), &self.config().lifecycle, &clocks)
     }
 
     /// The list as it is in the file now, which need not be the one in force.

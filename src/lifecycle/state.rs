@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::plan::{after, overlap_ends, rotation_due, since};
-use crate::model::{Held, Known, Lifecycle, Name, Origin, Record, RetiringState, Spec, Time, TokenId};
+use crate::model::{
+    Held, Known, Lifecycle, Name, Origin, Record, RetiringState, ServerName, Spec, Time, TokenId,
+};
 
 /// One name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,18 +109,43 @@ pub fn ready(specs: &BTreeMap<Name, Spec>, records: &BTreeMap<Name, Known>) -> (
     (ready, records.len() + specs.len() - both)
 }
 
+/// What time it is: tokens are judged by their server's clock, where that is known, and else by this host's.
+#[derive(Clone, Debug)]
+pub struct Clocks {
+    /// This host's.
+    pub local: Time,
+    /// The servers'.
+    pub servers: BTreeMap<ServerName, Time>,
+}
+
+impl Clocks {
+    /// No server's is known.
+    #[must_use]
+    pub fn local(local: Time) -> Self {
+        Self { local, servers: BTreeMap::new() }
+    }
+
+    fn of(&self, spec: Option<&Spec>) -> Time {
+        spec.and_then(|spec| self.servers.get(&spec.server)).copied().unwrap_or(self.local)
+    }
+}
+
 /// Every name of the list and the store, sorted.
 #[must_use]
 pub fn statuses(
     specs: &BTreeMap<Name, Spec>,
     records: &BTreeMap<Name, Known>,
     lifecycle: &Lifecycle,
-    now: Time,
+    clocks: &Clocks,
 ) -> Vec<Status> {
     let mut names: Vec<&Name> = specs.keys().chain(records.keys()).collect();
     names.sort_unstable();
     names.dedup();
-    names.into_iter().map(|name| status(name, specs.get(name), records.get(name), lifecycle, now)).collect()
+    let of = |name: &Name| {
+        let spec = specs.get(name);
+        status(name, spec, records.get(name), lifecycle, clocks.of(spec))
+    };
+    names.into_iter().map(of).collect()
 }
 
 fn status(
@@ -258,7 +285,7 @@ fn waits_by_record(spec: &Spec, record: &Record) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Allow, Pickup, Product, ServerKey, ServerName};
+    use crate::model::{Allow, Credential, Pickup, Product, Secret, ServerKey};
 
     fn spec(name: &str) -> Spec {
         Spec {
@@ -272,6 +299,38 @@ mod tests {
             pickup: Pickup::default(),
             probe: None,
         }
+    }
+
+    #[test]
+    fn a_token_is_due_and_expires_by_its_servers_clock() {
+        let at = |second| Time::from_second(second).expect("a time");
+        let spec = spec("a");
+        let mut record = Record::new(spec.name.clone(), Allow::default(), 0);
+        record.current = Some(Held {
+            id: TokenId("1".into()),
+            server: spec.key.clone(),
+            marker: None,
+            secret: Credential::Token(Secret::new("canary".into())),
+            grants: spec.grants.clone(),
+            created_at: at(1000),
+            expires_at: Some(at(2000)),
+            origin: Origin::Minted,
+        });
+        let server = spec.server.clone();
+        let specs = BTreeMap::from([(spec.name.clone(), spec)]);
+        let records = [record].map(|record| (record.name.clone(), Known::Ours(std::sync::Arc::new(record))));
+        let records = BTreeMap::from(records);
+        let status = |local, servers| {
+            let clocks = Clocks { local: at(local), servers };
+            let status = statuses(&specs, &records, &Lifecycle::default(), &clocks).remove(0);
+            (status.state, status.waits)
+        };
+        let by_server = |second| BTreeMap::from([(server.clone(), at(second))]);
+        let due = || Some("a new value, due since 1970-01-01T00:25:00Z".to_owned());
+        assert_eq!(status(9999, by_server(1499)), (State::Ready, None));
+        assert_eq!(status(0, by_server(1500)), (State::Ready, due()));
+        assert_eq!(status(0, by_server(2000)), (State::Expired, due()));
+        assert_eq!(status(2000, BTreeMap::new()), (State::Expired, due()), "as far as this host knows");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::{
     cli::ui,
     config::Config,
     daemon::{Home, HostKeeper},
-    lifecycle::{Mode, Signals, statuses},
+    lifecycle::{Mode, Signals, clocks, statuses},
     model::{Name, Time},
     operate::applied::{Applied, Awaited, Ended, Gathered, Heard},
 };
@@ -41,7 +41,8 @@ pub(super) async fn run(
     if was_stopped {
         told.errors.push("told to stop: what is left to do waits for the next run".to_owned());
     }
-    let tokens = statuses(&home.specs(), &home.ledger.known(), &config.lifecycle, Time::now());
+    let clocks = clocks(Time::now(), keepers.iter().copied());
+    let tokens = statuses(&home.specs(), &home.ledger.known(), &config.lifecycle, &clocks);
     told.tell_lacking(&awaited.lacking(&home.ledger));
     Ok(told.applied(tokens))
 }

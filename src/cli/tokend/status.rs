@@ -10,7 +10,7 @@ use crate::{
     cli::ui,
     config::Config,
     daemon::hooks,
-    lifecycle::{State, Status, plan, statuses},
+    lifecycle::{Clocks, State, Status, plan, statuses},
     model::Time,
     operate::{
         command::Command,
@@ -43,7 +43,7 @@ fn here(context: &Context) -> Result<HostStatus, Failure> {
     for fault in &records.faults {
         ui::warning(context.program(), fault);
     }
-    let tokens = statuses(&config.specs, &records.known, &config.lifecycle, Time::now());
+    let tokens = statuses(&config.specs, &records.known, &config.lifecycle, &Clocks::local(Time::now()));
     Ok(HostStatus {
         list: ListStatus { path: context.list.clone(), fault: None },
         servers: vec![],

@@ -36,7 +36,7 @@ mod shared;
 mod steps;
 mod undo;
 
-pub use asked::{RotateError, keepers_of, may_all_rotate, rotate};
+pub use asked::{RotateError, clocks, keepers_of, may_all_rotate, rotate};
 pub use drive::{Mode, Signals};
 pub use import::{Import, ImportError, Imported};
 pub use shared::Shared;
