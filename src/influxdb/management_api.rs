@@ -53,10 +53,11 @@ impl ManagementApi {
         body: Option<Vec<u8>>,
         limit: usize,
     ) -> Result<Answer, (ServerError, bool)> {
-        let token =
-            self.management_token.get().await.map_err(|error| {
-                (self.http.error(verb, ErrorKind::ManagementToken(error.to_string())), true)
-            })?;
+        let token = self
+            .management_token
+            .get()
+            .await
+            .map_err(|error| (self.http.error(verb, ErrorKind::ManagementToken(error)), true))?;
         let mut request = self
             .http
             .pooled

@@ -8,6 +8,7 @@ use std::{collections::BTreeSet, fmt, future::Future, time::Duration};
 use crate::{
     hint::Hint,
     model::{Capabilities, Credential, Grants, Listed, Listing, Marker, ServerName, Time, TokenId},
+    source::SourceError,
 };
 
 mod any;
@@ -201,7 +202,7 @@ pub enum ErrorKind {
     Nonsense(String),
     /// The management token could not be had.
     #[error("management token: {0}")]
-    ManagementToken(String),
+    ManagementToken(SourceError),
 }
 
 impl ServerError {
@@ -257,7 +258,8 @@ impl Hint for ServerError {
         let hint = match &self.kind {
             ErrorKind::Status { status: 401, .. } => {
                 "the management token is unknown there, expired or revoked: make one with `influxctl management create`, \
-                 and see that `management_token` names it"
+                 put it where `management_token` says, and run `influx-tokend apply`; of a credential a restart alone \
+                 reads another"
             }
             ErrorKind::Status { status: 403, .. } => {
                 "the management token has no right to this: see who made it"
@@ -272,7 +274,11 @@ impl Hint for ServerError {
             ErrorKind::Tls(_) => {
                 "name the certificate that signed the server's in `ca_file`, and see that `url` has the name it is made for"
             }
+            ErrorKind::Timeout(_) => {
+                "see whether it is overloaded; an answer that takes longer, a long list say, needs another `timeout`"
+            }
             ErrorKind::Nonsense(_) => "something else than InfluxDB may answer at this address",
+            ErrorKind::ManagementToken(error) => return error.hint(),
             _ => return None,
         };
         Some(hint.to_owned())

@@ -140,6 +140,14 @@ impl Host {
         self.sandbox.live().into_iter().filter(|token| token.description.contains(label)).collect()
     }
 
+    /// Whether a list was asked for and is not answered yet.
+    pub(crate) fn list_is_open(&self) -> bool {
+        let requests = self.sandbox.requests();
+        let last =
+            requests.iter().rfind(|request| request.method == "GET" && request.path == "/api/v0/tokens");
+        last.is_some_and(|list| list.status.is_none())
+    }
+
     /// That exactly one token of this name lives, and that it is the one that is sealed and delivered.
     pub(crate) fn assert_settled(&self, name: &str) {
         let live = self.live(name);

@@ -13,7 +13,11 @@ use std::{
     time::Duration,
 };
 
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    runtime::Runtime,
+    sync::watch,
+};
 
 mod answer;
 mod clock;
@@ -68,6 +72,8 @@ pub struct Sandbox {
     state: Arc<Mutex<State>>,
     stop: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
+    /// While it does not listen: nobody else is to answer in its place.
+    port: Option<TcpSocket>,
 }
 
 impl Sandbox {
@@ -76,20 +82,42 @@ impl Sandbox {
     /// # Errors
     /// It cannot listen.
     pub fn start(options: Options) -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = runtime()?;
         let mut sandbox = {
             let _inside = runtime.enter();
             runtime.block_on(Self::spawn(options))?
         };
-        let mut stopped = sandbox.stop.subscribe();
+        sandbox.run(runtime)?;
+        Ok(sandbox)
+    }
+
+    /// Listens again where it did before it was stopped, with the state that it had then.
+    ///
+    /// # Errors
+    /// It cannot listen.
+    pub fn start_again(&mut self) -> io::Result<()> {
+        self.stop();
+        let port = self.port.take().ok_or(io::ErrorKind::AddrInUse)?;
+        let runtime = runtime()?;
+        self.stop.send_replace(false);
+        {
+            let _inside = runtime.enter();
+            tokio::spawn(serve::serve(port.listen(1024)?, self.state.clone(), self.stop.subscribe()));
+        }
+        self.run(runtime)
+    }
+
+    /// On a thread of its own, until it is stopped.
+    fn run(&mut self, runtime: Runtime) -> io::Result<()> {
+        let mut stopped = self.stop.subscribe();
         let thread = std::thread::Builder::new().name("sandbox".to_owned()).spawn(move || {
             runtime.block_on(async {
                 let _gone = stopped.wait_for(|stop| *stop).await;
             });
             runtime.shutdown_background();
         })?;
-        sandbox.thread = Some(thread);
-        Ok(sandbox)
+        self.thread = Some(thread);
+        Ok(())
     }
 
     /// Starts one in the current runtime.
@@ -102,7 +130,7 @@ impl Sandbox {
         let state = Arc::new(Mutex::new(State::new(options)));
         let stop = watch::Sender::new(false);
         tokio::spawn(serve::serve(listener, state.clone(), stop.subscribe()));
-        Ok(Self { address, state, stop, thread: None })
+        Ok(Self { address, state, stop, thread: None, port: None })
     }
 
     /// `http://127.0.0.1:PORT`.
@@ -232,17 +260,30 @@ impl Sandbox {
         receiver
     }
 
-    /// Stops listening at once; the state stays and can be looked at.
+    /// Stops listening at once: who connects is refused. The state stays and can be looked at.
     pub fn stop(&mut self) {
         self.stop.send_replace(true);
         if let Some(thread) = self.thread.take() {
             let _panicked = thread.join();
+            self.port = bound(self.address).ok();
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn runtime() -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// A socket that has an address and does not listen there.
+fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
 }
 
 impl Drop for Sandbox {
