@@ -76,7 +76,8 @@ impl Hint for SourceError {
             Self::Command { .. } => "run it by hand as this user".to_owned(),
             Self::Unset(name) => format!("set {name}, or name another source"),
             Self::NoToken => "take off whatever stands around it, a name or a comment".to_owned(),
-            Self::TooLong(_) | Self::NoSecret(_) => return None,
+            Self::NoSecret(_) => "see that it is not empty, and holds the secret alone".to_owned(),
+            Self::TooLong(_) => return None,
         })
     }
 }

@@ -4,11 +4,18 @@
 use std::{convert::Infallible, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Limited, channel::Channel, combinators::BoxBody};
-use hyper::{Method, Request, Response, StatusCode, body::Incoming};
+use futures_util::stream;
+use http_body_util::{BodyExt as _, Limited, StreamBody, combinators::BoxBody};
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Frame, Incoming},
+};
 use tokio::{
     net::{UnixListener, UnixStream},
-    sync::watch,
+    sync::{
+        mpsc::{Receiver, channel, unbounded_channel},
+        watch,
+    },
 };
 use zeroize::Zeroize as _;
 
@@ -102,9 +109,9 @@ async fn take(
 
 /// Answers at once and goes on telling how far it is.
 fn carry_out(operator: Arc<Operator>, command: Command, mut stopping: watch::Receiver<bool>) -> Answer {
-    let (mut sender, body) = Channel::<Bytes, Infallible>::new(16);
+    let (sender, lines) = channel(16);
     tokio::spawn(async move {
-        let (notes, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let (notes, mut told) = unbounded_channel();
         let word = command.word();
         let outcome = async {
             tokio::select! {
@@ -122,7 +129,7 @@ fn carry_out(operator: Arc<Operator>, command: Command, mut stopping: watch::Rec
                 biased;
                 Some(note) = told.recv() => {
                     // Who has gone away is not waited for; what was begun goes on.
-                    let _gone = sender.send_data(line(&Line::<()>::Note(note))).await;
+                    let _gone = sender.send(line(&Line::<()>::Note(note))).await;
                 }
                 outcome = &mut outcome => break outcome,
             }
@@ -131,9 +138,18 @@ fn carry_out(operator: Arc<Operator>, command: Command, mut stopping: watch::Rec
             Ok(done) => line(&Line::Done(done)),
             Err(refusal) => line(&Line::<()>::Failed(refusal)),
         };
-        let _gone = sender.send_data(last).await;
+        let _gone = sender.send(last).await;
     });
-    Response::new(body.boxed())
+    Response::new(body_of(lines))
+}
+
+/// Ends after the last line. (The `Channel` of http-body-util may end without it: it asks whether its sender is gone after
+/// it has looked for what that has sent.)
+fn body_of(mut lines: Receiver<Bytes>) -> BoxBody<Bytes, Infallible> {
+    StreamBody::new(stream::poll_fn(move |context| {
+        lines.poll_recv(context).map(|line| line.map(|line| Ok(Frame::data(line))))
+    }))
+    .boxed()
 }
 
 fn refuse(status: StatusCode, refusal: Refusal) -> Answer {

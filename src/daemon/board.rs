@@ -13,7 +13,7 @@ use crate::{
     hint::Hint as _,
     lifecycle::{Clock as _, Report, SystemClock, ready},
     model::{Name, ServerName, Time},
-    operate::{applied::Heard, status::ServerStatus},
+    operate::{applied::Heard, plan::Told, status::ServerStatus},
 };
 
 /// A management token that is refused is refused for good after this many passes.
@@ -44,7 +44,14 @@ struct Notes {
 struct ServerNote {
     error: Option<ServerFault>,
     unauthorized: u32,
-    findings: BTreeMap<String, Option<Name>>,
+    findings: BTreeMap<String, Found>,
+}
+
+/// About which name something was found, and what to do about it.
+#[derive(Debug)]
+struct Found {
+    name: Option<Name>,
+    hint: Option<String>,
 }
 
 #[derive(Debug)]
@@ -129,12 +136,12 @@ impl Board {
         }
         let mut found = BTreeMap::new();
         for finding in &report.findings {
-            let text = finding.to_string();
+            let (text, hint) = (finding.to_string(), finding.matter.hint());
             if !note.findings.contains_key(&text) {
                 tracing::warn!(server = %name, "{text}");
-                finding.matter.hint().iter().for_each(|hint| tracing::warn!("hint: {hint}"));
+                hint.iter().for_each(|hint| tracing::warn!("hint: {hint}"));
             }
-            found.insert(text, finding.name.clone());
+            found.insert(text, Found { name: finding.name.clone(), hint });
         }
         note.findings = found;
         drop(notes);
@@ -165,11 +172,12 @@ impl Board {
 
     /// What the last passes found of each name, without its name.
     #[must_use]
-    pub fn findings(&self) -> BTreeMap<Name, Vec<String>> {
-        let mut found: BTreeMap<Name, Vec<String>> = BTreeMap::new();
-        for (text, name) in self.notes().servers.values().flat_map(|note| &note.findings) {
+    pub fn findings(&self) -> BTreeMap<Name, Vec<Told>> {
+        let mut found: BTreeMap<Name, Vec<Told>> = BTreeMap::new();
+        for (text, Found { name, hint }) in self.notes().servers.values().flat_map(|note| &note.findings) {
             if let Some(name) = name {
-                found.entry(name.clone()).or_default().push(without_name(text, name).to_owned());
+                let what = without_name(text, name).to_owned();
+                found.entry(name.clone()).or_default().push(Told { what, hint: hint.clone() });
             }
         }
         found
@@ -183,6 +191,8 @@ impl Board {
             error: note.error.as_ref().map(|fault| fault.what.clone()),
             since: note.error.as_ref().map(|fault| fault.since),
             hint: note.error.as_ref().and_then(|fault| fault.hint.clone()),
+            asked_since: None,
+            asked_again: None,
             skew: None,
         };
         self.notes().servers.iter().map(status).collect()
@@ -194,7 +204,7 @@ impl Board {
         let notes = self.notes();
         let findings = notes.servers.values().flat_map(|note| &note.findings);
         let found: Vec<&str> = findings
-            .filter(|(_, about)| about.as_ref() == Some(name))
+            .filter(|(_, found)| found.name.as_ref() == Some(name))
             .map(|(text, _)| without_name(text, name))
             .collect();
         if !found.is_empty() {

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     config::{self, Config},
     deliver::Deliver as _,
-    lifecycle::{self, Status, statuses},
+    lifecycle::{self, Status, Turn, statuses},
     model::{Holders, Known, Name, ServerName, Time},
     operate::{
         applied::{Applied, Awaited, Gathered, Heard},
@@ -131,8 +131,15 @@ impl Operator {
     fn servers(&self, keepers: HostKeepers<'_>) -> Vec<ServerStatus> {
         let mut servers = self.board.server_statuses();
         for server in &mut servers {
-            let keeper = keepers.iter().find(|keeper| keeper.server_name().0 == server.name);
-            server.skew = keeper.and_then(|keeper| keeper.skew());
+            let Some(keeper) = keepers.iter().find(|keeper| keeper.server_name().0 == server.name) else {
+                continue;
+            };
+            server.skew = keeper.skew();
+            match keeper.turn() {
+                Turn::Asks(since) => server.asked_since = Some(since),
+                Turn::Waits(until) => server.asked_again = Some(until),
+                Turn::Acts => {}
+            }
         }
         servers
     }
@@ -147,7 +154,9 @@ impl Operator {
     }
 
     fn tokens(&self) -> Vec<Status> {
-        statuses(&self.home.specs(), &self.home.ledger.known(), &self.config().lifecycle, Time::now())
+        let keepers = self.keepers.all();
+        let clocks = lifecycle::clocks(Time::now(), keepers.iter().map(Arc::as_ref));
+        statuses(&self.home.specs(), &self.home.ledger.known(), &self.config().lifecycle, &clocks)
     }
 
     /// The list as it is in the file now, which need not be the one in force.
@@ -281,7 +290,7 @@ impl Operator {
         notes: &Notes,
     ) -> Result<Applied, Refusal> {
         let reports = self.board.listen();
-        let begun = keepers.iter().map(|keeper| (keeper.server_name().clone(), keeper.passes())).collect();
+        let begun = keepers.iter().map(|keeper| (keeper.server_name().clone(), keeper.last_pass())).collect();
         ask()?;
         let mut gathered = Gathered::about(awaited);
         let patience = self.patience();
@@ -325,10 +334,17 @@ impl Operator {
                 Err(RecvError::Closed) => return,
             }
             let is_there = !awaited.is_empty() && awaited.lacking(&self.home.ledger).is_empty();
-            if begun.is_empty() && (is_there || !keepers.iter().any(|keeper| keeper.is_probing())) {
+            if begun.is_empty() && (is_there || self.is_at_rest(keepers)) {
                 return;
             }
         }
+    }
+
+    /// Whether no token of these servers is being probed: by whoever keeps them now, for a list may have changed since.
+    fn is_at_rest(&self, keepers: HostKeepers<'_>) -> bool {
+        let now = self.keepers.all();
+        let of = |name: &ServerName| now.iter().find(|keeper| keeper.server_name() == name);
+        keepers.iter().all(|keeper| of(keeper.server_name()).is_some_and(|keeper| !keeper.is_probing()))
     }
 
     /// As long as the slowest probe may take, with a request before and after it.

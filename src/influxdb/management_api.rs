@@ -72,10 +72,11 @@ impl ManagementApi {
         request: RequestBuilder,
         limit: usize,
     ) -> Result<Answer, (ServerError, bool)> {
-        let token =
-            self.management_token.get().await.map_err(|error| {
-                (self.http.error(verb, ErrorKind::ManagementToken(error.to_string())), true)
-            })?;
+        let token = self
+            .management_token
+            .get()
+            .await
+            .map_err(|error| (self.http.error(verb, ErrorKind::ManagementToken(error)), true))?;
         let request = request.bearer_auth(token.expose());
         let answer =
             self.http.send(verb, request, limit).await.map_err(|failed| (failed.error, failed.unsent))?;

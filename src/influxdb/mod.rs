@@ -8,6 +8,7 @@ use std::{collections::BTreeSet, ffi::OsString, fmt, future::Future, path::PathB
 use crate::{
     hint::Hint,
     model::{Capabilities, Credential, Grants, Listed, Listing, Marker, ServerName, Time, TokenId},
+    source::SourceError,
 };
 
 mod any;
@@ -202,7 +203,10 @@ pub enum ErrorKind {
     Nonsense(String),
     /// The management token could not be had.
     #[error("management token: {0}")]
-    ManagementToken(String),
+    ManagementToken(SourceError),
+    /// It could not be handed to influxctl.
+    #[error("the management token cannot be handed over: {0}")]
+    NotHanded(String),
     /// There is no influxctl.
     #[error("there is no {program:?}{}", if program.components().count() > 1 { String::new() } else { format!(" on PATH ({path:?})") })]
     NoProgram {
@@ -256,6 +260,7 @@ impl ServerError {
             | ErrorKind::Connect(_)
             | ErrorKind::Tls(_)
             | ErrorKind::ManagementToken(_)
+            | ErrorKind::NotHanded(_)
             | ErrorKind::NoProgram { .. }
             | ErrorKind::Outdated { .. }
             | ErrorKind::Untold(_) => false,
@@ -283,6 +288,7 @@ impl ServerError {
             ErrorKind::Redirect { .. }
             | ErrorKind::Tls(_)
             | ErrorKind::ManagementToken(_)
+            | ErrorKind::NotHanded(_)
             | ErrorKind::NoProgram { .. }
             | ErrorKind::Outdated { .. } => true,
             _ => false,
@@ -295,7 +301,8 @@ impl Hint for ServerError {
         let hint = match &self.kind {
             ErrorKind::Status { status: 401, .. } => {
                 "the management token is unknown there, expired or revoked: make one with `influxctl management create`, \
-                 and see that `management_token` names it"
+                 put it where `management_token` says, and run `influx-tokend apply`; of a credential a restart alone \
+                 reads another"
             }
             ErrorKind::Status { status: 403, .. } => {
                 "the management token has no right to this: see who made it"
@@ -319,7 +326,11 @@ impl Hint for ServerError {
             ErrorKind::Nonsense(shape) if shape.contains("` answers ") => {
                 "this answer of influxctl's is not known here: please report it, as it stands, with `influxctl version`"
             }
+            ErrorKind::Timeout(_) => {
+                "see whether it is overloaded; an answer that takes longer, a long list say, needs another `timeout`"
+            }
             ErrorKind::Nonsense(_) => "something else than InfluxDB may answer at this address",
+            ErrorKind::ManagementToken(error) => return error.hint(),
             _ => return None,
         };
         Some(hint.to_owned())

@@ -14,8 +14,8 @@ mod state;
 pub use clock::{Clock, SystemClock};
 pub use keeper::{
     Import, ImportError, Imported, Keeper, Mode, Report, RevokeError, RotateError, Settings, Shared, Signals,
-    Unanswered, UndoError, keepers_of, may_all_rotate, rotate,
+    Turn, Unanswered, UndoError, clocks, keepers_of, may_all_rotate, rotate,
 };
 pub use ledger::{ChangeError, DisownError, Ledger};
 pub use now::{NoTime, judging_time};
-pub use state::{State, Status, ready, statuses};
+pub use state::{Clocks, State, Status, ready, statuses};

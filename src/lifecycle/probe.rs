@@ -30,6 +30,19 @@ pub(super) fn checks(grants: &Grants, stand_in: Option<&str>) -> BTreeSet<Check>
         .collect()
 }
 
+/// What was answered instead of an acceptance.
+#[must_use]
+pub(super) fn objection(check: &Check, verdict: &Verdict) -> Option<String> {
+    let Check { plane, database } = check;
+    match verdict {
+        Verdict::Accepted => None,
+        Verdict::Refused { status } => Some(format!("{status} for {plane} on {database:?}")),
+        Verdict::Unreachable { why, .. } | Verdict::Misconfigured { why } => {
+            Some(format!("{why} ({plane} on {database:?})"))
+        }
+    }
+}
+
 /// A probe under way.
 #[derive(Clone, Debug)]
 pub(super) struct Probing {
@@ -90,21 +103,16 @@ impl Probing {
         for plane in &mut self.planes {
             let mut all = plane.in_a_row < self.settings.successes;
             for (check, verdict) in answers.iter().filter(|(check, _)| plane.checks.contains(check)) {
-                match verdict {
-                    Verdict::Accepted => {}
-                    Verdict::Refused { status } => {
-                        (all, plane.in_a_row) = (false, 0);
-                        refused = Some(format!("{status} for {} on {:?}", check.plane, check.database));
-                    }
-                    Verdict::Unreachable { why, retry_after } => {
-                        all = false;
-                        asked_to_wait = asked_to_wait.max(retry_after.unwrap_or_default());
-                        unanswered = Some(format!("{why} ({} on {:?})", check.plane, check.database));
-                    }
-                    Verdict::Misconfigured { why } => {
-                        all = false;
-                        unanswered = Some(format!("{why} ({} on {:?})", check.plane, check.database));
-                    }
+                let Some(what) = objection(check, verdict) else { continue };
+                all = false;
+                if let Verdict::Refused { .. } = verdict {
+                    plane.in_a_row = 0;
+                    refused = Some(what);
+                } else {
+                    unanswered = Some(what);
+                }
+                if let Verdict::Unreachable { retry_after: Some(wait), .. } = verdict {
+                    asked_to_wait = asked_to_wait.max(*wait);
                 }
             }
             if all {

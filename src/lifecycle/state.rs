@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::plan::{after, overlap_ends, rotation_due, since};
-use crate::model::{Held, Known, Lifecycle, Name, Origin, Record, RetiringState, Spec, Time, TokenId};
+use crate::model::{
+    Held, Known, Lifecycle, Name, Origin, Record, RetiringState, ServerName, Spec, Time, TokenId,
+};
 
 /// One name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +64,8 @@ impl Former {
 pub enum State {
     /// A token.
     Ready,
+    /// A token that has expired, as none could be had in its place yet.
+    Expired,
     /// None yet: one is minted and not accepted everywhere.
     Probing,
     /// None yet: none is minted.
@@ -80,6 +84,7 @@ impl State {
     pub fn word(self) -> &'static str {
         match self {
             Self::Ready => "ready",
+            Self::Expired => "expired",
             Self::Probing => "probing",
             Self::Imported => "imported",
             Self::Missing => "missing",
@@ -104,18 +109,43 @@ pub fn ready(specs: &BTreeMap<Name, Spec>, records: &BTreeMap<Name, Known>) -> (
     (ready, records.len() + specs.len() - both)
 }
 
+/// What time it is: tokens are judged by their server's clock, where that is known, and else by this host's.
+#[derive(Clone, Debug)]
+pub struct Clocks {
+    /// This host's.
+    pub local: Time,
+    /// The servers'.
+    pub servers: BTreeMap<ServerName, Time>,
+}
+
+impl Clocks {
+    /// No server's is known.
+    #[must_use]
+    pub fn local(local: Time) -> Self {
+        Self { local, servers: BTreeMap::new() }
+    }
+
+    fn of(&self, spec: Option<&Spec>) -> Time {
+        spec.and_then(|spec| self.servers.get(&spec.server)).copied().unwrap_or(self.local)
+    }
+}
+
 /// Every name of the list and the store, sorted.
 #[must_use]
 pub fn statuses(
     specs: &BTreeMap<Name, Spec>,
     records: &BTreeMap<Name, Known>,
     lifecycle: &Lifecycle,
-    now: Time,
+    clocks: &Clocks,
 ) -> Vec<Status> {
     let mut names: Vec<&Name> = specs.keys().chain(records.keys()).collect();
     names.sort_unstable();
     names.dedup();
-    names.into_iter().map(|name| status(name, specs.get(name), records.get(name), lifecycle, now)).collect()
+    let of = |name: &Name| {
+        let spec = specs.get(name);
+        status(name, spec, records.get(name), lifecycle, clocks.of(spec))
+    };
+    names.into_iter().map(of).collect()
 }
 
 fn status(
@@ -134,9 +164,16 @@ fn status(
         (None, None) => None,
     };
     let retiring = record.map(|record| formers(record, spec, lifecycle)).unwrap_or_default();
+    let rotates_at = spec
+        .zip(record)
+        .and_then(|(spec, record)| rotation_due(spec, record, record.current.as_ref()?, lifecycle));
+    let overdue = || {
+        let due = rotates_at.filter(|due| *due <= now)?;
+        Some(format!("a new value, due since {due:.0}"))
+    };
     Status {
         name: name.clone(),
-        state: state(spec, known),
+        state: state(spec, known, now),
         server,
         id: held.map(|held| held.id.to_string()),
         grants: grants.map(ToString::to_string).unwrap_or_default(),
@@ -144,10 +181,10 @@ fn status(
         created_at: held.map(|held| held.created_at),
         age: held.map(|held| since(held.created_at, now).as_secs()),
         expires_at: held.and_then(|held| held.expires_at),
-        rotates_at: spec
-            .zip(record)
-            .and_then(|(spec, record)| rotation_due(spec, record, record.current.as_ref()?, lifecycle)),
-        waits: waits(spec, known, lifecycle, now).or_else(|| retiring.first().map(Former::in_words)),
+        rotates_at,
+        waits: waits(spec, known, lifecycle)
+            .or_else(overdue)
+            .or_else(|| retiring.first().map(Former::in_words)),
         retiring,
     }
 }
@@ -168,7 +205,7 @@ fn formers(record: &Record, spec: Option<&Spec>, lifecycle: &Lifecycle) -> Vec<F
         .collect()
 }
 
-fn state(spec: Option<&Spec>, known: Option<&Known>) -> State {
+fn state(spec: Option<&Spec>, known: Option<&Known>, now: Time) -> State {
     let Some(record) = known.map(Known::record) else {
         return State::Missing;
     };
@@ -178,6 +215,7 @@ fn state(spec: Option<&Spec>, known: Option<&Known>) -> State {
     match (&record.current, &record.next) {
         (Some(_), _) if spec.is_none() => State::Removed,
         _ if spec.is_none() && record.removed.is_some() => State::Removed,
+        (Some(current), _) if current.expires_at.is_some_and(|at| at <= now) => State::Expired,
         (Some(_), _) => State::Ready,
         (None, Some(_)) if spec.is_none() => State::Imported,
         (None, Some(_)) => State::Probing,
@@ -185,7 +223,7 @@ fn state(spec: Option<&Spec>, known: Option<&Known>) -> State {
     }
 }
 
-fn waits(spec: Option<&Spec>, known: Option<&Known>, lifecycle: &Lifecycle, now: Time) -> Option<String> {
+fn waits(spec: Option<&Spec>, known: Option<&Known>, lifecycle: &Lifecycle) -> Option<String> {
     let record = match known {
         None => return Some("not minted yet".to_owned()),
         Some(Known::Unreadable) => return Some("its record cannot be read".to_owned()),
@@ -201,7 +239,7 @@ fn waits(spec: Option<&Spec>, known: Option<&Known>, lifecycle: &Lifecycle, now:
             (None, None) => None,
         };
     };
-    waits_by_record(spec, record, now)
+    waits_by_record(spec, record)
 }
 
 /// When the token of a name that left the list ends.
@@ -214,7 +252,7 @@ fn ends(record: &Record, lifecycle: &Lifecycle) -> String {
     }
 }
 
-fn waits_by_record(spec: &Spec, record: &Record, now: Time) -> Option<String> {
+fn waits_by_record(spec: &Spec, record: &Record) -> Option<String> {
     let elsewhere = |held: &&Held| held.server != spec.key;
     if let Some(held) = record.current.iter().chain(&record.next).find(elsewhere) {
         return Some(format!(
@@ -227,16 +265,15 @@ fn waits_by_record(spec: &Spec, record: &Record, now: Time) -> Option<String> {
         return Some(format!("{minted} not accepted everywhere yet (since {:.0})", next.created_at));
     }
     let Some(current) = &record.current else {
-        let open = record.intents.len();
-        let unknown =
-            if open == 0 { String::new() } else { format!(", {open} mints of unknown fate are open") };
+        let unknown = match record.intents.len() {
+            0 => String::new(),
+            1 => ", one mint of unknown fate is open".to_owned(),
+            open => format!(", {open} mints of unknown fate are open"),
+        };
         return Some(format!("not minted yet{unknown}"));
     };
     if current.origin == Origin::Inherited {
         return Some("belongs to another machine, to be replaced".to_owned());
-    }
-    if current.expires_at.is_some_and(|at| at <= now) {
-        return Some("expired".to_owned());
     }
     if record.suspended {
         return Some("a new value by schedule, until `influx-tokend rotate` asks for one".to_owned());
@@ -248,7 +285,7 @@ fn waits_by_record(spec: &Spec, record: &Record, now: Time) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Allow, Pickup, Product, ServerKey, ServerName};
+    use crate::model::{Allow, Credential, Pickup, Product, Secret, ServerKey};
 
     fn spec(name: &str) -> Spec {
         Spec {
@@ -262,6 +299,38 @@ mod tests {
             pickup: Pickup::default(),
             probe: None,
         }
+    }
+
+    #[test]
+    fn a_token_is_due_and_expires_by_its_servers_clock() {
+        let at = |second| Time::from_second(second).expect("a time");
+        let spec = spec("a");
+        let mut record = Record::new(spec.name.clone(), Allow::default(), 0);
+        record.current = Some(Held {
+            id: TokenId("1".into()),
+            server: spec.key.clone(),
+            marker: None,
+            secret: Credential::Token(Secret::new("canary".into())),
+            grants: spec.grants.clone(),
+            created_at: at(1000),
+            expires_at: Some(at(2000)),
+            origin: Origin::Minted,
+        });
+        let server = spec.server.clone();
+        let specs = BTreeMap::from([(spec.name.clone(), spec)]);
+        let records = [record].map(|record| (record.name.clone(), Known::Ours(std::sync::Arc::new(record))));
+        let records = BTreeMap::from(records);
+        let status = |local, servers| {
+            let clocks = Clocks { local: at(local), servers };
+            let status = statuses(&specs, &records, &Lifecycle::default(), &clocks).remove(0);
+            (status.state, status.waits)
+        };
+        let by_server = |second| BTreeMap::from([(server.clone(), at(second))]);
+        let due = || Some("a new value, due since 1970-01-01T00:25:00Z".to_owned());
+        assert_eq!(status(9999, by_server(1499)), (State::Ready, None));
+        assert_eq!(status(0, by_server(1500)), (State::Ready, due()));
+        assert_eq!(status(0, by_server(2000)), (State::Expired, due()));
+        assert_eq!(status(2000, BTreeMap::new()), (State::Expired, due()), "as far as this host knows");
     }
 
     #[test]

@@ -50,8 +50,8 @@ pub struct Evidence {
     pub unknown_since: BTreeMap<TokenId, Time>,
     /// Mints that are under way.
     pub in_flight: BTreeSet<Marker>,
-    /// Names whose last mint failed, and how long they wait.
-    pub waiting: BTreeMap<Name, Duration>,
+    /// Names whose last mint failed.
+    pub waiting: BTreeMap<Name, FailedMint>,
     /// What a person has confirmed of a name.
     pub confirmed: BTreeMap<Name, Word>,
     /// A person wants these names to have a new value now. Forgotten once a token that was minted after the asking is
@@ -98,6 +98,17 @@ impl Evidence {
     pub fn next_since(&self, next: &Held) -> Time {
         self.imported.get(&next.id).copied().unwrap_or(next.created_at)
     }
+}
+
+/// A mint that failed: its name waits before the next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedMint {
+    /// Of what.
+    pub why: String,
+    /// How much longer the name waits.
+    pub wait: Duration,
+    /// Until when that is, as told when it failed.
+    pub until: Time,
 }
 
 /// A person's word.

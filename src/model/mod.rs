@@ -19,7 +19,7 @@ pub use boot::{BootTime, Moment};
 #[cfg(feature = "daemon")]
 pub(crate) use credential::sealed;
 pub use credential::{Credential, Secret, wiped_json};
-pub use evidence::{Anchor, Evidence, Holders, Known, Probed, Word};
+pub use evidence::{Anchor, Evidence, FailedMint, Holders, Known, Probed, Word};
 pub use grant::{Action, Database, Grant, Grants, InvalidDatabase};
 pub use hook::{Behind, Generations, Hook, HookAction};
 pub use label::{Instance, Label, Marker};

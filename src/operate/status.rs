@@ -10,6 +10,7 @@ use crate::{
     hint::Hint as _,
     lifecycle::Status,
     model::{Behind, Generations, Holders, Name, Time, Unit},
+    operate::plan::Told,
 };
 
 /// This host's tokens.
@@ -46,6 +47,12 @@ pub struct ServerStatus {
     pub since: Option<Time>,
     /// What to do about it.
     pub hint: Option<String>,
+    /// Since when it is being asked how things are, where it has not answered yet.
+    #[serde(default)]
+    pub asked_since: Option<Time>,
+    /// When it is asked again, where nobody wants that sooner.
+    #[serde(default)]
+    pub asked_again: Option<Time>,
     /// How many seconds its clock is ahead of this host's, as of its last list.
     #[serde(default)]
     pub skew: Option<i64>,
@@ -107,6 +114,9 @@ pub struct TokenStatus {
     /// What list and store tell.
     #[serde(flatten)]
     pub status: Status,
+    /// What to do about what it waits for; only a daemon knows.
+    #[serde(default)]
+    pub hints: Vec<String>,
     /// What the data plane said of the token, and of the one to come; only a daemon knows.
     pub probes: Vec<Verdict>,
     /// Who has read it last over the socket; only a daemon knows.
@@ -134,7 +144,7 @@ impl TokenStatus {
     /// Without a daemon.
     #[must_use]
     pub fn sealed(status: Status) -> Self {
-        Self { status, probes: vec![], last_read: None, holders: None }
+        Self { status, hints: vec![], probes: vec![], last_read: None, holders: None }
     }
 }
 
@@ -142,7 +152,7 @@ impl TokenStatus {
 #[derive(Debug, Default)]
 pub struct Seen {
     /// What the last pass found.
-    pub findings: BTreeMap<Name, Vec<String>>,
+    pub findings: BTreeMap<Name, Vec<Told>>,
     /// What the data plane said.
     pub probes: BTreeMap<Name, Vec<Verdict>>,
     /// Who has read.
@@ -154,10 +164,15 @@ pub struct Seen {
 impl Seen {
     /// With what list and store tell. What a pass found says more than what can be read from a record.
     pub fn of(&mut self, mut status: Status) -> TokenStatus {
+        let mut hints = vec![];
         if let Some(findings) = self.findings.remove(&status.name) {
-            status.waits = Some(findings.join("; "));
+            let what: Vec<&str> = findings.iter().map(|told| told.what.as_str()).collect();
+            status.waits = Some(what.join("; "));
+            hints.extend(findings.into_iter().filter_map(|told| told.hint));
+            hints.dedup();
         }
         TokenStatus {
+            hints,
             probes: self.probes.remove(&status.name).unwrap_or_default(),
             last_read: self.reads.remove(&status.name),
             holders: self.holders.remove(&status.name),

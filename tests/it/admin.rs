@@ -83,6 +83,30 @@ fn what_is_refused_is_told_without_waiting_for_a_pass() {
     assert_eq!(daemon.stop().0, Some(0));
 }
 
+/// Other servers, or another [lifecycle], have others look after them: those answer who asked before.
+#[test]
+fn a_command_that_a_change_of_the_list_overtakes_is_answered() {
+    let host = Host::new();
+    host.list_of(1);
+    let daemon = host.daemon();
+    ready(&host, "t0");
+    // So that whoever begins anew has made fewer passes.
+    for _ in 0..2 {
+        host.apply();
+    }
+    host.list("grace = \"25h\"\n[[token]]\nname = \"t0\"\nwrite = [\"telemetry\"]\n");
+    let mut apply = host.command(&["apply"]).stdout(Stdio::null()).spawn().unwrap();
+    daemon.wait_for("list accepted");
+    let mut code = None;
+    let ended = || {
+        code = apply.try_wait().unwrap().map(|status| status.code());
+        code.is_some()
+    };
+    wait_until("its answer", ended, || daemon.log());
+    assert_eq!(code, Some(Some(0)));
+    assert_eq!(daemon.stop().0, Some(0));
+}
+
 fn commands() -> [&'static [&'static str]; 5] {
     [
         &["rotate", "nope"],

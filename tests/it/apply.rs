@@ -1,11 +1,14 @@
 //! From a list to sealed and delivered tokens, in one command.
 
-use influx_sandbox::{Activation, Options};
+use std::{process::Stdio, time::Duration};
+
+use hyper::Method;
+use influx_sandbox::{Activation, Effect, Fault, Options};
+use rustix::process::Signal;
 use serde_json::{Value, json};
-use std::time::Duration;
 
 use crate::{
-    host::{Host, can_read, can_write},
+    host::{Daemon, Host, can_read, can_write, wait_until},
     kind::{Kind, on_each, on_each_dated},
 };
 
@@ -313,4 +316,24 @@ fn an_ordinary_user_needs_no_paths() {
     assert!(said.contains(&format!("{socket:?}: there is no such socket")), "{said}");
     assert!(home.join(".local/state/influx-tokend/tokens/t.age").exists());
     assert_eq!(std::fs::read_to_string(home.join("run/influx-tokend/secrets/t")).unwrap(), secret);
+}
+
+#[test]
+fn an_apply_that_is_told_to_stop_while_it_asks_says_that_something_is_left() {
+    let host = Host::new();
+    let token = "[[token]]\nname = \"t0\"\nwrite = [\"telemetry\"]\n";
+    let list = host.list_text(&host.sandbox.url(), token);
+    host.write("tokens.toml", &list.replace("timeout = \"1s\"", "timeout = \"20s\""));
+    host.sandbox.fault(Fault::on(Some(Method::GET), "/api/v0/tokens", Effect::Silence));
+    let mut command = host.command(&["apply"]);
+    command.stdout(Stdio::null());
+    let mut apply = Daemon::start(command);
+    wait_until("the question", || host.list_is_open(), || apply.log());
+    apply.signal(Signal::TERM);
+    assert_eq!(apply.wait(), Some(1), "{}", apply.log());
+    assert!(
+        apply.log().contains("told to stop: what is left to do waits for the next run"),
+        "{}",
+        apply.log()
+    );
 }

@@ -7,6 +7,7 @@ use std::{
         net::UnixDatagram,
     },
     path::{Path, PathBuf},
+    process::Stdio,
     time::{Duration, Instant},
 };
 
@@ -286,4 +287,31 @@ fn creates_that_fail_for_a_while_are_tried_again() {
     for name in ["t0", "t1", "t2"] {
         host.assert_settled(name);
     }
+}
+
+/// Nothing has come of it yet: its answer is awaited neither by a stop nor by whoever looks after the server anew.
+#[test]
+fn a_list_that_is_not_answered_delays_neither_a_stop_nor_a_change_of_the_list() {
+    let host = Host::new();
+    let patient = |list: &str| {
+        let text = host.list_text(&host.sandbox.url(), list);
+        host.write("tokens.toml", &text.replace("timeout = \"1s\"", "timeout = \"20s\""));
+    };
+    let silence = || Fault::on(Some(Method::GET), "/api/v0/tokens", Effect::Silence);
+    let token = "[[token]]\nname = \"t0\"\nwrite = [\"telemetry\"]\n";
+    patient(token);
+    host.sandbox.fault(silence().times(1));
+    let begun = Instant::now();
+    let daemon = host.daemon();
+    wait_until("the question", || host.list_is_open(), || daemon.log());
+    patient(&format!("grace = \"25h\"\n{token}"));
+    wait_until("t0", || host.delivered("t0").is_some(), || daemon.log());
+    host.sandbox.fault(silence());
+    daemon.wait_for("promoted");
+    let mut apply = host.command(&["apply"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    wait_until("another question", || host.list_is_open(), || daemon.log());
+    let (code, log) = daemon.stop();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(begun.elapsed() < Duration::from_secs(20), "after {:?}\n{log}", begun.elapsed());
+    assert_eq!(apply.wait().unwrap().code(), Some(1), "it was not seen to its end");
 }

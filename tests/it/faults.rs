@@ -13,34 +13,14 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::Value;
 
 use crate::{
-    host::{Host, Ran, files_below, ran},
+    foreign::Foreign,
+    host::{Host, Ran, ran},
     peers::{find, missing},
     seals::{Unmount, mount},
 };
 
-/// Somebody else's tokens, some of which look like ours.
-struct Foreign(Vec<String>);
-
-impl Foreign {
-    fn new(host: &Host) -> Self {
-        let look_alike = format!("x [influx-tokend {0}/t0/{0}]", "0".repeat(32));
-        let texts = ["edge writer", "[influx-tokend]", &look_alike];
-        Self(texts.map(|text| host.sandbox.add_token(text, &[("write", "a")])).to_vec())
-    }
-
-    fn assert_untouched(&self, host: &Host, context: &str) {
-        let live: BTreeSet<String> = host.sandbox.live().into_iter().map(|token| token.id).collect();
-        assert!(self.0.iter().all(|id| live.contains(id)), "{context}: a foreign token was ended");
-        let ended: BTreeSet<String> = host
-            .sandbox
-            .requests()
-            .iter()
-            .filter(|request| matches!(request.method.as_str(), "PATCH" | "DELETE"))
-            .filter_map(|request| request.path.rsplit('/').next().map(str::to_owned))
-            .collect();
-        assert!(self.0.iter().all(|id| !ended.contains(id)), "{context}: a foreign token was asked to end");
-    }
-}
+/// So many tokens belong to others.
+const FOREIGN: usize = 4;
 
 fn status(host: &Host, name: &str) -> Value {
     let ran = host.tokend(&["status", "--output", "json"]);
@@ -64,19 +44,6 @@ fn assert_sound(host: &Host, name: &str, context: &str) {
     assert_eq!(others, former, "{context}: {name}: {status}");
 }
 
-/// That nothing half-written is left where files are kept and delivered. The instance of a store that has no identity
-/// yet is whole: the next run goes on from it.
-fn assert_no_leftovers(host: &Host, context: &str) {
-    let is_left = |path: &Path| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name.starts_with('.') && name != ".instance.first"
-    };
-    for folder in ["store", "run"] {
-        let left: Vec<_> = files_below(&host.path(folder)).into_iter().filter(|path| is_left(path)).collect();
-        assert!(left.is_empty(), "{context}: {left:?}");
-    }
-}
-
 /// After a first run that met faults: once more, without.
 fn first_run_is_made_up_for(host: &Host, names: &[String], context: &str) {
     host.apply();
@@ -84,7 +51,7 @@ fn first_run_is_made_up_for(host: &Host, names: &[String], context: &str) {
         assert_sound(host, name, context);
         assert_eq!(host.live(name).len(), 1, "{context}: {name}");
     }
-    assert_no_leftovers(host, context);
+    host.assert_no_leftovers(context);
 }
 
 /// After a rotation that met faults: what is under way is finished, what was not begun is begun again. The token that
@@ -117,7 +84,7 @@ fn rotation_is_made_up_for(host: &Host, before: &[(String, String)], context: &s
             "{context}"
         );
     }
-    assert_no_leftovers(host, context);
+    host.assert_no_leftovers(context);
 }
 
 fn names(count: usize) -> Vec<String> {
@@ -150,12 +117,12 @@ fn a_disk_that_fills_up_in_a_first_run_loses_nothing() {
         for room in ["36k", "56k", "60k"] {
             let context = format!("{folder} with {room}");
             let host = Host::new();
-            let foreign = Foreign::new(&host);
+            let foreign = Foreign::new(&host, FOREIGN);
             let Some(_mounted) = small(&host, folder, room) else { return };
             host.list_of(TOKENS);
             let ran = host.tokend(&["apply"]);
             assert!(ran.stderr.contains("No space left on device"), "{context}: {ran:?}");
-            assert_no_leftovers(&host, &context);
+            host.assert_no_leftovers(&context);
             make_room(&host, folder);
             first_run_is_made_up_for(&host, &names(TOKENS), &context);
             foreign.assert_untouched(&host, &context);
@@ -170,7 +137,7 @@ fn a_disk_that_fills_up_in_a_rotation_loses_nothing() {
         for pages in [0, 1, 2, 5] {
             let context = format!("{folder} with {pages} pages left");
             let host = Host::new();
-            let foreign = Foreign::new(&host);
+            let foreign = Foreign::new(&host, FOREIGN);
             let Some(_mounted) = small(&host, folder, "1m") else { return };
             host.list_of(TOKENS);
             host.apply();
@@ -182,7 +149,7 @@ fn a_disk_that_fills_up_in_a_rotation_loses_nothing() {
             // With little room it may do: what is replaced makes room again.
             let is_told = ran.code != Some(0) && ran.stderr.contains("No space left on device");
             assert!(is_told || pages > 0, "{context}: {ran:?}");
-            assert_no_leftovers(&host, &context);
+            host.assert_no_leftovers(&context);
             fs::remove_file(host.path(folder).join("filler")).unwrap();
             rotation_is_made_up_for(&host, &before, &context);
             foreign.assert_untouched(&host, &context);
@@ -246,11 +213,11 @@ fn no_failed_call_in_a_first_run_loses_a_token() {
     for call in CALLS {
         let struck = each_fault(call, |nth, context| {
             let host = Host::new();
-            let foreign = Foreign::new(&host);
+            let foreign = Foreign::new(&host, FOREIGN);
             host.list_of(2);
             let (struck, ran) = with_fault(&host, call, nth, &["apply"])?;
             assert_told_or_done(&host, &ran, &names(2), "Input/output error", context);
-            assert_no_leftovers(&host, context);
+            host.assert_no_leftovers(context);
             first_run_is_made_up_for(&host, &names(2), context);
             foreign.assert_untouched(&host, context);
             Some(struck)
@@ -266,13 +233,13 @@ fn no_failed_call_in_a_rotation_loses_a_token() {
     for call in CALLS {
         let struck = each_fault(call, |nth, context| {
             let host = Host::new();
-            let foreign = Foreign::new(&host);
+            let foreign = Foreign::new(&host, FOREIGN);
             host.list_of(2);
             host.apply();
             let before = held(&host, &names(2));
             let (struck, ran) = with_fault(&host, call, nth, &["rotate", "t0", "t1"])?;
             assert_told_or_done(&host, &ran, &names(2), "Input/output error", context);
-            assert_no_leftovers(&host, context);
+            host.assert_no_leftovers(context);
             rotation_is_made_up_for(&host, &before, context);
             foreign.assert_untouched(&host, context);
             Some(struck)
@@ -315,11 +282,11 @@ fn each_limit(history: impl Fn(u64, &str) -> Ran) -> usize {
 fn no_failed_write_in_a_first_run_loses_a_token() {
     let limits = each_limit(|bytes, context| {
         let host = Host::new();
-        let foreign = Foreign::new(&host);
+        let foreign = Foreign::new(&host, FOREIGN);
         host.list_of(2);
         let ran = with_limit(&host, bytes, &["apply"]);
         assert_told_or_done(&host, &ran, &names(2), "File too large", context);
-        assert_no_leftovers(&host, context);
+        host.assert_no_leftovers(context);
         first_run_is_made_up_for(&host, &names(2), context);
         foreign.assert_untouched(&host, context);
         ran
@@ -333,7 +300,7 @@ fn no_failed_write_in_a_rotation_loses_a_token() {
     let mints = std::cell::RefCell::new(BTreeSet::new());
     let limits = each_limit(|bytes, context| {
         let host = Host::new();
-        let foreign = Foreign::new(&host);
+        let foreign = Foreign::new(&host, FOREIGN);
         host.list_of(2);
         host.apply();
         let before = held(&host, &names(2));
@@ -342,7 +309,7 @@ fn no_failed_write_in_a_rotation_loses_a_token() {
         let minted = host.sandbox.requests().into_iter().filter(|request| request.path == "/api/v0/tokens");
         mints.borrow_mut().insert(minted.filter(|request| request.method == "POST").count());
         assert_told_or_done(&host, &ran, &names(2), "File too large", context);
-        assert_no_leftovers(&host, context);
+        host.assert_no_leftovers(context);
         rotation_is_made_up_for(&host, &before, context);
         foreign.assert_untouched(&host, context);
         ran

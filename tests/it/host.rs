@@ -173,6 +173,14 @@ impl Host {
         self.sandbox.live().into_iter().filter(|token| token.description.contains(label)).collect()
     }
 
+    /// Whether a list was asked for and is not answered yet.
+    pub(crate) fn list_is_open(&self) -> bool {
+        let requests = self.sandbox.requests();
+        let last =
+            requests.iter().rfind(|request| request.method == "GET" && request.path == "/api/v0/tokens");
+        last.is_some_and(|list| list.status.is_none())
+    }
+
     /// That exactly one token of this name lives, and that it is the one that is sealed and delivered.
     pub(crate) fn assert_settled(&self, name: &str) {
         let live = self.live(name);
@@ -180,6 +188,20 @@ impl Host {
         assert_eq!(self.delivered(name).as_deref(), Some(live[0].secret.as_str()), "delivered for {name}");
         let sealed = self.secrets(&["get", name]);
         assert_eq!(sealed.stdout, live[0].secret, "sealed for {name}: {sealed:?}");
+    }
+
+    /// That nothing half-written is left where files are kept and delivered. The instance of a store that has no
+    /// identity yet is whole: the next run goes on from it.
+    pub(crate) fn assert_no_leftovers(&self, context: &str) {
+        let is_left = |path: &Path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with('.') && name != ".instance.first"
+        };
+        for folder in ["store", "run"] {
+            let left: Vec<_> =
+                files_below(&self.path(folder)).into_iter().filter(|path| is_left(path)).collect();
+            assert!(left.is_empty(), "{context}: {left:?}");
+        }
     }
 
     pub(crate) fn daemon(&self) -> Daemon {
@@ -232,6 +254,10 @@ impl Daemon {
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).unwrap();
+    }
+
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     pub(crate) fn wait(&mut self) -> Option<i32> {

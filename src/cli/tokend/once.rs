@@ -16,7 +16,7 @@ use crate::{
     cli::ui,
     config::Config,
     daemon::{Home, HostKeeper},
-    lifecycle::{Mode, Signals, statuses},
+    lifecycle::{Mode, Signals, clocks, statuses},
     model::{Name, Time},
     operate::applied::{Applied, Awaited, Ended, Gathered, Heard},
 };
@@ -36,15 +36,20 @@ pub(super) async fn run(
     let mut told = Gathered::about(&awaited);
     told.errors.extend(home.deliver_all().await.iter().map(ToString::to_string));
     let told = Mutex::new(told);
-    drive(keepers, &told).await?;
+    let was_stopped = drive(keepers, &told).await?;
     let mut told = told.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let tokens = statuses(&home.specs(), &home.ledger.known(), &config.lifecycle, Time::now());
+    if was_stopped {
+        told.errors.push("told to stop: what is left to do waits for the next run".to_owned());
+    }
+    let clocks = clocks(Time::now(), keepers.iter().copied());
+    let tokens = statuses(&home.specs(), &home.ledger.known(), &config.lifecycle, &clocks);
     told.tell_lacking(&awaited.lacking(&home.ledger));
     Ok(told.applied(tokens))
 }
 
 /// Each server in its own time: one that is away does not hold up the others. A signal lets what is under way end.
-async fn drive(keepers: &[&HostKeeper], told: &Mutex<Gathered>) -> Result<(), Failure> {
+/// Whether there was one.
+async fn drive(keepers: &[&HostKeeper], told: &Mutex<Gathered>) -> Result<bool, Failure> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let (stop, stopping) = watch::channel(false);
     let all = keepers.iter().map(|keeper| {
@@ -58,7 +63,7 @@ async fn drive(keepers: &[&HostKeeper], told: &Mutex<Gathered>) -> Result<(), Fa
     let mut all = std::pin::pin!(futures_util::future::join_all(all));
     loop {
         tokio::select! {
-            _ = &mut all => return Ok(()),
+            _ = &mut all => return Ok(*stop.borrow()),
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }

@@ -48,7 +48,8 @@ fn here(context: &Context, rotate: &Rotate) -> Result<Applied, Failure> {
         if rotate.undo {
             let all: Vec<&HostKeeper> = keepers.iter().collect();
             undo::undo(&all, &names).await?;
-            let tokens = statuses(&home.specs(), &home.ledger.known(), &config.lifecycle, Time::now());
+            let clocks = lifecycle::clocks(Time::now(), &keepers);
+            let tokens = statuses(&home.specs(), &home.ledger.known(), &config.lifecycle, &clocks);
             let tokens = tokens.into_iter().filter(|status| names.contains(&status.name)).collect();
             return Ok(Applied { tokens, ..Applied::default() });
         }

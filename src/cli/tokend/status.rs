@@ -1,5 +1,7 @@
 //! `influx-tokend status`: what list and store tell of each name.
 
+use std::{collections::BTreeMap, time::Duration};
+
 use super::{
     Format, Outcome,
     context::{Context, Failure},
@@ -8,14 +10,16 @@ use crate::{
     cli::ui,
     config::Config,
     daemon::hooks,
-    lifecycle::{State, Status, statuses},
+    lifecycle::{Clocks, State, Status, plan, statuses},
     model::Time,
     operate::{
         command::Command,
-        status::{HookStatus, HostStatus, ListStatus, TokenStatus},
+        status::{HookStatus, HostStatus, ListStatus, ServerStatus, TokenStatus, Verdict},
     },
 };
 
+/// So many names are told with a hint.
+const MOST_NAMES: usize = 10;
 /// So many holders of former values are named for each token.
 const MOST_HOLDERS: usize = 10;
 
@@ -39,7 +43,7 @@ fn here(context: &Context) -> Result<HostStatus, Failure> {
     for fault in &records.faults {
         ui::warning(context.program(), fault);
     }
-    let tokens = statuses(&config.specs, &records.known, &config.lifecycle, Time::now());
+    let tokens = statuses(&config.specs, &records.known, &config.lifecycle, &Clocks::local(Time::now()));
     Ok(HostStatus {
         list: ListStatus { path: context.list.clone(), fault: None },
         servers: vec![],
@@ -57,40 +61,61 @@ fn hooks_here(config: &Config) -> Vec<HookStatus> {
 
 /// Seconds that clocks may be apart without being told of.
 const NOTABLE_SKEW: u64 = 10;
+/// A server that takes longer to answer is told of.
+const PROMPT: Duration = Duration::from_secs(2);
 
 fn text(status: &HostStatus) -> String {
     let now = Time::now();
     let tokens: Vec<Status> = status.tokens.iter().map(|token| token.status.clone()).collect();
     let mut text = table(&tokens);
+    text += &hints(&status.tokens);
+    text.extend(status.tokens.iter().flat_map(probes));
     text.extend(status.tokens.iter().flat_map(holders));
     for token in &status.tokens {
         if let Some(read) = &token.last_read {
-            let ago = age(crate::lifecycle::plan::since(read.at, now).as_secs());
+            let ago = age(plan::since(read.at, now).as_secs());
             text += &format!(
                 "{}: generation {} last read {ago} ago by {}\n",
                 token.status.name, read.generation, read.by
             );
         }
     }
-    for server in &status.servers {
-        if let Some(skew) = server.skew.filter(|skew| skew.unsigned_abs() >= NOTABLE_SKEW) {
-            let way = if skew > 0 { "ahead of" } else { "behind" };
-            text += &format!(
-                "server {}: its clock is {} {way} this host's\n",
-                server.name,
-                age(skew.unsigned_abs())
-            );
-        }
-        if let (Some(error), Some(since)) = (&server.error, &server.since) {
-            text += &format!("server {}: {error} (since {since:.0})\n", server.name);
-            text += &server.hint.as_ref().map(|hint| format!("  hint: {hint}\n")).unwrap_or_default();
-        }
-    }
+    status.servers.iter().for_each(|server| text += &server_text(server, now));
     status.hooks.iter().for_each(|hook| text += &hook_text(hook));
     if let Some(fault) = &status.list.fault {
         text += &format!("the last accepted list is in force, the one in the file has faults:\n{fault}\n");
     }
     text
+}
+
+/// What to do about what tokens wait for: each once, with the first few names.
+fn hints(tokens: &[TokenStatus]) -> String {
+    let mut names: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for token in tokens {
+        for hint in &token.hints {
+            names.entry(hint).or_default().push(token.status.name.as_str());
+        }
+    }
+    let line = |(hint, names): (&str, Vec<&str>)| {
+        let more = names.len().saturating_sub(MOST_NAMES);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!("  hint for {}{more}: {hint}\n", names[..names.len().min(MOST_NAMES)].join(", "))
+    };
+    names.into_iter().map(line).collect()
+}
+
+/// A line for each token that the data plane has not accepted when it was last asked.
+fn probes(token: &TokenStatus) -> Vec<String> {
+    let line = |verdict: &Verdict| {
+        let (what, since) = match (verdict.refused_since, verdict.unreachable_since) {
+            (Some(since), _) => ("is refused", since),
+            (None, Some(since)) => ("could not be probed", since),
+            (None, None) => return None,
+        };
+        let last = verdict.last.as_ref().map(|last| format!(", last answer: {last}")).unwrap_or_default();
+        Some(format!("{}: {} {what} (since {since:.0}{last})\n", token.status.name, verdict.id))
+    };
+    token.probes.iter().filter_map(line).collect()
 }
 
 /// A line each, the first few.
@@ -99,6 +124,31 @@ fn holders(token: &TokenStatus) -> Vec<String> {
     let more = known.clone().count().saturating_sub(MOST_HOLDERS);
     let some = known.take(MOST_HOLDERS).map(|holder| format!("{name}: {holder}\n"));
     some.chain((more > 0).then(|| format!("{name}: and {more} more\n"))).collect()
+}
+
+fn server_text(server: &ServerStatus, now: Time) -> String {
+    let ServerStatus { name, error, since, hint, asked_since, asked_again, skew } = server;
+    let mut text = String::new();
+    if let Some(skew) = skew.filter(|skew| skew.unsigned_abs() >= NOTABLE_SKEW) {
+        let way = if skew > 0 { "ahead of" } else { "behind" };
+        let skew = age(skew.unsigned_abs());
+        text += &format!("server {name}: its clock is {skew} {way} this host's\n");
+    }
+    let slow = asked_since.filter(|asked| plan::since(*asked, now) >= PROMPT);
+    if let (Some(error), Some(since)) = (error, since) {
+        // It names the server as well.
+        let error = error.strip_prefix(&format!("server {name:?}: ")).unwrap_or(error);
+        let again = match (slow, asked_again) {
+            (Some(asked), _) => format!(", asked again at {asked:.0}, no answer yet"),
+            (None, Some(at)) => format!(", is asked again at {at:.0}"),
+            (None, None) => String::new(),
+        };
+        text += &format!("server {name}: {error} (since {since:.0}{again})\n");
+        text += &hint.as_ref().map(|hint| format!("  hint: {hint}\n")).unwrap_or_default();
+    } else if let Some(asked) = slow {
+        text += &format!("server {name}: was asked at {asked:.0}, has not answered yet\n");
+    }
+    text
 }
 
 fn hook_text(hook: &HookStatus) -> String {

@@ -190,16 +190,13 @@ impl Influxctl {
         self.version().await?;
         let token = match &self.management_token {
             None => None,
-            Some(token) => Some(
-                token.get().await.map_err(|error| undone(ErrorKind::ManagementToken(error.to_string())))?,
-            ),
+            Some(token) => {
+                Some(token.get().await.map_err(|error| undone(ErrorKind::ManagementToken(error)))?)
+            }
         };
         let profile = token.as_ref().map(|token| self.profile.write(&self.private, token)).transpose();
         let profile = profile.map_err(|error| {
-            undone(ErrorKind::ManagementToken(format!(
-                "cannot be handed over in {:?}: {error}",
-                self.private
-            )))
+            undone(ErrorKind::NotHanded(format!("cannot be handed over in {:?}: {error}", self.private)))
         })?;
         let mut command = self.command();
         command.args(self.who(profile.as_ref())).args(words);

@@ -7,8 +7,8 @@ use crate::{
     deliver::Deliver,
     hint::Hint,
     influxdb::Server,
-    lifecycle::Clock,
-    model::{Known, Name, ServerKey},
+    lifecycle::{Clock, Clocks},
+    model::{Known, Name, ServerKey, Time},
     store::Store,
 };
 
@@ -97,6 +97,15 @@ pub fn keepers_of<'a, S: Server + 'a, T: Store + 'a, D: Deliver + 'a, C: Clock +
     names: &BTreeSet<Name>,
 ) -> Vec<&'a Keeper<S, T, D, C>> {
     keepers.into_iter().filter(|keeper| names.iter().any(|name| keeper.lists(name))).collect()
+}
+
+/// What time it is, as far as keepers know.
+pub fn clocks<'a, S: Server + 'a, T: Store + 'a, D: Deliver + 'a, C: Clock + 'a>(
+    local: Time,
+    keepers: impl IntoIterator<Item = &'a Keeper<S, T, D, C>>,
+) -> Clocks {
+    let time = |keeper: &Keeper<S, T, D, C>| (keeper.name.clone(), keeper.now());
+    Clocks { local, servers: keepers.into_iter().map(time).collect() }
 }
 
 impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {

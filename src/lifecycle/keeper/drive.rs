@@ -5,13 +5,13 @@ use std::{pin::Pin, time::Duration};
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use tokio::sync::watch;
 
-use super::{Keeper, Report, Unanswered, probes::SETTLE};
+use super::{Keeper, Report, Turn, Unanswered, probes::SETTLE};
 use crate::{
     deliver::Deliver,
     influxdb::Server,
     lifecycle::{
         Clock,
-        plan::{Matter, since},
+        plan::{Matter, after, since},
         schedule::{Stake, backoff, reconcile},
     },
     model::{Known, Name, TokenId},
@@ -60,11 +60,11 @@ type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     /// Looks after the server's tokens. `tell` gets each report. Once told to stop it mints nothing new, awaits
-    /// what is under way and returns (rule 17).
+    /// what is under way and returns (rule 17); an answer from which nothing has followed yet it does not await.
     pub async fn drive(&self, mode: Mode, first: Duration, mut signals: Signals, tell: impl Fn(&Report)) {
         let inner = signals.clone();
         let mut pass: Option<Boxed<'_, Report>> = None;
-        let mut timer: Boxed<'_, ()> = self.shared.clock.sleep(first).boxed();
+        let mut timer = self.wait(first);
         let mut probes = FuturesUnordered::new();
         let mut promoted = false;
         loop {
@@ -74,7 +74,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
                 () = signals.stop() => {
                     // A probe that is not polled any more would keep its permit from the pass for good.
                     probes.clear();
-                    if let Some(pass) = pass {
+                    if let Some(pass) = pass.filter(|_| !matches!(self.turn(), Turn::Asks(_))) {
                         let report = pass.await;
                         // Not opened any more, and not over either.
                         self.to_open(&report);
@@ -82,8 +82,11 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
                     }
                     return;
                 }
-                report = next_report(&mut pass) => {
+                mut report = next_report(&mut pass) => {
                     pass = None;
+                    if mode == Mode::Daemon {
+                        report.findings.append(&mut report.failed);
+                    }
                     for (name, id) in self.to_open(&report) {
                         let probe = self.probe(name, id.clone(), mode);
                         probes.push(async move { (id, probe.await) });
@@ -92,8 +95,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
                     if mode == Mode::OneShot && probes.is_empty() && !self.is_due_now(&report) {
                         return;
                     }
-                    let pause = if promoted { settle(mode) } else { self.pause(&report, mode) };
-                    timer = self.shared.clock.sleep(pause).boxed();
+                    timer = self.wait(if promoted { settle(mode) } else { self.pause(&report, mode) });
                 }
                 Some((id, report)) = probes.next() => {
                     let mut state = self.state();
@@ -107,25 +109,29 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
                     }
                     let over = probes.is_empty() && pass.is_none();
                     if failed && pass.is_none() {
-                        timer = self.shared.clock.sleep(RETRY).boxed();
+                        timer = self.wait(RETRY);
                     }
                     if over && mode == Mode::OneShot && !promoted {
                         return;
                     }
                     if over && promoted {
                         // What waited for a token that works, a stray say, waits no longer.
-                        timer = self.shared.clock.sleep(settle(mode)).boxed();
+                        timer = self.wait(settle(mode));
                     }
                 }
                 () = &mut timer, if pass.is_none() => {
                     promoted = false;
                     pass = Some(self.pass(&inner).boxed());
                 }
-                () = self.wake.notified(), if pass.is_none() => {
-                    timer = self.shared.clock.sleep(settle(mode)).boxed();
-                }
+                () = self.wake.notified(), if pass.is_none() => timer = self.wait(settle(mode)),
             }
         }
+    }
+
+    /// Until the next pass.
+    fn wait(&self, pause: Duration) -> Boxed<'_, ()> {
+        self.state().turn = Turn::Waits(after(self.shared.clock.now(), pause));
+        self.shared.clock.sleep(pause).boxed()
     }
 
     /// The probes that a pass wants and that are not under way; from now on they are.

@@ -6,10 +6,10 @@ use super::{
 };
 use crate::{
     deliver::Deliver,
-    influxdb::Server,
+    influxdb::{Server, ServerError},
     lifecycle::{
         Clock,
-        plan::{EndWhy, Gone},
+        plan::{EndWhy, Finding, Gone, Matter},
     },
     model::{Ended, Grants, Held, Marker, Moment, Name, Record, Retiring, RetiringState, TokenId},
     store::Store,
@@ -18,7 +18,7 @@ use crate::{
 impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     pub(super) async fn revoke_stray(&self, name: &Name, id: &TokenId, marker: &Marker, report: &mut Report) {
         if let Err(error) = self.server.revoke(id).await {
-            return fail(report, error.to_string());
+            return end_failed(name, id, &error, report);
         }
         tracing::info!(%name, %id, server = %self.name, "ended a token that was minted and lost");
         let Moment { at, boot } = self.moment();
@@ -48,7 +48,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             if error.may_have_been_done() {
                 self.note_asked(name, id, report).await;
             }
-            return fail(report, format!("token {name}: {error}"));
+            return end_failed(name, id, &error, report);
         }
         match why {
             EndWhy::Overlap => {
@@ -135,4 +135,11 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             Err(error) => fail(report, error.to_string()),
         }
     }
+}
+
+/// The next pass tries again.
+fn end_failed(name: &Name, id: &TokenId, error: &ServerError, report: &mut Report) {
+    fail(report, format!("token {name}: {error}"));
+    let matter = Matter::EndFails { id: id.clone(), why: error.kind.to_string() };
+    report.failed.push(Finding { name: Some(name.clone()), matter });
 }

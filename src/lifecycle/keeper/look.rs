@@ -155,10 +155,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         let waiting = state
             .failures
             .iter()
-            .filter_map(|(name, failures)| {
-                let wait = failures.not_before.checked_sub(boot).filter(|wait| !wait.is_zero())?;
-                Some((name.clone(), wait))
-            })
+            .filter_map(|(name, failures)| Some((name.clone(), failures.waits(boot)?)))
             .collect();
         state.evidence.waiting = waiting;
         // As much as can be told of how long an imported one has been probed: it may be older than this store.

@@ -10,7 +10,7 @@ use crate::{
         Clock,
         keeper::steps::retire,
         ledger::ChangeError,
-        plan::{Why, after, since},
+        plan::{Finding, Matter, Why, after, since},
         schedule::{Stake, backoff},
     },
     model::{Allow, Held, Intent, Label, Marker, Name, Origin, Record, RetiringState, Spec, Time, TokenId},
@@ -32,7 +32,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         let marker = Marker::from_bits((self.shared.chance)());
         let order = self.order(&spec, &marker);
         self.intend(&spec, &marker).await.map_err(|error| {
-            self.note_failure(name, None);
+            self.note_failure(name, error.to_string(), None);
             error.to_string()
         })?;
         if signals.is_stopping() {
@@ -52,7 +52,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         if concerns_all(&error) {
             halted.store(true, Ordering::Relaxed);
         }
-        self.note_failure(name, Some(&error));
+        self.note_failure(name, error.kind.to_string(), Some(&error));
         tracing::error!(%name, "{error}");
         Err(format!("token {name}: {error}"))
     }
@@ -138,7 +138,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             self.note_sealed(name, &id);
             return Ok(());
         };
-        self.note_failure(name, None);
+        self.note_failure(name, second.to_string(), None);
         let told = match self.server.revoke(&id).await {
             Ok(()) => format!("token {name}: minted {id}, could not seal it and ended it again: {second}"),
             Err(revoke) => format!(
@@ -177,20 +177,26 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     }
 
     /// The name waits before it is minted again: longer after each failure, and as long as the server asked.
-    fn note_failure(&self, name: &Name, error: Option<&ServerError>) {
+    fn note_failure(&self, name: &Name, why: String, error: Option<&ServerError>) {
         let boot = self.shared.clock.since_boot();
         let now = self.now();
         let current = self.shared.ledger.record(name).and_then(|record| record.current.clone());
         let remaining = current.as_ref().and_then(|held| held.expires_at).map(|at| since(now, at));
         let chance = self.shared.share();
         let mut state = self.state();
-        let failures = state.failures.entry(name.clone()).or_insert(Failures { count: 0, not_before: boot });
-        failures.count += 1;
+        let count = state.failures.get(name).map_or(0, |failures| failures.count) + 1;
         let stake = Stake { has_current: current.is_some(), remaining };
         let lasts = error.is_some_and(ServerError::needs_a_person);
-        let wait = backoff(failures.count, stake, lasts, chance);
         let asked = error.and_then(ServerError::retry_after).unwrap_or_default();
-        failures.not_before = boot + wait.max(asked);
+        let wait = backoff(count, stake, lasts, chance).max(asked);
+        let failures = Failures { count, why, not_before: boot + wait, until: after(now, wait) };
+        state.failures.insert(name.clone(), failures);
+    }
+
+    /// What is to be found of a name whose mint has just failed.
+    pub(super) fn waits_to_mint(&self, name: Name) -> Option<Finding> {
+        let failed = self.state().failures.get(&name)?.waits(self.shared.clock.since_boot())?;
+        Some(Finding { name: Some(name), matter: Matter::waits_to_mint(&failed) })
     }
 }
 

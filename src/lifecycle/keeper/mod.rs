@@ -17,7 +17,10 @@ use crate::{
     deliver::Deliver,
     influxdb::{Server, ServerError},
     lifecycle::now::NoTime,
-    model::{Evidence, Known, Lifecycle, Moment, Name, Probed, ServerKey, ServerName, Time, TokenId, Word},
+    model::{
+        Evidence, FailedMint, Known, Lifecycle, Moment, Name, Probed, ServerKey, ServerName, Time, TokenId,
+        Word,
+    },
     store::Store,
 };
 
@@ -33,7 +36,7 @@ mod shared;
 mod steps;
 mod undo;
 
-pub use asked::{RotateError, keepers_of, may_all_rotate, rotate};
+pub use asked::{RotateError, clocks, keepers_of, may_all_rotate, rotate};
 pub use drive::{Mode, Signals};
 pub use import::{Import, ImportError, Imported};
 pub use shared::Shared;
@@ -97,8 +100,9 @@ struct State {
     failed_passes: u32,
     /// Passes in a row that made another worth while at once.
     repeats: u32,
-    /// How many have begun.
-    passes: u64,
+    /// The number of the last one that has begun.
+    last_pass: u64,
+    turn: Turn,
     /// What the log was told of who holds former values.
     told: BTreeMap<Name, holders::Told>,
     /// Probes under way.
@@ -107,12 +111,36 @@ struct State {
     controls: BTreeMap<TokenId, TokenId>,
 }
 
+/// How far the round of looking and acting is, by this host's clock: for people.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Turn {
+    /// It has not begun, or what follows from a look is being done.
+    #[default]
+    Acts,
+    /// The server is asked how things are, since then.
+    Asks(Time),
+    /// The server is asked again at this time, or sooner if somebody wants it.
+    Waits(Time),
+}
+
 /// Mints of one name that failed in a row.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Failures {
     count: u32,
+    /// Of what the last one did.
+    why: String,
     /// On the boot-time clock.
     not_before: Duration,
+    /// The same by the server's clock, for people: told once, or it would be another moment each time.
+    until: Time,
+}
+
+impl Failures {
+    /// `None` once the name waits no longer.
+    fn waits(&self, since_boot: Duration) -> Option<FailedMint> {
+        let wait = self.not_before.checked_sub(since_boot).filter(|wait| !wait.is_zero())?;
+        Some(FailedMint { why: self.why.clone(), wait, until: self.until })
+    }
 }
 
 /// What a pass did and what waits after it.
@@ -128,8 +156,10 @@ pub struct Report {
     pub progress: bool,
     /// When the plan is due again by itself.
     pub next_due: Option<Time>,
-    /// Which pass of its keeper it is of, counted from one; zero: of a probe.
+    /// Which pass it is of, counted from one over all keepers of this process; zero: of a probe.
     pub pass: u64,
+    /// What failed just now and a daemon tries again by itself: to be found from now on.
+    failed: Vec<Finding>,
     /// What waited for an answer alone has got it: another pass can act on it at once.
     again: bool,
     /// Length of the list.
@@ -151,6 +181,7 @@ impl Report {
         self.progress |= of_one.progress;
         self.again |= of_one.again;
         self.probes.extend(of_one.probes);
+        self.failed.extend(of_one.failed);
     }
 }
 
@@ -207,9 +238,9 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         &self.key
     }
 
-    /// How many passes have begun.
-    pub fn passes(&self) -> u64 {
-        self.state().passes
+    /// The number of the last pass that has begun; zero: none has.
+    pub fn last_pass(&self) -> u64 {
+        self.state().last_pass
     }
 
     /// How many seconds the server's clock is ahead of this host's; `None` before the first list.
@@ -217,6 +248,11 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         let local = self.shared.clock.now();
         self.state().date?;
         Some(self.now().duration_since(local).as_secs())
+    }
+
+    /// How far the round of looking and acting is.
+    pub fn turn(&self) -> Turn {
+        self.state().turn
     }
 
     /// Whether tokens are being probed.
@@ -242,12 +278,13 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
 
     /// One pass: list first, then records, then what follows from both.
     async fn pass(&self, signals: &Signals) -> Report {
-        let number = {
+        let number = self.shared.next_pass();
+        {
             let mut state = self.state();
-            state.passes += 1;
-            state.passes
-        };
+            (state.last_pass, state.turn) = (number, Turn::Asks(self.shared.clock.now()));
+        }
         let looked = self.look().await;
+        self.state().turn = Turn::Acts;
         // Also without a list: what was delivered may have been altered, or have failed before.
         let mut report = Report { pass: number, ..Report::default() };
         let (plan, listing) = match looked {

@@ -11,7 +11,7 @@ use crate::{
     lifecycle::{
         Clock,
         plan::{after, promotion},
-        probe::{Probing, Round, checks},
+        probe::{Probing, Round, checks, objection},
     },
     model::{Held, Name, Probe, TokenId},
     store::Store,
@@ -118,10 +118,14 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             probed.accept_partly(now);
             return Works::Partly;
         }
-        if !answers.is_empty() && answers.iter().all(|(_, verdict)| refusal(verdict)) {
-            probed.refuse(now, "refused".to_owned());
+        // What says nothing about the token is told before a refusal.
+        let told = answers.iter().find(|(_, verdict)| !refusal(verdict)).or(answers.first());
+        let last = told.and_then(|(check, verdict)| objection(check, verdict));
+        let last = last.unwrap_or_else(|| "no answer".to_owned());
+        if told.is_some_and(|(_, verdict)| refusal(verdict)) {
+            probed.refuse(now, last);
         } else {
-            probed.miss(now, "no answer".to_owned());
+            probed.miss(now, last);
         }
         Works::Not
     }

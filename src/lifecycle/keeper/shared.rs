@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -39,6 +42,8 @@ pub struct Shared<T, D, C> {
     settled: Mutex<Option<Settled>>,
     /// Servers whose list has been read.
     listed: Mutex<BTreeSet<ServerKey>>,
+    /// How many passes have begun, of all keepers.
+    passes: AtomicU64,
     /// One import at a time: none may miss what another is about to seal.
     pub(super) importing: tokio::sync::Mutex<()>,
     /// 128 random bits; tests draw their own.
@@ -61,6 +66,7 @@ impl<T: Store, D: Deliver, C: Clock> Shared<T, D, C> {
             unnoted: Mutex::default(),
             settled: Mutex::default(),
             listed: Mutex::default(),
+            passes: AtomicU64::new(0),
             importing: tokio::sync::Mutex::default(),
             chance,
         }
@@ -219,6 +225,11 @@ impl<T: Store, D: Deliver, C: Clock> Shared<T, D, C> {
     fn is_fresh(&self, record: &Record) -> bool {
         let is_minted = record.current.as_ref().is_some_and(|current| current.origin == Origin::Minted);
         is_minted && self.promoted().get(&record.name) == Some(&record.generation)
+    }
+
+    /// Numbers a pass that begins: later than any that has begun before, of whichever keeper.
+    pub(super) fn next_pass(&self) -> u64 {
+        self.passes.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     pub(super) fn promoted(&self) -> MutexGuard<'_, BTreeMap<Name, u64>> {

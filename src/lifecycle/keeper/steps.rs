@@ -91,7 +91,8 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             return;
         }
         if let Err(error) = self.mint(name, why, &pass.halted, pass.signals).await {
-            return report.errors.push(error);
+            report.errors.push(error);
+            return report.failed.extend(self.waits_to_mint(name.clone()));
         }
         report.progress = true;
         let Some(next) = self.shared.ledger.record(name).and_then(|record| record.next.clone()) else {
@@ -126,6 +127,9 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             Change::Allow(_) | Change::SetAside { .. } | Change::Reinstate(_) | Change::Withdraw(_)
         );
         match &change {
+            Change::SetAside { id, .. } if self.is_former(name, id) => {
+                tracing::info!(%name, %id, "former token has ended");
+            }
             Change::SetAside { id, gone } => tracing::warn!(%name, %id, ?gone, "token is gone"),
             Change::Reinstate(id) => tracing::warn!(%name, %id, "former token is current again"),
             Change::Removed(true) => tracing::info!(%name, "left the list"),
@@ -139,6 +143,11 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         if is_sealed && delivery_changes {
             self.deliver(name, report).await;
         }
+    }
+
+    fn is_former(&self, name: &Name, id: &TokenId) -> bool {
+        let record = self.shared.ledger.record(name);
+        record.is_some_and(|record| record.retiring.iter().any(|retiring| retiring.held.id == *id))
     }
 
     /// Makes `next` the current token, if it is still the one that was looked at.

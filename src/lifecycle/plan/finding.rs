@@ -1,8 +1,8 @@
 //! What people are told about a plan.
 
-use std::{collections::BTreeSet, fmt, time::Duration};
+use std::{collections::BTreeSet, fmt};
 
-use crate::model::{Grants, Marker, Name, RecordVersion, ServerKey, Time, TokenId};
+use crate::model::{FailedMint, Grants, Marker, Name, RecordVersion, ServerKey, Time, TokenId};
 
 /// Something that waits or is odd.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +39,12 @@ pub enum Matter {
     /// `next` is being promoted although no probe has accepted it.
     Unprobed(TokenId),
     /// The last mint failed.
-    WaitsToMint(Duration),
+    WaitsToMint {
+        /// Of what.
+        why: String,
+        /// When it is tried again.
+        until: Time,
+    },
     /// Too many mints of unknown fate are open.
     TooManyIntents(usize),
     /// Too many replacements in a day.
@@ -106,6 +111,13 @@ pub enum Matter {
     StrayWaits(TokenId),
     /// A retiring token whose time is over and that is not ended, because the current one is not accepted.
     EndWaits(TokenId),
+    /// A token that was to be ended, and that the server has not.
+    EndFails {
+        /// Which.
+        id: TokenId,
+        /// Of what.
+        why: String,
+    },
     /// A live token with our instance that no record knows.
     Unknown {
         /// Which.
@@ -120,6 +132,12 @@ pub enum Matter {
 }
 
 impl Matter {
+    /// A mint that failed is tried again.
+    #[must_use]
+    pub fn waits_to_mint(failed: &FailedMint) -> Self {
+        Self::WaitsToMint { why: failed.why.clone(), until: failed.until }
+    }
+
     /// Whether somebody has to do something.
     #[must_use]
     pub fn waits_for_a_person(&self) -> bool {
@@ -163,6 +181,8 @@ impl Matter {
                 "create a database, name one with `probe = { database = … }`, or set `probe = false`"
             }
             Self::DatabasesUnlistable(_) => "check the names of the databases yourself",
+            Self::WaitsToMint { .. } => "once that is mended, `influx-tokend rotate` tries at once",
+            Self::EndFails { .. } => "once that is mended, `influx-tokend apply` tries at once",
             Self::TooManyIntents(_) => "find out why the server does not answer; mints resume by themselves",
             Self::Paused { .. } => "find out who ends this token; minting resumes by itself",
             Self::LeftTheList { .. } => "put it back into the list if it is still wanted",
@@ -208,7 +228,9 @@ impl fmt::Display for Matter {
                 last.iter().try_for_each(|last| write!(f, " (last answer: {last})"))
             }
             Self::Unprobed(id) => write!(f, "{id} is promoted although no probe could reach the server"),
-            Self::WaitsToMint(wait) => write!(f, "the last mint failed, the next is in {} s", wait.as_secs()),
+            Self::WaitsToMint { why, until } => {
+                write!(f, "the last mint failed ({why}), the next is tried at {until:.0}")
+            }
             Self::TooManyIntents(count) => {
                 write!(f, "{count} mints of unknown fate are open, no further one is tried")
             }
@@ -258,6 +280,7 @@ impl fmt::Display for Matter {
             Self::EndWaits(id) => {
                 write!(f, "{id} was to be ended, that waits until its successor is accepted again")
             }
+            Self::EndFails { id, why } => write!(f, "{id} was to be ended, which failed ({why}), it is tried again"),
             Self::Unknown { id, created_at, .. } => {
                 write!(f, "{id} bears this store's label but is in no record")?;
                 created_at.iter().try_for_each(|at| write!(f, " (created {at:.0})"))

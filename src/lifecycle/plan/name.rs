@@ -110,15 +110,29 @@ fn plan_retiring(scene: &Scene<'_>, record: &Record, retiring: &Retiring, plan: 
         }
         return;
     }
-    let gone = matches!(judge(scene, held), Judgement::Gone(Gone::Ended));
-    let forgotten = retiring.state == RetiringState::Absent
+    let expired = held.expires_at.is_some_and(|at| at <= scene.now);
+    let is_absent = retiring.state == RetiringState::Absent;
+    let judgement = judge(scene, held);
+    let gone = judgement == Judgement::Gone(Gone::Ended);
+    let forgotten = is_absent
         && row_of(scene, held).is_none()
-        && (scene.over_at(retiring.since, retiring.boot.as_ref(), MEMORY) <= scene.now
-            || held.expires_at.is_some_and(|at| at <= scene.now));
+        && (expired || scene.over_at(retiring.since, retiring.boot.as_ref(), MEMORY) <= scene.now);
     if gone || forgotten {
         plan.note(record, Change::SetAside { id: held.id.clone(), gone: Gone::Ended });
+    } else if expired && !is_absent && judgement == Judgement::Gone(Gone::Absent) {
+        plan.note(record, Change::SetAside { id: held.id.clone(), gone: Gone::Absent });
+    } else if expired && !is_absent && judgement == Judgement::Doubtful {
+        ask_at_leisure(scene, record, held, plan);
     } else if held.origin == (Origin::Imported { exclusive: false }) {
         plan.find(&record.name, Matter::ImportedReplaced(held.id.clone()));
+    }
+}
+
+/// Nothing hangs on when it is known that a former token has expired: it is asked in passes that are made anyway.
+fn ask_at_leisure(scene: &Scene<'_>, record: &Record, held: &Held, plan: &mut Plan) {
+    let refused = scene.evidence.probes.get(&held.id).and_then(|probed| probed.refused);
+    if refused.is_none_or(|(_, last)| since(last, scene.now) >= REFUSED_APART) {
+        plan.steps.push(Step::Verify { name: record.name.clone(), id: held.id.clone() });
     }
 }
 
@@ -259,9 +273,9 @@ fn mint(scene: &Scene<'_>, spec: &Spec, record: Option<&Record>, why: Why, plan:
     if !databases_exist(scene, name, &spec.grants, plan) {
         return;
     }
-    if let Some(wait) = scene.evidence.waiting.get(name) {
-        plan.find(name, Matter::WaitsToMint(*wait));
-        plan.due(after(scene.now, *wait));
+    if let Some(failed) = scene.evidence.waiting.get(name) {
+        plan.find(name, Matter::waits_to_mint(failed));
+        plan.due(after(scene.now, failed.wait));
         return;
     }
     if let Some(record) = record {

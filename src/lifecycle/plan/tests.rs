@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::model::{
-    Allow, Credential, Database, Ended, Grants, Held, Intent, Moment, Origin, Probe, Probed, Product,
-    Retiring, RetiringState, Secret,
+    Allow, Credential, Database, Ended, FailedMint, Grants, Held, Intent, Moment, Origin, Probe, Probed,
+    Product, Retiring, RetiringState, Secret,
 };
 
 mod drift;
@@ -167,6 +167,12 @@ impl World {
 
     fn probed(&mut self, id: u8, change: impl FnOnce(&mut Probed)) {
         change(self.evidence.probes.entry(TokenId(format!("id-{id}"))).or_default());
+    }
+
+    /// The last mint of a name has failed, and waits for half a minute.
+    fn mint_failed(&mut self, a: &str) {
+        let (wait, until) = (Duration::from_secs(30), at(self.now + 30));
+        self.evidence.waiting.insert(name(a), FailedMint { why: "500".into(), wait, until });
     }
 
     /// `a` has a current token that the list shows, a day old, probed and delivered.
@@ -522,8 +528,10 @@ fn what_was_ended_is_forgotten_after_a_month_and_ended_again_if_it_lives() {
 #[test]
 fn a_mint_that_failed_waits() {
     let mut world = World::new();
-    world.evidence.waiting.insert(name("a"), Duration::from_secs(30));
+    world.mint_failed("a");
     let plan = world.plan();
     assert_eq!(mints(&plan), 0);
     assert_eq!(plan.next_due, Some(at(world.now + 30)));
+    let told = plan.findings[0].to_string();
+    assert!(told.contains("the last mint failed (500), the next is tried at "), "{told}");
 }

@@ -317,6 +317,19 @@ async fn a_rotation_delivers_a_new_value_and_ends_the_old_one_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn former_tokens_are_let_go_when_they_have_expired() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let (world, mut specs) = sound(6, 1, Lifecycle::default());
+    specs.values_mut().for_each(|spec| spec.lifetime = Some(8 * HOUR));
+    world.wants(specs);
+    live(&world, 48 * HOUR).await;
+    assert!(world.generation("t0").is_some_and(|values| values > 10), "{}", world.history());
+    // A new one every four hours, and of the former ones those that have not expired, or not long ago.
+    assert!(world.held() <= 3, "{} are held\n{}", world.held(), world.history());
+    world.assert_converged();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_date_that_jumps_a_year_ahead_ends_no_overlap() {
     let world = to_be_rotated(4).await;
     live(&world, Duration::from_secs(5)).await;

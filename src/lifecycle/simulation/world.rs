@@ -16,8 +16,8 @@ use super::{
 use crate::{
     influxdb::Order,
     model::{
-        BootTime, Capabilities, Grants, Instance, Label, Lifecycle, Listed, Marker, Name, Product, Record,
-        ServerKey, Spec, Time, TokenId,
+        BootTime, Capabilities, Grants, Instance, Label, Lifecycle, Listed, Marker, Name, Pickup, Product,
+        Record, ServerKey, Spec, Time, TokenId,
     },
 };
 use consumers::Consumer;
@@ -86,7 +86,8 @@ struct State {
     away_until: Option<Instant>,
     // The list.
     specs: BTreeMap<Name, Spec>,
-    left_at: BTreeMap<Name, Instant>,
+    /// When names left it, and what it said of their readers then.
+    left: BTreeMap<Name, (Instant, Pickup)>,
     /// What a person wants to have a new value.
     wishes: BTreeSet<Name>,
     /// Whose end a person has confirmed in this process.
@@ -347,6 +348,11 @@ impl World {
 
     pub(super) fn mints(&self) -> usize {
         self.state().posted.len()
+    }
+
+    /// How many tokens records hold, whether they live or not.
+    pub(super) fn held(&self) -> usize {
+        self.state().records.values().map(|(record, _)| record.held().count()).sum()
     }
 
     /// How many tokens of ours live.

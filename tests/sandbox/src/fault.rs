@@ -27,8 +27,12 @@ pub enum Effect {
         /// The body.
         body: String,
     },
-    /// The right answer, later.
+    /// The right answer, later: nothing is done before.
     Delay(Duration),
+    /// It is done later, whether or not somebody still waits for it then.
+    Late(Duration),
+    /// It is done at once, and answered later.
+    DelayAfter(Duration),
     /// The connection is closed, nothing is done.
     CutBefore,
     /// It is done, and the connection closed without an answer.

@@ -13,7 +13,11 @@ use std::{
     time::Duration,
 };
 
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    runtime::Runtime,
+    sync::watch,
+};
 
 mod answer;
 mod clock;
@@ -93,6 +97,8 @@ pub struct Sandbox {
     state: Arc<Mutex<State>>,
     stop: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
+    /// While it does not listen: nobody else is to answer in its place.
+    ports: Vec<(TcpSocket, Part)>,
 }
 
 impl Sandbox {
@@ -101,20 +107,52 @@ impl Sandbox {
     /// # Errors
     /// It cannot listen, or the ids of a cluster of Cloud Dedicated are none.
     pub fn start(options: Options) -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = runtime()?;
         let mut sandbox = {
             let _inside = runtime.enter();
             runtime.block_on(Self::spawn(options))?
         };
-        let mut stopped = sandbox.stop.subscribe();
+        sandbox.run(runtime)?;
+        Ok(sandbox)
+    }
+
+    /// Listens again where it did before it was stopped, with the state that it had then.
+    ///
+    /// # Errors
+    /// It cannot listen.
+    pub fn start_again(&mut self) -> io::Result<()> {
+        self.stop();
+        let ports = std::mem::take(&mut self.ports);
+        if ports.is_empty() {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        let runtime = runtime()?;
+        self.stop.send_replace(false);
+        {
+            let _inside = runtime.enter();
+            for (port, part) in ports {
+                tokio::spawn(serve::serve(
+                    port.listen(1024)?,
+                    part,
+                    self.state.clone(),
+                    self.stop.subscribe(),
+                ));
+            }
+        }
+        self.run(runtime)
+    }
+
+    /// On a thread of its own, until it is stopped.
+    fn run(&mut self, runtime: Runtime) -> io::Result<()> {
+        let mut stopped = self.stop.subscribe();
         let thread = std::thread::Builder::new().name("sandbox".to_owned()).spawn(move || {
             runtime.block_on(async {
                 let _gone = stopped.wait_for(|stop| *stop).await;
             });
             runtime.shutdown_background();
         })?;
-        sandbox.thread = Some(thread);
-        Ok(sandbox)
+        self.thread = Some(thread);
+        Ok(())
     }
 
     /// Starts one in the current runtime.
@@ -143,7 +181,7 @@ impl Sandbox {
                 data_address
             }
         };
-        Ok(Self { address, data_address, state, stop, thread: None })
+        Ok(Self { address, data_address, state, stop, thread: None, ports: vec![] })
     }
 
     /// `http://127.0.0.1:PORT`, where tokens are managed.
@@ -197,11 +235,12 @@ impl Sandbox {
 
     /// Adds somebody else's token, active at once; returns its id.
     pub fn add_token(&self, description: &str, permissions: &[(&str, &str)]) -> String {
-        let permissions = permissions
-            .iter()
-            .map(|(action, resource)| ((*action).to_owned(), (*resource).to_owned()))
-            .collect();
-        self.state().mint(description.to_owned(), permissions, None, &Activation::default()).id
+        self.state().mint(description.to_owned(), owned(permissions), None, &Activation::default()).id
+    }
+
+    /// Replaces what a token may do, as a person would.
+    pub fn permit(&self, id: &str, permissions: &[(&str, &str)]) {
+        self.state().permit(id, owned(permissions));
     }
 
     /// Ends a token as a person would.
@@ -289,11 +328,18 @@ impl Sandbox {
         receiver
     }
 
-    /// Stops listening at once; the state stays and can be looked at.
+    /// Stops listening at once: who connects is refused. The state stays and can be looked at.
     pub fn stop(&mut self) {
         self.stop.send_replace(true);
         if let Some(thread) = self.thread.take() {
             let _panicked = thread.join();
+            let parts = match self.data_address == self.address {
+                true => vec![(self.address, Part::Both)],
+                false => vec![(self.address, Part::Management), (self.data_address, Part::Data)],
+            };
+            let bound: io::Result<_> =
+                parts.into_iter().map(|(address, part)| Ok((bound(address)?, part))).collect();
+            self.ports = bound.unwrap_or_default();
         }
     }
 
@@ -302,8 +348,24 @@ impl Sandbox {
     }
 }
 
+fn runtime() -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// A socket that has an address and does not listen there.
+fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
+}
+
 impl Drop for Sandbox {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+fn owned(permissions: &[(&str, &str)]) -> Vec<(String, String)> {
+    permissions.iter().map(|(action, resource)| ((*action).to_owned(), (*resource).to_owned())).collect()
 }

@@ -157,9 +157,11 @@ fn update(state: &mut State, id: &str, body: &[u8]) -> Answer {
         Ok(permissions) => permissions,
         Err(answer) => return answer,
     };
+    if let Some(new) = new {
+        state.permit(id, new);
+    }
     let Some(token) = state.tokens.get_mut(id) else { return Answer::error(404, "not found") };
     token.description = update.description.unwrap_or_else(|| std::mem::take(&mut token.description));
-    token.permissions = new.unwrap_or_else(|| std::mem::take(&mut token.permissions));
     Answer::json(200, &shown(state.options.dedicated.as_ref(), token))
 }
 

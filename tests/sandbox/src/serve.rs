@@ -3,7 +3,7 @@
 use std::{
     io::{self, Read as _},
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use flate2::read::GzDecoder;
@@ -98,6 +98,7 @@ async fn handle(
     let mut wrong = Wrong::Nothing;
     let mut cut_after = false;
     let mut silent_after = false;
+    let (mut late, mut delay_after) = (None, None);
     let mut instead = None;
     for effect in effects {
         match effect {
@@ -107,25 +108,27 @@ async fn handle(
             Effect::Silence => std::future::pending().await,
             Effect::CutAfter => cut_after = true,
             Effect::SilenceAfter => silent_after = true,
+            Effect::Late(delay) => late = Some(delay),
+            Effect::DelayAfter(delay) => delay_after = Some(delay),
             Effect::HalfBody => wrong = Wrong::Half,
             Effect::EndlessBody => wrong = Wrong::Endless,
             Effect::Lag(by) => lag = by,
         }
     }
-    let (answer, date) = {
-        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-        let (answer, token) =
-            instead.map_or_else(|| dispatch(&mut state, part, &head, &body, lag), |answer| (answer, None));
-        if let Some(recorded) = state.requests.get_mut(number) {
-            recorded.body = String::from_utf8_lossy(&body).into_owned();
-            recorded.status = Some(answer.status);
-            recorded.token = token;
+    let done = {
+        let state = state.clone();
+        move || carry_out(&state, part, number, &head, &body, lag, instead)
+    };
+    let (answer, date) = match late {
+        Some(delay) => {
+            // A task of its own does not end with the connection.
+            let later = async move {
+                tokio::time::sleep(delay).await;
+                done()
+            };
+            tokio::spawn(later).await.map_err(io::Error::other)?
         }
-        let status = answer.status;
-        if !cut_after && !silent_after {
-            state.tell(&Event::Answered { what, status });
-        }
-        (answer, UNIX_EPOCH + Duration::from_secs(state.clock.now().as_second().unsigned_abs()))
+        None => done(),
     };
     if cut_after {
         return Err(io::ErrorKind::ConnectionAborted.into());
@@ -133,7 +136,35 @@ async fn handle(
     if silent_after {
         std::future::pending::<()>().await;
     }
+    if let Some(delay) = delay_after {
+        tokio::time::sleep(delay).await;
+    }
+    let answered = Event::Answered { what, status: answer.status };
+    state.lock().unwrap_or_else(PoisonError::into_inner).tell(&answered);
     Ok(answer.with("date", &httpdate::fmt_http_date(date)).into_response(wrong))
+}
+
+/// Does what a request wants, or answers something else `instead`; the answer, and when it was done.
+fn carry_out(
+    state: &Mutex<State>,
+    part: Part,
+    number: usize,
+    head: &hyper::http::request::Parts,
+    body: &[u8],
+    lag: Duration,
+    instead: Option<Answer>,
+) -> (Answer, SystemTime) {
+    let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+    let (answer, token) = match instead {
+        Some(answer) => (answer, None),
+        None => dispatch(&mut state, part, head, body, lag),
+    };
+    if let Some(recorded) = state.requests.get_mut(number) {
+        recorded.body = String::from_utf8_lossy(body).into_owned();
+        recorded.status = Some(answer.status);
+        recorded.token = token;
+    }
+    (answer, UNIX_EPOCH + Duration::from_secs(state.clock.now().as_second().unsigned_abs()))
 }
 
 fn dispatch(

@@ -28,7 +28,7 @@ impl Activation {
 }
 
 /// One database token.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
     /// A random UUID.
     pub id: String,
@@ -108,6 +108,16 @@ pub enum Event {
         /// Its id.
         id: String,
     },
+    /// A token may do something else.
+    Patched {
+        /// Its id.
+        id: String,
+    },
+    /// A token has ended.
+    Revoked {
+        /// Its id.
+        id: String,
+    },
     /// The answer is about to be sent.
     Answered {
         /// `POST /api/v0/tokens`.
@@ -183,12 +193,19 @@ impl State {
     /// Whether there was one to end.
     pub(crate) fn revoke(&mut self, id: &str) -> bool {
         let now = truncated(self.clock.now());
-        match self.tokens.get_mut(id) {
-            Some(token) => {
-                token.revoked_at.get_or_insert(now);
-                true
-            }
-            None => false,
+        let Some(token) = self.tokens.get_mut(id) else { return false };
+        if token.revoked_at.is_none() {
+            token.revoked_at = Some(now);
+            self.tell(&Event::Revoked { id: id.to_owned() });
+        }
+        true
+    }
+
+    /// Replaces what a token may do.
+    pub(crate) fn permit(&mut self, id: &str, permissions: Vec<(String, String)>) {
+        if let Some(token) = self.tokens.get_mut(id) {
+            token.permissions = permissions;
+            self.tell(&Event::Patched { id: id.to_owned() });
         }
     }
 

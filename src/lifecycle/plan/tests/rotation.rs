@@ -13,7 +13,7 @@ fn what_a_person_asks_for_is_minted_once_and_neither_pause_nor_gone_matters() {
     assert_eq!(world.plan().steps, asked, "nobody asked for those three");
     world.listing.tokens[0].revoked_at = Some(at(hours(999)));
     assert!(world.plan().steps.contains(&asked[0]), "nor is it a replacement that counts");
-    world.evidence.waiting.insert(name("a"), Duration::from_secs(30));
+    world.mint_failed("a");
     assert_eq!(mints(&world.plan()), 0, "it failed since: it waits as any other does");
 }
 
@@ -237,6 +237,31 @@ fn a_former_token_that_was_ended_unheard_is_settled() {
     world.probed(9, |probed| probed.refuse(at(hours(1000) - 60), "401".into()));
     world.probed(9, |probed| probed.refuse(at(hours(1000)), "401".into()));
     assert_eq!(world.plan().steps, [aside(Gone::Absent)], "the list lacks it, and it is refused");
+}
+
+#[test]
+fn a_former_token_that_has_expired_is_let_go_once_it_is_refused() {
+    let mut world = World::new().rotated(60);
+    let (now, expired) = (at(world.now), at(world.now - 1));
+    world.former(|held| held.expires_at = Some(expired));
+    world.listing.tokens[1].expires_at = Some(expired);
+    let aside =
+        |gone| Step::Note { name: name("a"), change: Change::SetAside { id: TokenId("id-9".into()), gone } };
+    let verify = [Step::Verify { name: name("a"), id: TokenId("id-9".into()) }];
+    assert_eq!((world.plan().steps, world.plan().next_due), (verify.to_vec(), None), "at leisure");
+    world.probed(9, |probed| probed.accept(now));
+    assert_eq!(world.plan().steps, verify, "it works still");
+    world.probed(9, |probed| probed.refuse(now, "401".into()));
+    assert_eq!(world.plan().steps, [aside(Gone::Ended)]);
+    // A list that does not show it any more: two refusals tell.
+    world.listing.tokens.remove(1);
+    assert_eq!(world.plan().steps, [], "a minute apart");
+    world.probed(9, |probed| probed.refused = Some((at(hours(1000) - 60), at(hours(1000) - 60))));
+    assert_eq!(world.plan().steps, verify);
+    world.probed(9, |probed| probed.refuse(now, "401".into()));
+    assert_eq!(world.plan().steps, [aside(Gone::Absent)]);
+    world.record(|record| record.retiring[0].state = RetiringState::Absent);
+    assert_eq!(world.plan().steps, [aside(Gone::Ended)]);
 }
 
 proptest::proptest! {

@@ -145,8 +145,9 @@ impl World {
         self.tell(format!("the list asks for {}", names.join("; ")));
         let mut state = self.state();
         let now = Instant::now();
-        let left: Vec<Name> = state.specs.keys().filter(|name| !specs.contains_key(*name)).cloned().collect();
-        state.left_at.extend(left.into_iter().map(|name| (name, now)));
+        let leave = state.specs.values().filter(|spec| !specs.contains_key(&spec.name));
+        let left: Vec<_> = leave.map(|spec| (spec.name.clone(), (now, spec.pickup))).collect();
+        state.left.extend(left);
         state.specs = specs;
         drop(state);
         self.settle_consumers();

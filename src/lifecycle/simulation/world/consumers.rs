@@ -165,9 +165,12 @@ impl World {
     pub(super) fn check_needs(&self, id: &TokenId, grants: &Grants) {
         self.look_around();
         let state = self.state();
+        // What a stranger took before is not lost by this.
+        let has = state.tokens.get(id).and_then(|token| token.row.grants.as_ref());
         let lacks = |consumer: &&Consumer| {
             consumer.kind != Kind::Ended
                 && consumer.holds.as_ref().is_some_and(|(_, held)| held == id)
+                && has.is_some_and(|has| has.cover(&consumer.needs))
                 && !grants.cover(&consumer.needs)
         };
         let holder = state.consumers.iter().find(lacks).map(Consumer::in_words);

@@ -90,7 +90,7 @@ impl World {
             }
             return;
         };
-        let left = state.left_at.get(&record.name).copied();
+        let left = state.left.get(&record.name).map(|(at, _)| *at);
         // What was planned before goes on: an overlap that is over is over.
         let just_left = left.is_some_and(|at| at + MOMENT > Instant::now());
         let is_listed = state.specs.contains_key(&record.name) || just_left && is_former;
@@ -120,7 +120,9 @@ impl World {
         // A restored backup tells of other arrivals, and nobody lives through a boot.
         let counts = !state.restored && state.booted_at.is_none_or(|at| at < retired);
         let arrived = arrived.filter(|_| counts);
-        let is_proven = state.specs.get(&record.name).is_some_and(|spec| spec.pickup == Pickup::Proven);
+        let listed = state.specs.get(&record.name).map(|spec| spec.pickup);
+        let pickup = listed.or(state.left.get(&record.name).map(|(_, pickup)| *pickup));
+        let is_proven = pickup == Some(Pickup::Proven);
         let wait = self.wait(held);
         let least = if is_proven { Some(self.lifecycle.overlap) } else { wait };
         let due = least.map(|least| arrived.unwrap_or(retired) + least);
@@ -182,7 +184,7 @@ impl World {
     fn check_removal(&self, record: &Record) {
         let mut state = self.state();
         let now = Instant::now();
-        let left = state.left_at.get(&record.name).copied();
+        let left = state.left.get(&record.name).map(|(at, _)| *at);
         // A restored backup knows of no list before it.
         let is_over = left.is_none_or(|left| now + MOMENT >= left + self.lifecycle.grace) || state.restored;
         state.ended_for_removal.push((record.name.clone(), now));
