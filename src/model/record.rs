@@ -24,7 +24,7 @@ pub struct RecordVersion {
 
 impl RecordVersion {
     /// What this program writes.
-    pub const CURRENT: Self = Self { major: 1, minor: 1 };
+    pub const CURRENT: Self = Self { major: 1, minor: 2 };
 }
 
 impl fmt::Display for RecordVersion {
@@ -180,8 +180,19 @@ pub struct Held {
     /// As the server said.
     #[serde(default)]
     pub expires_at: Option<Time>,
+    /// When the server was asked to let it expire, where it said something else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub was_to_expire_at: Option<Time>,
     /// How we came by it.
     pub origin: Origin,
+}
+
+impl Held {
+    /// Whether the server lets it live longer than it was asked to.
+    #[must_use]
+    pub fn outlives(&self) -> bool {
+        self.was_to_expire_at.is_some_and(|asked| self.expires_at.is_none_or(|at| at > asked))
+    }
 }
 
 /// How we came by a token.
@@ -310,6 +321,7 @@ mod tests {
             grants: Grants::default(),
             created_at: Time::UNIX_EPOCH,
             expires_at: None,
+            was_to_expire_at: Some(Time::UNIX_EPOCH),
             origin: Origin::Minted,
         });
         record.intents.push(Intent {

@@ -8,6 +8,7 @@ mod agent;
 mod apply;
 mod daemon;
 mod dedicated;
+mod expiry;
 mod faults;
 mod foreign;
 mod gateway;

@@ -324,6 +324,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             grants,
             created_at: row.created_at.unwrap_or(now),
             expires_at: row.expires_at,
+            was_to_expire_at: None,
             origin: Origin::Imported { exclusive: import.exclusive },
         })
     }

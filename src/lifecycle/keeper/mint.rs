@@ -1,6 +1,9 @@
 //! One mint: intend, mint, seal (rules 1 and 2).
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use super::{Failures, Keeper, Signals};
 use crate::{
@@ -13,7 +16,7 @@ use crate::{
         plan::{Finding, Matter, Why, after, since},
         schedule::{Stake, backoff},
     },
-    model::{Allow, Held, Intent, Label, Marker, Name, Origin, Record, RetiringState, Spec, Time, TokenId},
+    model::{Allow, Held, Intent, Label, Marker, Name, Origin, Record, RetiringState, Spec, Time},
     store::Store,
 };
 
@@ -42,7 +45,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         }
         let _in_flight = InFlight::new(self, &marker);
         let error = match self.server.mint(&order).await {
-            Ok(minted) => return self.seal(&spec, &marker, minted, why).await,
+            Ok(minted) => return self.seal(&spec, &order, minted, why).await,
             Err(error) => error,
         };
         if let MintError::NotMinted(_) = error {
@@ -101,15 +104,14 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     }
 
     /// Rule 1. Nothing else happens to the secret before it is sealed; if it cannot be, it is ended.
-    async fn seal(&self, spec: &Spec, marker: &Marker, minted: Minted, why: Why) -> Result<(), String> {
+    async fn seal(&self, spec: &Spec, order: &Order, minted: Minted, why: Why) -> Result<(), String> {
         let name = &spec.name;
         let now = self.moment();
-        let id = minted.id.clone();
-        let held = self.held(marker, minted);
+        let held = self.held(order, minted);
         // A person may have asked while it was minted.
         let why = if self.is_asked_for(name) { Why::Asked } else { why };
         let take_in = |record: &mut Record| {
-            drop_intent(record, marker);
+            drop_intent(record, &order.marker);
             // A sealed `next` that is already this one: the first try got further than it knew.
             if record.held().any(|known| known.id == held.id) {
                 return;
@@ -130,16 +132,17 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             }
         };
         let Err(first) = self.take_in(spec, &take_in).await else {
-            self.note_sealed(name, &id);
+            self.note_sealed(name, order, &held);
             return Ok(());
         };
+        let id = &held.id;
         tracing::warn!(%name, %id, "cannot seal, trying once more: {first}");
         let Err(second) = self.take_in(spec, &take_in).await else {
-            self.note_sealed(name, &id);
+            self.note_sealed(name, order, &held);
             return Ok(());
         };
         self.note_failure(name, second.to_string(), None);
-        let told = match self.server.revoke(&id).await {
+        let told = match self.server.revoke(id).await {
             Ok(()) => format!("token {name}: minted {id}, could not seal it and ended it again: {second}"),
             Err(revoke) => format!(
                 "token {name}: minted {id}, could neither seal it ({second}) nor end it ({revoke}); it is ended later"
@@ -149,13 +152,19 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         Err(told)
     }
 
-    fn note_sealed(&self, name: &Name, id: &TokenId) {
+    fn note_sealed(&self, name: &Name, order: &Order, held: &Held) {
         let mut state = self.state();
         state.failures.remove(name);
         // Whatever it was minted for: it is a value that nobody has had.
         state.evidence.asked.remove(name);
         drop(state);
+        let id = &held.id;
         tracing::info!(%name, %id, server = %self.name, "minted and sealed");
+        // The server's word is what is sealed, whatever was asked: it says how long the token works.
+        if !is_same_second(order.expires_at, held.expires_at) {
+            let [asked, told] = [order.expires_at, held.expires_at].map(in_words);
+            tracing::warn!(%name, %id, server = %self.name, "the expiry asked for is {asked}, the server's is {told}");
+        }
     }
 
     async fn take_in(&self, spec: &Spec, take_in: &impl Fn(&mut Record)) -> Result<(), ChangeError> {
@@ -163,15 +172,17 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         self.shared.ledger.change(&spec.name, new, take_in).await.map(drop)
     }
 
-    fn held(&self, marker: &Marker, minted: Minted) -> Held {
+    fn held(&self, order: &Order, minted: Minted) -> Held {
+        let differs = !is_same_second(order.expires_at, minted.expires_at);
         Held {
             id: minted.id,
             server: self.key.clone(),
-            marker: Some(marker.clone()),
+            marker: Some(order.marker.clone()),
             secret: minted.secret,
             grants: minted.grants,
             created_at: minted.created_at,
             expires_at: minted.expires_at,
+            was_to_expire_at: order.expires_at.filter(|_| differs),
             origin: Origin::Minted,
         }
     }
@@ -198,6 +209,18 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         let failed = self.state().failures.get(&name)?.waits(self.shared.clock.since_boot())?;
         Some(Finding { name: Some(name), matter: Matter::waits_to_mint(&failed) })
     }
+}
+
+/// Servers may round what they are asked for.
+fn is_same_second(asked: Option<Time>, told: Option<Time>) -> bool {
+    match (asked, told) {
+        (Some(asked), Some(told)) => asked.duration_since(told).unsigned_abs() < Duration::from_secs(1),
+        (asked, told) => asked == told,
+    }
+}
+
+fn in_words(expires_at: Option<Time>) -> String {
+    expires_at.map_or_else(|| "none".to_owned(), |at| format!("{at:.0}"))
 }
 
 fn drop_intent(record: &mut Record, marker: &Marker) {

@@ -93,6 +93,13 @@ pub enum Matter {
     },
     /// The token expires soon.
     Expires(Time),
+    /// The server has given the token another expiry than it was asked to.
+    OtherExpiry {
+        /// When it was to expire.
+        asked: Time,
+        /// When it expires; `None`: never.
+        expires_at: Option<Time>,
+    },
     /// The record's tokens live on another server than the list says.
     ServerChanged {
         /// Where they live.
@@ -267,6 +274,14 @@ impl fmt::Display for Matter {
             Self::Gone { id, absent: true } => write!(f, "{id} is gone: not listed, and refused"),
             Self::Gone { id, absent: false } => write!(f, "{id} is gone: revoked or expired"),
             Self::Expires(at) => write!(f, "expires at {at:.0}"),
+            Self::OtherExpiry { asked, expires_at } => {
+                write!(f, "was to expire at {asked:.0}, the server lets it ")?;
+                match expires_at {
+                    Some(at) if at < asked => write!(f, "expire at {at:.0}: it is replaced by then"),
+                    Some(at) => write!(f, "live until {at:.0}: it is replaced in time and ended after its overlap"),
+                    None => f.write_str("live on: it is replaced in time and ended after its overlap"),
+                }
+            }
             Self::ServerChanged { from } => {
                 write!(f, "its token lives on {from}, the list names another server")
             }

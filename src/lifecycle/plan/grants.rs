@@ -61,6 +61,10 @@ pub(super) fn plan_next(
     let has = row.map_or(Some(&next.grants), |row| row.grants.as_ref())?;
     // One that a person brought may lack it: he has been told, and it is replaced once it is current.
     if has.cover(&spec.grants) || !next.origin.is_ours() {
+        // Asked for what somebody has taken from it, it would be refused for ever.
+        if *has != next.grants {
+            plan.note(record, Change::Grants { id: next.id.clone(), grants: has.clone() });
+        }
         return None;
     }
     let can_patch = is_ours_to_patch(scene, next);

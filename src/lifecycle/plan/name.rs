@@ -176,6 +176,9 @@ fn plan_current(scene: &Scene<'_>, spec: Option<&Spec>, record: &Record, plan: &
             plan.find(&record.name, Matter::Expires(at));
         }
     }
+    if let Some(asked) = current.was_to_expire_at {
+        plan.find(&record.name, Matter::OtherExpiry { asked, expires_at: current.expires_at });
+    }
     if current.origin == Origin::Inherited {
         return Place::ToReplace(Why::Inherited);
     }

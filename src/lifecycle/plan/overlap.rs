@@ -11,7 +11,7 @@ use super::{
 };
 use crate::model::{Held, Lifecycle, Pickup, Record, Retiring, RetiringState, Spec, Time};
 
-/// How long a former token lives that does not expire by itself, where the list does not say.
+/// How long a former token lives that does not expire by itself, or not when it was to, where the list does not say.
 const CAP_WITHOUT_EXPIRY: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// How often it is looked whether the last reader has picked up the new value, and for how long.
@@ -34,7 +34,8 @@ fn is_ours_to_end(retiring: &Retiring) -> bool {
 }
 
 fn longest(held: &Held, lifecycle: &Lifecycle) -> Option<Duration> {
-    let usual = || held.expires_at.is_none().then_some(CAP_WITHOUT_EXPIRY);
+    let ends_itself = held.expires_at.is_some() && !held.outlives();
+    let usual = || (!ends_itself).then_some(CAP_WITHOUT_EXPIRY);
     lifecycle.overlap_cap.or_else(usual).map(|cap| cap.max(lifecycle.overlap))
 }
 

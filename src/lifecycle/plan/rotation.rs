@@ -42,9 +42,10 @@ pub fn rotation_due(spec: &Spec, record: &Record, current: &Held, lifecycle: &Li
     by_expiry(record, current).into_iter().chain(listed).min()
 }
 
-/// By the lifetime it was minted with.
+/// By the lifetime it was minted with, or by the one that the server gave it, if that is shorter.
 fn by_expiry(record: &Record, current: &Held) -> Option<Time> {
-    let lifetime = since(current.created_at, current.expires_at?);
+    let ends = current.was_to_expire_at.into_iter().chain(current.expires_at).min()?;
+    let lifetime = since(current.created_at, ends);
     Some(due(current.created_at, lifetime, record.jitter))
 }
 

@@ -116,6 +116,7 @@ impl World {
             grants: grants(),
             created_at: at(self.now - age),
             expires_at: None,
+            was_to_expire_at: None,
             origin: Origin::Minted,
         }
     }

@@ -42,6 +42,7 @@ pub(super) enum Fault {
     ListLags,
     ListFiltered,
     SlowActivation,
+    ExpiryIgnored,
     SealFailed,
     SealFailedAfterAll,
     StoreAway,
@@ -62,8 +63,9 @@ pub(super) enum Fault {
 
 use Fault::{
     AddressChanged, AnswerLost, BackupRestored, CarriedOutLate, ClockAhead, ConsumerEnds, ConsumerSticks,
-    Crash, DeliveryFailed, ListEdited, ListFiltered, ListLags, Rebooted, Refused, RequestLost, SealFailed,
-    SealFailedAfterAll, ServerError, SlowActivation, StoreAway, StrangerAlters, StrangerEnds, TwinMints,
+    Crash, DeliveryFailed, ExpiryIgnored, ListEdited, ListFiltered, ListLags, Rebooted, Refused, RequestLost,
+    SealFailed, SealFailedAfterAll, ServerError, SlowActivation, StoreAway, StrangerAlters, StrangerEnds,
+    TwinMints,
 };
 
 const REQUESTS: &[Op] = &[List, Databases, Get, Mint, Patch, Revoke, Check];
@@ -72,7 +74,7 @@ const ALL: &[Op] = &[List, Databases, Mint, Patch, Revoke, Check, Intend, TakeIn
 const START: &[Op] = &[Load];
 
 /// What each fault can hit: a usual run must see all of it.
-pub(super) const FAULTS: [(Fault, &[Op]); 23] = [
+pub(super) const FAULTS: [(Fault, &[Op]); 24] = [
     (Crash, ALL),
     (RequestLost, REQUESTS),
     (AnswerLost, &[Mint, Patch, Revoke]),
@@ -83,6 +85,7 @@ pub(super) const FAULTS: [(Fault, &[Op]); 23] = [
     (ListLags, &[List]),
     (ListFiltered, &[List]),
     (SlowActivation, &[Check]),
+    (ExpiryIgnored, &[Mint]),
     (SealFailed, SEALS),
     (SealFailedAfterAll, SEALS),
     (StoreAway, &[Load, Intend, TakeIn, Promote, Note]),

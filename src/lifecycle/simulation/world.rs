@@ -145,6 +145,8 @@ struct Token {
     /// When the data plane last accepted it.
     accepted: Option<Instant>,
     hidden: bool,
+    /// It lives longer than it was asked to.
+    outlives: bool,
     active: [[Instant; 3]; 2],
     turns: [usize; 2],
 }

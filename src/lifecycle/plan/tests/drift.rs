@@ -131,6 +131,22 @@ fn a_next_is_widened_before_anybody_has_it() {
     assert_eq!(patched, ["id-1", "id-2"]);
 }
 
+/// A probe asks for what the record says: what is not granted any more would be refused for ever.
+#[test]
+fn a_next_that_somebody_took_a_surplus_from_is_known_to_have_less() {
+    let mut world = World::new().settled();
+    let mut next = world.held(2, 30);
+    next.grants = databases(&["c", "telemetry"]);
+    world.record(|record| record.next = Some(next));
+    world.list(2, 30, |row| row.grants = Some(databases(&["telemetry"])));
+    let plan = world.plan();
+    assert_eq!(patches(&plan), []);
+    world.note(&plan);
+    let Some(Known::Ours(record)) = world.records.get(&name("a")) else { panic!("a record") };
+    assert_eq!(record.next.as_ref().expect("next").grants, databases(&["telemetry"]));
+    assert!(matches!(world.plan().steps[..], [Step::Probe { .. }]));
+}
+
 #[test]
 fn a_database_that_is_not_there_keeps_a_token_as_it_is() {
     let mut world = World::new().settled();

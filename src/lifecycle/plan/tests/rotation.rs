@@ -92,6 +92,9 @@ fn a_former_token_is_ended_after_a_week_and_lives_to_its_expiry_if_it_has_one() 
     let expires = at(world.now + 1);
     world.former(|held| held.expires_at = Some(expires));
     assert_eq!(world.plan().steps, [], "it ends by itself");
+    let late = at(world.now + hours(9_999));
+    world.former(|held| (held.was_to_expire_at, held.expires_at) = (held.expires_at, Some(late)));
+    assert_eq!(ends(&world.plan()), ["id-9"], "not when it was to");
 }
 
 #[test]

@@ -93,6 +93,23 @@ fn where_tokens_do_not_expire_the_lifetime_is_kept_all_the_same() {
 }
 
 #[test]
+fn a_token_that_outlives_its_expiry_is_replaced_as_if_it_did_not() {
+    for (age, due) in [(59 * DAY, None), (60 * DAY, Some(Why::Due))] {
+        for forever in [true, false] {
+            let mut world = World::new().settled().lives(age, 90 * DAY);
+            let late = (!forever).then(|| at(world.now + 900 * DAY));
+            // Nor is it the list's word alone: it was minted for so long.
+            world.spec(|spec| spec.lifetime = None);
+            world.current(|held| (held.was_to_expire_at, held.expires_at) = (held.expires_at, late));
+            let plan = world.plan();
+            assert_eq!(why(&plan), due, "{age} {forever}");
+            let asked = at(world.now - age + 90 * DAY);
+            assert!(found(&plan, |matter| *matter == Matter::OtherExpiry { asked, expires_at: late }));
+        }
+    }
+}
+
+#[test]
 fn an_imported_token_is_as_old_as_its_time_here() {
     let mut world = World::new().settled().lives(900 * DAY, 90 * DAY);
     let promoted = at(world.now - DAY);

@@ -64,9 +64,11 @@ impl World {
         }
     }
 
-    fn wait(&self, held: &Held) -> Option<Duration> {
+    fn wait(&self, state: &State, held: &Held) -> Option<Duration> {
         let week = 7 * DAY;
-        let cap = self.lifecycle.overlap_cap.or_else(|| held.expires_at.is_none().then_some(week))?;
+        let stays =
+            held.expires_at.is_none() || state.tokens.get(&held.id).is_some_and(|token| token.outlives);
+        let cap = self.lifecycle.overlap_cap.or_else(|| stays.then_some(week))?;
         Some(cap.max(self.lifecycle.overlap))
     }
 
@@ -123,7 +125,7 @@ impl World {
         let listed = state.specs.get(&record.name).map(|spec| spec.pickup);
         let pickup = listed.or(state.left.get(&record.name).map(|(_, pickup)| *pickup));
         let is_proven = pickup == Some(Pickup::Proven);
-        let wait = self.wait(held);
+        let wait = self.wait(&state, held);
         let least = if is_proven { Some(self.lifecycle.overlap) } else { wait };
         let due = least.map(|least| arrived.unwrap_or(retired) + least);
         let is_early = wait.is_none_or(|wait| Instant::now() + MOMENT < retired + wait);
@@ -219,7 +221,7 @@ impl World {
             let is_live = state.tokens.get(&held.id).is_some_and(|token| token.works_at(date));
             let since =
                 state.retired.get(&held.id).copied().unwrap_or(self.start).max(arrived.unwrap_or(self.start));
-            let over = self.wait(held).is_some_and(|wait| since + wait + A_LOOK < Instant::now());
+            let over = self.wait(state, held).is_some_and(|wait| since + wait + A_LOOK < Instant::now());
             held.origin.is_ours() && retiring.state != RetiringState::Absent && is_live && over
         };
         let over = record.retiring.iter().filter(is_over);

@@ -7,13 +7,19 @@ use tokio::time::Instant;
 use super::{Late, State, Token, World};
 use crate::{
     influxdb::{Check, ErrorKind, MintError, Minted, Order, Plane, ServerError, Verdict},
-    lifecycle::simulation::{
-        faults::{Fault, Op},
-        parts::server_name,
-        tamper::Break,
+    lifecycle::{
+        plan::after,
+        simulation::{
+            faults::{Fault, Op},
+            parts::server_name,
+            tamper::Break,
+        },
     },
     model::{Action, Credential, Database, Grant, Grants, Label, Listed, Listing, Secret, Time, TokenId},
 };
+
+/// So much later than asked some tokens expire.
+const LATER: Duration = Duration::from_secs(400 * 24 * 3600);
 
 fn error(verb: &'static str, kind: ErrorKind) -> ServerError {
     ServerError { server: server_name(), verb, kind }
@@ -173,15 +179,17 @@ impl World {
 
     fn create(&self, order: &Order, hidden: bool) -> Minted {
         let label = Label::find(&order.description);
+        let (expires_at, ignores) = self.expiry(order);
         let mut state = self.state();
-        let id = self.add(&mut state, label, order.grants.clone(), order.expires_at, false);
+        let id = self.add(&mut state, label, order.grants.clone(), expires_at, false);
         let is_ahead = state.is_ahead();
         let token = state.tokens.get_mut(&id).expect("just added");
         token.hidden = hidden;
+        token.outlives = ignores;
         // Asked for before the server's clock was set, it had ended before it began.
         token.by_person |= is_ahead;
         let (secret, created_at) = (token.secret.clone(), token.row.created_at);
-        let told = format!("{id} exists, until {:?}", order.expires_at);
+        let told = format!("{id} exists, until {expires_at:?}");
         drop(state);
         self.tell(told);
         Minted {
@@ -189,7 +197,20 @@ impl World {
             secret: Credential::Token(Secret::new(secret)),
             grants: order.grants.clone(),
             created_at: created_at.expect("created"),
-            expires_at: order.expires_at,
+            expires_at,
+        }
+    }
+
+    /// When it expires, and whether that is not when it should.
+    fn expiry(&self, order: &Order) -> (Option<Time>, bool) {
+        // Not drawn with everything else: histories that have no such token are as they would be without this fault.
+        let mut draw = fastrand::Rng::with_seed(self.seed ^ self.state().ids);
+        match order.expires_at {
+            Some(asked) if draw.u16(..1000) < 80 && self.may_strike(Fault::ExpiryIgnored) => {
+                self.struck(Fault::ExpiryIgnored, Op::Mint);
+                (draw.bool().then(|| after(asked, LATER)), true)
+            }
+            asked => (asked, false),
         }
     }
 
@@ -231,6 +252,7 @@ impl World {
                 by_person: false,
                 accepted: None,
                 hidden: false,
+                outlives: false,
                 active,
                 turns: [0; 2],
             },
