@@ -83,7 +83,7 @@ fn by_influxctl(host: &Host) -> String {
     format!("via = \"influxctl\"\ninfluxctl = {{ path = \"{}\" }}\n", folder.join("influxctl").display())
 }
 
-/// The same scenario on a host with each kind of server that tells its date, where the scenario sets that.
+/// The same scenario on a host with each kind of server that tells its date and what its tokens may do, where that matters.
 pub(crate) fn on_each_dated(scenario: impl Fn(Host)) {
     for kind in Kind::all().into_iter().filter(|kind| kind.has_date) {
         println!("on {}", kind.name);

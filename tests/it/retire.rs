@@ -7,8 +7,8 @@ use influx_sandbox::{Effect, Event, Fault, Token};
 use serde_json::Value;
 
 use crate::{
-    host::{Daemon, Host, Ran, files_below, wait_until},
-    kind::on_each,
+    host::{Daemon, Host, Ran, files_below, ran, wait_until},
+    kind::on_each_dated,
 };
 
 const TOKENS: &str = "overlap_cap = \"1h\"\n[[token]]\nname = \"t0\"\nwrite = [\"telemetry\"]\n\
@@ -38,10 +38,12 @@ fn fill(host: &Host) -> [Token; 3] {
 
 fn import(host: &Host, token: &Token) {
     let mut command = host.command(&["import", "shared"]);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
     let line = format!("{} {}\n", token.id, token.secret);
     std::io::Write::write_all(&mut child.stdin.take().unwrap(), line.as_bytes()).unwrap();
-    assert!(child.wait().unwrap().success());
+    let ran = ran(child.wait_with_output().unwrap());
+    assert_eq!(ran.code, Some(0), "{ran:?}");
 }
 
 fn find(host: &Host, id: &str) -> Token {
@@ -85,7 +87,7 @@ fn assert_retired(host: &Host, others: &[Token; 3]) {
 
 #[test]
 fn a_person_sees_what_ends_and_what_does_not_and_confirms_that() {
-    on_each(|host| {
+    on_each_dated(|host| {
         let others = fill(&host);
         let before = live_ids(&host);
         let (digest, shown) = show(&host);

@@ -310,7 +310,12 @@ fn undone(kind: ErrorKind) -> Failed {
 /// not let in, and that nothing was done therefore, its words tell.
 fn failure(said: &Said, token: Option<&Secret>) -> Failed {
     let repeats = token.is_some_and(|token| said.stderr.contains(token.expose()));
-    let line = said.stderr.lines().map(clean).rfind(|line| !line.is_empty()).filter(|_| !repeats);
+    let line = said
+        .stderr
+        .lines()
+        .map(|line| clean(&line.replace('\t', " ")))
+        .rfind(|line| !line.is_empty())
+        .filter(|_| !repeats);
     let lower = said.stderr.to_ascii_lowercase();
     if ["unauthenticated", "unauthorized", "401"].iter().any(|word| lower.contains(word)) {
         return undone(ErrorKind::Status { status: 401, message: line, retry_after: None });

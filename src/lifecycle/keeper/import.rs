@@ -86,7 +86,7 @@ pub enum ImportError {
         at: Time,
     },
     /// It may do something that we have no word for, or nothing.
-    #[error("server {server}: what {id} may do is nothing, or not reading and writing alone")]
+    #[error("server {server}: what {id} may do is nothing, is not told, or is not reading and writing alone")]
     StrangeGrants {
         /// Which token.
         id: TokenId,
