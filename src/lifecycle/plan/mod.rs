@@ -301,8 +301,8 @@ struct Scene<'a> {
     by_id: HashMap<&'a TokenId, &'a Listed>,
     /// Only open intents ask for it, and mostly there are none.
     by_marker: OnceCell<HashMap<&'a Marker, Vec<&'a Listed>>>,
-    /// Servers that the list has tokens on.
-    listed: HashSet<&'a ServerKey>,
+    /// Servers that the list has tokens on. Only tokens elsewhere ask for it, and mostly there are none.
+    listed: OnceCell<HashSet<&'a ServerKey>>,
     /// Addresses that this server had before: its list shows tokens that records know from there (rule 12).
     former: HashSet<&'a ServerKey>,
     /// So many tokens would be ended because their names left the list that a person has to say so (rule 11).
@@ -320,8 +320,7 @@ impl<'a> Deref for Scene<'a> {
 impl<'a> Scene<'a> {
     fn new(view: &'a View<'a>) -> Self {
         let by_id = view.listing.tokens.iter().map(|row| (&row.id, row)).collect();
-        let listed = view.specs.values().map(|spec| &spec.key).collect();
-        let (by_marker, former) = (OnceCell::new(), HashSet::new());
+        let (by_marker, listed, former) = (OnceCell::new(), OnceCell::new(), HashSet::new());
         let mut scene = Self { view, by_id, by_marker, listed, former, brake: false };
         scene.former = scene.former_addresses();
         scene.brake = removal::brakes(&scene);
@@ -334,8 +333,14 @@ impl<'a> Scene<'a> {
         elsewhere
             .filter(|held| self.row(&held.id).is_some_and(|row| judge::is_same(row, held)))
             .map(|held| &held.server)
-            .filter(|key| !self.listed.contains(key))
+            .filter(|key| !self.is_listed(key))
             .collect()
+    }
+
+    /// Whether the list has tokens on this server.
+    fn is_listed(&self, key: &ServerKey) -> bool {
+        let listed = || self.view.specs.values().map(|spec| &spec.key).collect();
+        self.listed.get_or_init(listed).contains(key)
     }
 
     /// The row with this id.

@@ -104,7 +104,7 @@ fn is_left_over(retiring: &Retiring) -> bool {
 fn plan_retiring(scene: &Scene<'_>, record: &Record, retiring: &Retiring, plan: &mut Plan) {
     let held = &retiring.held;
     if held.server != *scene.key {
-        if !scene.listed.contains(&held.server) {
+        if !scene.is_listed(&held.server) {
             let matter = Matter::OnFormerServer { id: held.id.clone(), server: held.server.clone() };
             plan.find(&record.name, matter);
         }
