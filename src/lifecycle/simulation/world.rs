@@ -88,6 +88,10 @@ struct State {
     specs: BTreeMap<Name, Spec>,
     /// When names left it, and what it said of their readers then.
     left: BTreeMap<Name, (Instant, Pickup)>,
+    /// When names came into the list.
+    came: BTreeMap<Name, Instant>,
+    /// What the value of a generation could do when it was promoted: what it is given later is not probed.
+    promoted: BTreeMap<Name, (u64, Grants)>,
     /// What a person wants to have a new value.
     wishes: BTreeSet<Name>,
     /// Whose end a person has confirmed in this process.

@@ -148,6 +148,9 @@ impl World {
         let leave = state.specs.values().filter(|spec| !specs.contains_key(&spec.name));
         let left: Vec<_> = leave.map(|spec| (spec.name.clone(), (now, spec.pickup))).collect();
         state.left.extend(left);
+        let come = specs.keys().filter(|name| !state.specs.contains_key(*name));
+        let came: Vec<_> = come.map(|name| (name.clone(), now)).collect();
+        state.came.extend(came);
         state.specs = specs;
         drop(state);
         self.settle_consumers();

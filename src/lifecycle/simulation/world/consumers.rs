@@ -134,9 +134,10 @@ impl World {
     /// What a person did, or what nobody here can mend.
     fn is_excused(&self, state: &State, id: &TokenId) -> bool {
         let by_person = state.tokens.get(id).is_some_and(|token| token.by_person);
-        let wanted = state.records.values().any(|(record, _)| {
-            state.specs.contains_key(&record.name) && record.held().any(|held| held.id == *id)
-        });
+        let wanted = state
+            .records
+            .values()
+            .any(|(record, _)| state.is_wanted(&record.name) && record.held().any(|held| held.id == *id));
         by_person || state.restored || !wanted
     }
 

@@ -52,8 +52,11 @@ impl World {
                 record.generation == delivery.generation
                     && record.current.as_ref().is_some_and(|held| held.secret == *credential)
             });
-            let grants =
-                sealed.and_then(|record| Some(record.current.as_ref()?.grants.clone())).unwrap_or_default();
+            let promoted = state.promoted.get(delivery.name);
+            let promoted = promoted.filter(|(generation, _)| *generation == delivery.generation);
+            let promoted = promoted.map(|(_, grants)| grants.clone());
+            let known = || sealed.and_then(|record| Some(record.current.as_ref()?.grants.clone()));
+            let grants = promoted.or_else(known).unwrap_or_default();
             let token = state.tokens.iter().find(|(_, token)| token.secret == secret);
             // One that has ended meanwhile was active once; one that a stranger altered is what it is.
             let works = token.is_some_and(|(_, token)| {

@@ -22,8 +22,20 @@ const LATE: Duration = Duration::from_secs(11);
 const A_WHILE: Duration = Duration::from_secs(660);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// Remembers which tokens retire with a change of a record.
+impl State {
+    /// Whether the list asks for a name, and has for a moment: what was on its way before cannot be called back.
+    pub(super) fn is_wanted(&self, name: &Name) -> bool {
+        let just_came = self.came.get(name).is_some_and(|at| *at + MOMENT > Instant::now());
+        self.specs.contains_key(name) && !(just_came && self.left.contains_key(name))
+    }
+}
+
+/// Remembers which tokens retire with a change of a record, and what a promoted one may do.
 pub(super) fn note_retired(state: &mut State, record: &Record) {
+    let known = state.records.get(&record.name).map_or(0, |(known, _)| known.generation);
+    if let Some(current) = record.current.as_ref().filter(|_| record.generation > known) {
+        state.promoted.insert(record.name.clone(), (record.generation, current.grants.clone()));
+    }
     let retires =
         |record: &Record, id: &TokenId| record.retiring.iter().any(|retiring| retiring.held.id == *id);
     let before = state.records.get(&record.name).map(|(record, _)| record.clone());
@@ -95,7 +107,7 @@ impl World {
         let left = state.left.get(&record.name).map(|(at, _)| *at);
         // What was planned before goes on: an overlap that is over is over.
         let just_left = left.is_some_and(|at| at + MOMENT > Instant::now());
-        let is_listed = state.specs.contains_key(&record.name) || just_left && is_former;
+        let is_listed = state.is_wanted(&record.name) || just_left && is_former;
         drop(state);
         let again = !self.state().end_asked.insert(id.clone());
         if by_hand == Some(false) || held.origin == Origin::Inherited {
