@@ -7,13 +7,14 @@ use std::{
 };
 
 use hyper::Method;
-use influx_sandbox::{Effect, Fault};
+use influx_sandbox::{Effect, Fault, influxctl::StandIn};
 use rustix::process::Signal;
 
 use crate::{
     agent::{Agent, Points, refused, snippet},
     host::{Host, wait_until},
-    peers::find,
+    kind::Kind,
+    peers::{find, missing},
     pickup::holders,
 };
 
@@ -25,7 +26,11 @@ fn telegraf() -> Option<PathBuf> {
 
 /// A host with these tokens, the overlap of which ends after this.
 fn host(overlap_cap: &str, tokens: &[&str]) -> Host {
-    let host = Host::new();
+    host_on(&Kind::CLUSTERED, overlap_cap, tokens)
+}
+
+fn host_on(kind: &'static Kind, overlap_cap: &str, tokens: &[&str]) -> Host {
+    let host = Host::on(kind);
     let lifecycle = format!("overlap = \"0s\"\noverlap_cap = \"{overlap_cap}\"\n");
     let tokens: Vec<String> = tokens
         .iter()
@@ -98,6 +103,33 @@ fn a_new_value_arrives_live_and_no_write_is_refused() {
         for ids in &ids {
             assert!(points.contains_key(&ids[index]), "{}: none with {}", names[index], ids[index]);
         }
+    }
+    assert_eq!(refused(&host), []);
+    assert_eq!(daemon.stop().0, Some(0));
+}
+
+#[test]
+fn what_influxctl_has_minted_is_written_with_across_rotations() {
+    let Some(telegraf) = telegraf() else { return };
+    if StandIn::program().is_none() {
+        return missing("influxctl");
+    }
+    let agents = [LIVE[0], LIVE[4]];
+    let names = agents.map(|(_, _, token)| token);
+    let host = host_on(&Kind::INFLUXCTL, "1s", &names);
+    host.apply();
+    let daemon = host.daemon();
+    daemon.wait_for("ready");
+    let agents = start(&host, &telegraf, &agents);
+    for _ in 0..2 {
+        agents.iter().zip(names).for_each(|(agent, name)| agent.wait_for_points(&host, &id(&host, name), 3));
+        rotate(&host, &names);
+        names.iter().for_each(|name| wait_for_one(&host, name));
+    }
+    agents.iter().zip(names).for_each(|(agent, name)| agent.wait_for_points(&host, &id(&host, name), 3));
+    for agent in agents {
+        let points: Points = agent.stop_complete(&host);
+        assert_eq!(points.len(), 3, "some with each token: {points:?}");
     }
     assert_eq!(refused(&host), []);
     assert_eq!(daemon.stop().0, Some(0));
