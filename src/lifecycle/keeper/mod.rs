@@ -90,6 +90,8 @@ struct State {
     delivered: Arc<BTreeMap<Name, u64>>,
     /// The ids of all held tokens, and the records that they are of.
     held: (Arc<BTreeMap<Name, Known>>, Arc<BTreeSet<TokenId>>),
+    /// Those of them that the evidence is about.
+    seen: Arc<BTreeSet<TokenId>>,
     databases: BTreeSet<String>,
     /// The server's date, and the boot-time clock when it was told.
     date: Option<(Time, Duration)>,

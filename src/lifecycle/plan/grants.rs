@@ -94,6 +94,10 @@ fn change(
 
 /// A slip in the list that concerns all names must not have all of them replaced before somebody has seen it.
 pub(super) fn limit(scene: &Scene<'_>, plan: &mut Plan) {
+    // Who waits already is looked for among all records.
+    if !plan.steps.iter().any(|step| matches!(step, Step::Mint { why: Why::Grants, .. })) {
+        return;
+    }
     let mut room = MAX_CHANGED.saturating_sub(waiting(scene));
     let mut held_back: Vec<Name> = Vec::new();
     plan.steps.retain(|step| match step {

@@ -285,8 +285,11 @@ pub fn plan(view: &View<'_>) -> Plan {
             Known::Later(_) | Known::Ours(_) => {}
         }
     }
-    for spec in view.specs.values() {
-        if spec.server == *view.server && !view.records.contains_key(&spec.name) {
+    // Both are in the order of their names.
+    let mut known = view.records.keys().peekable();
+    for (name, spec) in view.specs {
+        while known.next_if(|known| *known < name).is_some() {}
+        if spec.server == *view.server && known.peek() != Some(&name) {
             name::plan_first(scene, spec, &mut plan);
         }
     }
