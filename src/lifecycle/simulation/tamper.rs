@@ -5,7 +5,7 @@ use crate::{
         keeper::Tamper,
         plan::{Change, EndWhy, Gone, Matter, Plan, Step, View, Why},
     },
-    model::{Held, Known, Name, Record},
+    model::{Held, Known, Name, Origin, Record},
 };
 
 /// What is broken.
@@ -32,6 +32,8 @@ pub(super) enum Break {
     ListsOthersAsOurs,
     /// Tokens that others use are imported as if they did not.
     TakesOthersForItsOwn,
+    /// What another machine uses, of a store that was copied, is ended.
+    EndsInherited,
     /// The keeper believes that no overlap is wanted.
     EndsTooSoon,
     /// Consumers never get a second value.
@@ -59,7 +61,7 @@ pub(super) enum Break {
 }
 
 /// Each with what it must be caught as.
-pub(super) const CAUGHT: [(Break, &str); 22] = [
+pub(super) const CAUGHT: [(Break, &str); 23] = [
     (Break::ForgetsWhatItMinted, "rule 1"),
     (Break::SealsNothing, "rule 2"),
     (Break::RepeatsMints, "converge"),
@@ -70,6 +72,7 @@ pub(super) const CAUGHT: [(Break, &str); 22] = [
     (Break::EndsCurrent, "rule 7"),
     (Break::ListsOthersAsOurs, "rule 8"),
     (Break::TakesOthersForItsOwn, "rule 8"),
+    (Break::EndsInherited, "rule 8: a token that others use"),
     (Break::EndsTooSoon, "rule 9: before its time"),
     (Break::DeliversOnce, "rule 9: before the new value has arrived"),
     (Break::SeesNoHolders, "consumers: "),
@@ -92,6 +95,7 @@ impl Break {
             Self::BelievesOneList => believe_one_list,
             Self::PromotesUnprobed => promote_unprobed,
             Self::EndsCurrent => end_current,
+            Self::EndsInherited => end_inherited,
             Self::NeverBrakes => never_brake,
             Self::ReplacesForEver => replace_for_ever,
             Self::MintsElsewhere => mint_elsewhere,
@@ -148,6 +152,18 @@ fn end_current(plan: &mut Plan, view: &View<'_>) {
         {
             plan.steps.push(Step::Revoke { name: record.name.clone(), id: held.id.clone(), marker });
         }
+    }
+}
+
+/// By a step that the keeper does not look at once more, as it does at others.
+fn end_inherited(plan: &mut Plan, view: &View<'_>) {
+    for record in records(view) {
+        let inherited = record.held().filter(|held| held.origin == Origin::Inherited);
+        let revoke = |held: &Held| {
+            let (name, id, marker) = (record.name.clone(), held.id.clone(), held.marker.clone()?);
+            Some(Step::Revoke { name, id, marker })
+        };
+        plan.steps.extend(inherited.filter_map(revoke));
     }
 }
 
