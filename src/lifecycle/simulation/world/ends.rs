@@ -204,7 +204,13 @@ impl World {
         state.ended_for_removal.push((record.name.clone(), now));
         state.ended_for_removal.retain(|(_, at)| *at + DAY > now);
         let ended: BTreeSet<Name> = state.ended_for_removal.iter().map(|(name, _)| name.clone()).collect();
-        let counts = |record: &Record| record.held().next().is_some() || ended.contains(&record.name);
+        // One whose last token went within the day is a record still.
+        let date = self.date_in(&state);
+        let lately = |at: Time| date.duration_since(at).unsigned_abs() < DAY;
+        let counts = |record: &Record| {
+            let has_ended = ended.contains(&record.name) || record.ended.iter().any(|ended| lately(ended.at));
+            record.held().next().is_some() || has_ended
+        };
         let all = state.records.values().filter(|(record, _)| counts(record)).count();
         let many = ended.len() >= 3 && ended.len() * 2 > all;
         let confirmed = state.confirmed.contains(&record.name);
