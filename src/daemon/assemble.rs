@@ -4,14 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     config::{Config, ConfigError, StoreConfig, TokenSource},
-    deliver::{Deliveries, Hooks, Memory},
+    deliver::{Deliver, Deliveries, Hooks, Memory},
     hint::Hint,
-    influxdb::{AnyServer, ServerError},
+    influxdb::{AnyServer, ServerError, remove_leftovers},
     lifecycle::{DisownError, Keeper, Ledger, Settings, Shared, SystemClock},
     model::{Known, Secret, ServerName},
+    operate,
     source::{SourceError, read_secret},
     store::{
-        StoreError,
+        Store, StoreError,
         age::{AgeReader, AgeStore, IdentitySource, Keys, Machine, OpenOptions},
         read_only::ReadOnly,
     },
@@ -23,7 +24,7 @@ const OPENING: Duration = Duration::from_secs(60);
 /// What all keepers of this host share.
 pub type Home = Shared<AgeStore, Deliveries, SystemClock>;
 /// A keeper on this host.
-pub type HostKeeper = Keeper<AnyServer, AgeStore, Deliveries, SystemClock>;
+pub type HostKeeper = operate::HostKeeper<AgeStore, Deliveries>;
 
 /// Why the parts cannot be put together.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +94,8 @@ pub(super) async fn open_deliveries(
     ledger: Ledger<AgeStore>,
     memory: Memory,
 ) -> Result<Arc<Home>, AssembleError> {
+    // The store is ours alone, and so are its profiles.
+    remove_leftovers(&private_folder(config));
     let deliveries = Deliveries::open(config.files.clone(), &run_folder(config), memory).await?;
     let deliveries = deliveries.with_hooks(hooks(config));
     Ok(Arc::new(Shared::new(ledger, deliveries, SystemClock, random_bits)))
@@ -140,8 +143,7 @@ fn run_folder(config: &Config) -> std::path::PathBuf {
 }
 
 /// For what nobody else may read and no disk may hold.
-#[must_use]
-pub fn private_folder(config: &Config) -> std::path::PathBuf {
+fn private_folder(config: &Config) -> std::path::PathBuf {
     run_folder(config).join("private")
 }
 
@@ -226,11 +228,26 @@ async fn open_store(config: &StoreConfig, being_retired: bool) -> Result<AgeStor
     }
 }
 
+/// A keeper for each server of the list.
+///
+/// # Errors
+/// As [`connect`], of the first.
+pub fn connect_all<T: Store, D: Deliver>(
+    config: &Config,
+    shared: &Arc<Shared<T, D, SystemClock>>,
+) -> Result<Vec<operate::HostKeeper<T, D>>, ServerError> {
+    config.servers.keys().map(|name| connect(config, name, shared)).collect()
+}
+
 /// A keeper for one server of the list.
 ///
 /// # Errors
 /// Its certificates cannot be read, or the system's are missing.
-pub fn connect(config: &Config, name: &ServerName, home: &Arc<Home>) -> Result<HostKeeper, ServerError> {
+pub fn connect<T: Store, D: Deliver>(
+    config: &Config,
+    name: &ServerName,
+    shared: &Arc<Shared<T, D, SystemClock>>,
+) -> Result<operate::HostKeeper<T, D>, ServerError> {
     let server = &config.servers[name];
     let settings = Settings {
         reconcile: config.reconcile,
@@ -238,7 +255,7 @@ pub fn connect(config: &Config, name: &ServerName, home: &Arc<Home>) -> Result<H
         lifecycle: config.lifecycle.clone(),
     };
     let any = AnyServer::connect(name, server, &private_folder(config))?;
-    Ok(Keeper::new(name.clone(), server.key(), any, home.clone(), settings))
+    Ok(Keeper::new(name.clone(), server.key(), any, shared.clone(), settings))
 }
 
 /// # Panics

@@ -16,7 +16,7 @@ use tokio::sync::{
 };
 
 use super::{
-    assemble::{Home, HostKeeper, connect, hooks},
+    assemble::{Home, HostKeeper, connect_all, hooks},
     board::Board,
     hooks::HookWatch,
     keepers::Registry,
@@ -241,9 +241,7 @@ impl Operator {
     /// something, and are stopped before anything ends.
     async fn retire(&self, digest: Option<String>, notes: &Notes) -> Result<Value, Refusal> {
         let config = self.config();
-        let keepers: Result<Vec<HostKeeper>, _> =
-            config.servers.keys().map(|name| connect(&config, name, &self.home)).collect();
-        let keepers = keepers.map_err(|error| Refusal::of(&error))?;
+        let keepers = connect_all(&config, &self.home).map_err(|error| Refusal::of(&error))?;
         let keepers: Vec<&HostKeeper> = keepers.iter().collect();
         let found = retire::find(&keepers, &self.home.ledger).await?;
         let Some(digest) = digest else { return value(found) };

@@ -23,6 +23,7 @@ mod tests;
 
 pub use any::AnyServer;
 pub use cluster::Cluster;
+pub use influxctl::remove_leftovers;
 
 /// One InfluxDB deployment.
 pub trait Server: Send + Sync {

@@ -100,6 +100,9 @@ fn nothing_secret_is_in_its_arguments_or_its_environment_and_no_file_stays() {
 #[test]
 fn its_profile_is_ours_alone_while_it_is_there_and_goes_with_a_kill() {
     let Some((host, stand_in)) = host("2.12.0", EXAMPLES) else { return };
+    // It hangs for as long as it is looked at.
+    let list = fs::read_to_string(host.path("tokens.toml")).unwrap();
+    host.write("tokens.toml", &list.replace("timeout = \"1s\"", "timeout = \"60s\""));
     stand_in.defect("token list", Defect::Hang);
     let mut child = host.command(&["apply"]).spawn().unwrap();
     wait_until("a call", || !calls(&stand_in, "token list").is_empty(), String::new);
@@ -109,9 +112,13 @@ fn its_profile_is_ours_alone_while_it_is_there_and_goes_with_a_kill() {
     let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
     assert_eq!((mode(file), mode(&folder)), (0o600, 0o700));
     assert!(fs::read_to_string(file).unwrap().contains(&host.sandbox.management_token()));
+    // Who only looks, beside it, takes nothing away.
+    stand_in.clear_defects();
+    let looked = host.tokend(&["plan"]);
+    assert_eq!(looked.code, Some(0), "{looked:?}");
+    assert_eq!(files_below(&folder), files);
     child.kill().unwrap();
     child.wait().unwrap();
-    stand_in.clear_defects();
     host.apply();
     assert_eq!(files_below(&folder), Vec::<std::path::PathBuf>::new());
 }

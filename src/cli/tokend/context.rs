@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 use super::{Command, owner::become_owner_of, remote::Daemon};
 use crate::{
     config::{self, Config, ConfigError},
-    daemon::{AssembleError, Home, HostKeeper, connect, memory, open},
+    daemon::{AssembleError, Home, HostKeeper, connect_all, memory, open},
     deliver::Hooks,
     hint::Hint,
     influxdb::ServerError,
@@ -153,15 +153,19 @@ impl Context {
         self.run_folder().join("admin.sock")
     }
 
+    /// As much of the list as can be read.
+    fn salvaged(&self) -> Config {
+        Config::salvage(&config::read_remains(&self.list), &self.config)
+    }
+
     /// Where the store is, as far as the list can be read.
     pub(super) fn store_folder(&self) -> PathBuf {
-        Config::salvage(&config::read_remains(&self.list), &self.config).store.path
+        self.salvaged().store.path
     }
 
     /// Where the daemon's run-time files are, as far as the list can be read.
     pub(super) fn run_folder(&self) -> PathBuf {
-        let socket = Config::salvage(&config::read_remains(&self.list), &self.config).socket;
-        socket.parent().map(Path::to_owned).unwrap_or_default()
+        self.salvaged().socket.parent().map(Path::to_owned).unwrap_or_default()
     }
 
     /// The hooks beside the list.
@@ -223,13 +227,12 @@ impl Context {
 
     /// A keeper for each server of the list.
     pub(super) fn keepers(&self, config: &Config, home: &Arc<Home>) -> Result<Vec<HostKeeper>, Failure> {
-        config.servers.keys().map(|name| Ok(connect(config, name, home)?)).collect()
+        Ok(connect_all(config, home)?)
     }
 }
 
 /// What all keepers share when nothing may be changed.
-pub(super) type Onlooker =
-    crate::lifecycle::Keeper<crate::influxdb::AnyServer, ReadOnly, crate::deliver::Nowhere, SystemClock>;
+pub(super) type Onlooker = operate::HostKeeper<ReadOnly, crate::deliver::Nowhere>;
 
 /// Keepers that can look and nothing else.
 pub(super) async fn onlookers(config: &Config) -> Result<Vec<Onlooker>, Failure> {
@@ -238,20 +241,7 @@ pub(super) async fn onlookers(config: &Config) -> Result<Vec<Onlooker>, Failure>
     shared.set_specs(config.specs.clone());
     // Nowhere; yet what waits for deliveries is planned as it will be once they are made.
     shared.deliver_all().await;
-    config
-        .servers
-        .iter()
-        .map(|(name, server)| {
-            let settings = crate::lifecycle::Settings {
-                reconcile: config.reconcile,
-                timeout: server.timeout,
-                lifecycle: config.lifecycle.clone(),
-            };
-            let any =
-                crate::influxdb::AnyServer::connect(name, server, &crate::daemon::private_folder(config))?;
-            Ok(Onlooker::new(name.clone(), server.key(), any, shared.clone(), settings))
-        })
-        .collect()
+    Ok(connect_all(config, &shared)?)
 }
 
 async fn read_only(config: &Config) -> Result<ReadOnly, Failure> {

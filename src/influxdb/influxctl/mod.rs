@@ -33,7 +33,8 @@ mod json;
 mod profile;
 mod version;
 
-use profile::{Profile, ProfileFile, remove_leftovers};
+pub use profile::remove_leftovers;
+use profile::{Profile, ProfileFile};
 use version::Version;
 
 /// `influxctl version` has this long.
@@ -68,7 +69,6 @@ struct Failed {
 impl Influxctl {
     /// `private`: a folder on tmpfs that is ours alone.
     pub(super) fn new(name: &ServerName, config: &ServerConfig, given: Given, private: &Path) -> Self {
-        remove_leftovers(private);
         let token = match &given.login {
             Login::ManagementToken(source) => Some(ManagementToken::new(source.clone())),
             Login::Profile { .. } => None,

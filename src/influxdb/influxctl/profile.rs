@@ -137,8 +137,9 @@ fn make(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Takes away what a process that was killed has left behind.
-pub(super) fn remove_leftovers(folder: &Path) {
+/// Takes away the profiles that a process which was killed has left behind. To be called where nobody else can be using
+/// one.
+pub fn remove_leftovers(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
         if entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX)) {
