@@ -249,7 +249,9 @@ impl Operator {
         let (halted, halting) = oneshot::channel();
         _ = self.asks.send(Ask::Halt(halted));
         halting.await.map_err(|_| Refusal::new("the daemon stops: nothing was ended", "ask again"))?;
-        let retired = retire::carry_out(&keepers, &self.home, |line| _ = notes.send(line)).await?;
+        // What was under way may have been minted since.
+        let found = retire::find(&keepers, &self.home.ledger).await?;
+        let retired = retire::carry_out(&keepers, &self.home, found, |line| _ = notes.send(line)).await?;
         if retired.wiped.is_some() {
             _ = self.asks.send(Ask::End);
         }

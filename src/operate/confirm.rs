@@ -1,11 +1,13 @@
 //! A person's word: that tokens really move to another server (rule 12), or that so many of them are really to be ended
 //! because their names left the list (rule 11).
 
-use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-use super::{Keepers, command::Refusal};
+use super::{
+    Keepers,
+    command::Refusal,
+    digest::{digest, must_be},
+};
 use crate::{
     deliver::Deliver,
     lifecycle::{Unanswered, plan::Matter},
@@ -78,27 +80,18 @@ impl Waiting {
     /// So that nobody confirms something else than what was shown.
     #[must_use]
     pub fn digest(&self) -> String {
-        let mut hash = Sha256::new();
-        for Move { name, from, server, .. } in &self.moves {
-            hash.update(format!("move {name}\n{from}\n{server}\n"));
-        }
-        for End { name, server } in &self.ends {
-            hash.update(format!("end {name}\n{server}\n"));
-        }
-        HEXLOWER.encode(&hash.finalize()[..6])
+        let moves = self.moves.iter();
+        let moves = moves.map(|Move { name, from, server, .. }| format!("move {name}\n{from}\n{server}\n"));
+        let ends = self.ends.iter().map(|End { name, server }| format!("end {name}\n{server}\n"));
+        digest(moves.chain(ends))
     }
 
     /// What is confirmed, if the digest is the one that was shown for it.
     ///
     /// # Errors
     /// It is another one.
-    pub fn confirmed(self, digest: &str) -> Result<Confirmed, Refusal> {
-        if self.digest() != digest {
-            return Err(Refusal::new(
-                "that is not what would be done now",
-                "run `influx-tokend confirm` to see what it is, and its digest",
-            ));
-        }
+    pub fn confirmed(self, told: &str) -> Result<Confirmed, Refusal> {
+        must_be(&self.digest(), told, "confirm")?;
         Ok(Confirmed(self))
     }
 }

@@ -5,6 +5,7 @@ pub mod applied;
 pub mod check;
 pub mod command;
 pub mod confirm;
+mod digest;
 pub mod forget;
 pub mod hook;
 pub mod import;

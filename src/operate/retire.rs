@@ -5,12 +5,14 @@ use std::{
     path::PathBuf,
 };
 
-use data_encoding::HEXLOWER;
 use futures_util::{StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-use super::{HostKeeper, Keepers, command::Refusal};
+use super::{
+    HostKeeper, Keepers,
+    command::Refusal,
+    digest::{self, must_be},
+};
 use crate::{
     deliver::Deliver,
     lifecycle::{
@@ -89,17 +91,12 @@ fn elsewhere<'a>(
 /// So that nobody confirms something else than what was shown.
 #[must_use]
 pub fn digest(retirement: &Retirement) -> String {
-    let mut hash = Sha256::new();
-    for Ending { name, id, server, .. } in &retirement.ends {
-        hash.update(format!("end {name}\n{id}\n{server}\n"));
-    }
-    for Staying { name, id, server, .. } in &retirement.stays {
-        hash.update(format!("leave {name}\n{id}\n{server}\n"));
-    }
-    for name in &retirement.unreadable {
-        hash.update(format!("unreadable {name}\n"));
-    }
-    HEXLOWER.encode(&hash.finalize()[..6])
+    let Retirement { ends, stays, unreadable, .. } = retirement;
+    let ends = ends.iter().map(|Ending { name, id, server, .. }| format!("end {name}\n{id}\n{server}\n"));
+    let stays =
+        stays.iter().map(|Staying { name, id, server, .. }| format!("leave {name}\n{id}\n{server}\n"));
+    let unreadable = unreadable.iter().map(|name| format!("unreadable {name}\n"));
+    digest::digest(ends.chain(stays).chain(unreadable))
 }
 
 /// Whether a person has confirmed what would be done now.
@@ -107,26 +104,20 @@ pub fn digest(retirement: &Retirement) -> String {
 /// # Errors
 /// It is something else.
 pub fn confirmed(retirement: &Retirement, told: &str) -> Result<(), Refusal> {
-    if digest(retirement) == told {
-        return Ok(());
-    }
-    Err(Refusal::new(
-        "that is not what would be done now",
-        "run `influx-tokend retire` to see what it is, and its digest",
-    ))
+    must_be(&digest(retirement), told, "retire")
 }
 
-/// Ends every token of this instance, and wipes the store once that is done. To be called when nothing else works with
-/// the store: what is minted meanwhile would be ended too, or be left.
+/// Ends what was found, and wipes the store once that is done. To be called, and to be found, when nothing else works with
+/// the store: what is minted meanwhile would be left.
 ///
 /// # Errors
 /// Nothing was ended.
 pub async fn carry_out<D: Deliver>(
     keepers: Keepers<'_, AgeStore, D>,
     home: &Shared<AgeStore, D, SystemClock>,
+    found: Retirement,
     tell: impl Fn(String),
 ) -> Result<Retired, Refusal> {
-    let found = find(keepers, &home.ledger).await?;
     // From here on nothing is minted in place of what has ended, whatever happens to this process.
     home.ledger.store().begin_to_retire().map_err(|error| Refusal::of(&error))?;
     tell(format!("ending {} tokens", found.ends.len()));

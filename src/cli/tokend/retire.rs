@@ -1,7 +1,7 @@
 //! `influx-tokend retire`: this host gives up its tokens. All that are this instance's end, and the store is wiped.
 
 use clap::Args;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     Format, Outcome, Output,
@@ -95,7 +95,7 @@ fn show(place: &Place<'_>, format: Format) -> Result<Outcome, Failure> {
 }
 
 /// What is shown to programs.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize)]
 struct Shown {
     #[serde(flatten)]
     retirement: Retirement,
@@ -139,8 +139,9 @@ fn carry_out(place: &Place<'_>, digest: &str, format: Format) -> Result<Outcome,
     let retired: Retired = match place.ask(Some(digest))? {
         Some(retired) => retired,
         None => place.work(async |keepers, home| {
-            retire::confirmed(&retire::find(keepers, &home.ledger).await?, digest)?;
-            retire::carry_out(keepers, home, |line| ui::note(place.context.program(), &line)).await
+            let found = retire::find(keepers, &home.ledger).await?;
+            retire::confirmed(&found, digest)?;
+            retire::carry_out(keepers, home, found, |line| ui::note(place.context.program(), &line)).await
         })?,
     };
     tell(format, &retired)
