@@ -7,7 +7,7 @@ use super::{
     fault::{Faults, Shown},
     server::missing,
     source::source,
-    tree::{At, Section, nearest},
+    tree::{At, Section, neither},
 };
 
 /// `None` where something that it cannot do without is missing or wrong, and said.
@@ -34,13 +34,8 @@ pub(super) fn via(section: &mut Section<'_, '_>, context: &Context, faults: &mut
             }
             token.map(Via::Http)
         }
-        Some(At { value, span }) => {
-            let (key, what) =
-                (section.key("via"), format!("expected \"http\" or \"influxctl\", found {}", Shown(value)));
-            match nearest(value, ["http", "influxctl"].into_iter()) {
-                Some(near) => faults.add_with_hint(span, &key, what, format!("did you mean {near:?}?")),
-                None => faults.add(span, &key, what),
-            }
+        Some(other) => {
+            neither(other, &section.key("via"), ["http", "influxctl"], faults);
             None
         }
     }

@@ -9,7 +9,7 @@ use super::{
     fault::{Faults, Shown},
     influxctl::via,
     list::duration,
-    tree::{At, Section, nearest},
+    tree::{At, Section, neither},
 };
 use crate::model::{ClusterIds, NotUuid, Product, ServerName, Uuid};
 
@@ -102,13 +102,7 @@ fn product(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Option<Pro
             );
             faults.add(span, &key, what);
         }
-        other => {
-            let what = format!("expected \"clustered\" or \"dedicated\", found {}", Shown(other));
-            match nearest(other, ["clustered", "dedicated"].into_iter()) {
-                Some(near) => faults.add_with_hint(span, &key, what, format!("did you mean {near:?}?")),
-                None => faults.add(span, &key, what),
-            }
-        }
+        _ => neither(At { value, span }, &key, ["clustered", "dedicated"], faults),
     }
     None
 }

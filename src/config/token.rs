@@ -10,7 +10,7 @@ use super::{
     Context, ServerConfig,
     fault::{Faults, Shown},
     list::{duration, probe},
-    tree::{At, Section, nearest},
+    tree::{At, Section, guess},
 };
 use crate::{
     hint::Hint as _,
@@ -186,14 +186,9 @@ impl One<'_> {
         let name = ServerName(at.value.to_owned());
         if !self.servers.contains_key(&name) {
             let what = format!("unknown server {}", Shown(at.value));
-            match nearest(at.value, self.servers.keys().map(|name| name.0.as_str())) {
-                Some(near) => {
-                    faults.add_with_hint(at.span.clone(), path, what, format!("did you mean {near:?}?"))
-                }
-                None => {
-                    faults.add_with_hint(at.span.clone(), path, what, format!("add [servers.{}]", at.value))
-                }
-            }
+            let hint = guess(at.value, self.servers.keys().map(|name| name.0.as_str()))
+                .unwrap_or_else(|| format!("add [servers.{}]", at.value));
+            faults.add_with_hint(at.span.clone(), path, what, hint);
             return None;
         }
         if !seen.insert(name.clone()) {

@@ -8,7 +8,22 @@ use toml::{
 };
 
 use super::fault::{Faults, Shown};
-pub(super) use crate::nearest::nearest;
+use crate::nearest::nearest;
+
+/// A hint at what may have been meant.
+pub(super) fn guess<'k>(text: &str, known: impl Iterator<Item = &'k str>) -> Option<String> {
+    nearest(text, known).map(|near| format!("did you mean {near:?}?"))
+}
+
+/// A word that is none of two.
+pub(super) fn neither(word: At<&str>, key: &str, of: [&str; 2], faults: &mut Faults<'_>) {
+    let [one, other] = of;
+    let what = format!("expected {one:?} or {other:?}, found {}", Shown(word.value));
+    match guess(word.value, of.into_iter()) {
+        Some(hint) => faults.add_with_hint(word.span, key, what, hint),
+        None => faults.add(word.span, key, what),
+    }
+}
 
 /// A value and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,15 +163,9 @@ impl<'a, 't> Section<'a, 't> {
             let text: &DeString<'_> = key.get_ref();
             if !self.asked.contains(&text.as_ref()) {
                 let what = format!("unknown key {}", Shown(text));
-                match nearest(text, self.asked.iter().copied()) {
-                    Some(near) => {
-                        faults.add_with_hint(key.span(), &self.path, what, format!("did you mean {near:?}?"))
-                    }
-                    None => {
-                        let known = self.asked.join(", ");
-                        faults.add_with_hint(key.span(), &self.path, what, format!("known here: {known}"));
-                    }
-                }
+                let all = || format!("known here: {}", self.asked.join(", "));
+                let hint = guess(text, self.asked.iter().copied()).unwrap_or_else(all);
+                faults.add_with_hint(key.span(), &self.path, what, hint);
             }
         }
     }

@@ -5,7 +5,7 @@
 
 use std::{
     borrow::Cow,
-    collections::{BTreeSet, HashSet},
+    collections::BTreeSet,
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
@@ -18,6 +18,7 @@ use super::{
     ErrorKind, MintError, Minted, Order, ServerError,
     http::{Answer, Http, MAX_BODY, under},
     management_token::ManagementToken,
+    once_each,
 };
 use crate::{
     config::{ServerConfig, TokenSource},
@@ -140,9 +141,7 @@ impl ManagementApi {
                 tokens.push(row.listed(label));
             }
         }
-        if let Some(id) = twice(&tokens) {
-            return Err(self.http.error(verb, ErrorKind::Nonsense(format!("the list has {id} twice"))));
-        }
+        once_each(&tokens).map_err(self.nonsense(verb))?;
         Ok(Listing { tokens, rows: total, bytes: answer.body.len(), date: answer.date })
     }
 
@@ -267,12 +266,6 @@ impl ManagementApi {
             Err((error, _)) => Err(error),
         }
     }
-}
-
-/// An id that more than one row has.
-fn twice(tokens: &[Listed]) -> Option<&TokenId> {
-    let mut ids = HashSet::with_capacity(tokens.len());
-    tokens.iter().map(|listed| &listed.id).find(|id| !ids.insert(*id))
 }
 
 #[derive(Serialize)]

@@ -1,9 +1,16 @@
 //! The servers that mint, list and end tokens.
 //!
 //! [`Server`] is all that the life cycle knows of a product; one file per product implements it, over the one
-//! HTTP client of `http.rs`.
+//! HTTP client of `http.rs`, or by influxctl.
 
-use std::{collections::BTreeSet, ffi::OsString, fmt, future::Future, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeSet, HashSet},
+    ffi::OsString,
+    fmt,
+    future::Future,
+    path::PathBuf,
+    time::Duration,
+};
 
 use crate::{
     hint::Hint,
@@ -230,6 +237,15 @@ pub enum ErrorKind {
     /// It cannot be asked for this, or its answer is not understood.
     #[error("cannot be told: {0}")]
     Untold(String),
+}
+
+/// A list in which two rows have the same id is none.
+fn once_each(tokens: &[Listed]) -> Result<(), ErrorKind> {
+    let mut ids = HashSet::with_capacity(tokens.len());
+    match tokens.iter().find(|listed| !ids.insert(&listed.id)) {
+        Some(Listed { id, .. }) => Err(ErrorKind::Nonsense(format!("the list has {id} twice"))),
+        None => Ok(()),
+    }
 }
 
 impl ServerError {

@@ -21,6 +21,7 @@ use super::{
     http::{MAX_BODY, clean},
     management_api::MAX_LIST,
     management_token::ManagementToken,
+    once_each,
 };
 use crate::{
     config::{Influxctl as Given, Login, ServerConfig},
@@ -105,10 +106,7 @@ impl Influxctl {
         }
         let said = self.call(&words, MAX_LIST).await.map_err(|failed| self.error(verb, failed))?;
         let (tokens, rows) = answer::list(&said.stdout, known).map_err(|kind| self.told(verb, kind))?;
-        let mut ids = BTreeSet::new();
-        if let Some(twice) = tokens.iter().find(|token| !ids.insert(&token.id)) {
-            return Err(self.told(verb, ErrorKind::Nonsense(format!("the list has {} twice", twice.id))));
-        }
+        once_each(&tokens).map_err(|kind| self.told(verb, kind))?;
         Ok(Listing { tokens, rows, bytes: said.stdout.len(), date: None })
     }
 

@@ -11,7 +11,7 @@ use crate::{
         Clock,
         plan::{EndWhy, Finding, Gone, Matter},
     },
-    model::{Ended, Grants, Held, Marker, Moment, Name, Record, Retiring, RetiringState, TokenId},
+    model::{Ended, Grants, Marker, Moment, Name, Record, Retiring, RetiringState, TokenId},
     store::Store,
 };
 
@@ -40,8 +40,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             EndWhy::Removed => record.removed.is_some() && !self.shared.specs().contains_key(name),
         });
         // Perhaps they have turned out to be another machine's as well.
-        let is_ours = |held: &Held| held.id == *id && held.origin.is_ours();
-        if !stands || !record.is_some_and(|record| record.held().any(is_ours)) {
+        if !stands || !record.is_some_and(|record| has_of_ours(&record, id)) {
             return;
         }
         if let Err(error) = self.server.revoke(id).await {
@@ -96,8 +95,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     /// Rule 21. Changes what a token of ours may do, and seals what the server says that it may.
     pub(super) async fn patch(&self, name: &Name, id: &TokenId, grants: &Grants, report: &mut Report) {
         let record = self.shared.ledger.record(name);
-        let is_ours = |held: &Held| held.id == *id && held.origin.is_ours();
-        if !record.is_some_and(|record| record.held().any(is_ours)) {
+        if !record.is_some_and(|record| has_of_ours(&record, id)) {
             return;
         }
         let has = match self.server.patch(id, grants).await {
@@ -135,6 +133,11 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             Err(error) => fail(report, error.to_string()),
         }
     }
+}
+
+/// Rule 8. Whether a token is one of this record's, and ours to change.
+fn has_of_ours(record: &Record, id: &TokenId) -> bool {
+    record.held().any(|held| held.id == *id && held.origin.is_ours())
 }
 
 /// The next pass tries again.

@@ -130,9 +130,8 @@ fn plan_retiring(scene: &Scene<'_>, record: &Record, retiring: &Retiring, plan: 
 
 /// Nothing hangs on when it is known that a former token has expired: it is asked in passes that are made anyway.
 fn ask_at_leisure(scene: &Scene<'_>, record: &Record, held: &Held, plan: &mut Plan) {
-    let refused = scene.evidence.probes.get(&held.id).and_then(|probed| probed.refused);
-    if refused.is_none_or(|(_, last)| since(last, scene.now) >= REFUSED_APART) {
-        plan.steps.push(Step::Verify { name: record.name.clone(), id: held.id.clone() });
+    if next_try(scene, held) <= scene.now {
+        plan.verify(&record.name, &held.id);
     }
 }
 
@@ -398,10 +397,15 @@ fn reinstate(scene: &Scene<'_>, record: &Record, plan: &mut Plan) {
     }
 }
 
+/// When another refusal would count.
+fn next_try(scene: &Scene<'_>, held: &Held) -> Time {
+    let refused = scene.evidence.probes.get(&held.id).and_then(|probed| probed.refused);
+    refused.map_or(scene.now, |(_, last)| after(last, REFUSED_APART))
+}
+
 /// Asks once more, no sooner than a second refusal would count.
 pub(super) fn verify(scene: &Scene<'_>, record: &Record, held: &Held, plan: &mut Plan) {
-    let last = scene.evidence.probes.get(&held.id).and_then(|probed| probed.refused).map(|(_, last)| last);
-    let next_try = last.map_or(scene.now, |last| after(last, REFUSED_APART));
+    let next_try = next_try(scene, held);
     if next_try <= scene.now {
         plan.verify(&record.name, &held.id);
         plan.due(after(scene.now, REFUSED_APART));
