@@ -13,6 +13,7 @@ use std::{
 use tempfile::TempDir;
 
 use super::*;
+use crate::model::Secret;
 
 const CANARY: &str = "canary-3f9c";
 /// Two uids and two gids that are nobody's, and outside the range of `DynamicUser=`.
