@@ -20,11 +20,6 @@ fn ready(host: &Host, name: &str) {
     wait_until(name, || host.delivered(name).is_some(), || format!("{:?}", host.tokend(&["status"])));
 }
 
-fn status(host: &Host) -> Value {
-    let ran = host.tokend(&["status", "--output", "json"]);
-    serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"))
-}
-
 #[test]
 fn every_command_goes_through_the_daemon() {
     let host = Host::new();
@@ -144,7 +139,7 @@ fn an_import_goes_through_the_daemon() {
     assert_eq!(code, Some(0), "{stderr}");
     assert!(told.contains(&format!("imported {id} on default as t0: write telemetry")), "{told}");
     assert_eq!(host.delivered("t0").unwrap(), token.secret);
-    let holders = &status(&host)["tokens"][0]["holders"];
+    let holders = &host.status()["tokens"][0]["holders"];
     assert_eq!(
         holders["complete_from"], 3,
         "who has had the imported one, the second, is not known: {holders}"
@@ -161,7 +156,7 @@ fn status_tells_what_only_the_daemon_knows() {
     ready(&host, "t0");
     let read = host.secrets_by_socket(&["get", "t0"]);
     assert_eq!(read.stdout, host.delivered("t0").unwrap());
-    let told = status(&host);
+    let told = host.status();
     let token = &told["tokens"][0];
     assert_eq!((&token["state"], &token["waits"]), (&"ready".into(), &Value::Null));
     assert!(token["probes"][0]["accepted_at"].is_string(), "{token}");
@@ -180,7 +175,7 @@ fn status_tells_what_only_the_daemon_knows() {
     daemon.wait_for("list accepted");
     host.sandbox.stop();
     let _failed = host.tokend(&["apply"]);
-    let told = status(&host);
+    let told = host.status();
     assert!(told["servers"][0]["error"].as_str().unwrap().contains("cannot connect"), "{told}");
     assert!(told["servers"][0]["since"].is_string(), "{told}");
     let text = host.tokend(&["status"]).stdout;
@@ -197,7 +192,7 @@ fn status_says_why_a_name_waits() {
     host.list("[[token]]\nname = \"t\"\nwrite = [\"nope\"]\n");
     let daemon = host.daemon();
     daemon.wait_for("the server has no database \"nope\"");
-    let told = status(&host);
+    let told = host.status();
     assert_eq!(told["tokens"][0]["waits"], "the server has no database \"nope\"");
     let asked = host.secrets_by_socket(&["get", "t"]);
     assert_eq!(asked.code, Some(1), "{asked:?}");

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The four examples of InfluxData's page "Create a token" (InfluxDB Clustered), as list entries.
-const EXAMPLES: &str = r#"
+pub(crate) const EXAMPLES: &str = r#"
 [[token]]
 name = "read_write"
 read = ["a"]

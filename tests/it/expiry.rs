@@ -24,8 +24,7 @@ fn on_each(expiry: Expiry, scenario: impl Fn(Host, &str)) {
 }
 
 fn status(host: &Host) -> Value {
-    let all: Value = serde_json::from_str(&host.tokend(&["status", "--output", "json"]).stdout).unwrap();
-    all["tokens"][0].clone()
+    host.status()["tokens"][0].clone()
 }
 
 #[test]

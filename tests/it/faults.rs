@@ -10,7 +10,6 @@ use std::{
 };
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
-use serde_json::Value;
 
 use crate::{
     foreign::Foreign,
@@ -22,17 +21,11 @@ use crate::{
 /// So many tokens belong to others.
 const FOREIGN: usize = 4;
 
-fn status(host: &Host, name: &str) -> Value {
-    let ran = host.tokend(&["status", "--output", "json"]);
-    let all: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"));
-    all["tokens"].as_array().unwrap().iter().find(|status| status["name"] == name).unwrap().clone()
-}
-
 /// That consumers have the current token, that it lives, and that nothing else of this name does but former ones in
 /// their overlap that the store knows.
 fn assert_sound(host: &Host, name: &str, context: &str) {
     let live = host.live(name);
-    let status = status(host, name);
+    let status = host.status_of(name);
     let current = live.iter().find(|token| status["id"] == token.id.as_str());
     let current = current.unwrap_or_else(|| panic!("{context}: {name} has no token that works: {status}"));
     assert_eq!(host.delivered(name).as_deref(), Some(current.secret.as_str()), "{context}: {name}");
@@ -69,7 +62,7 @@ fn rotation_is_made_up_for(host: &Host, before: &[(String, String)], context: &s
         .iter()
         .map(|(name, _)| name.as_str())
         .inspect(|name| assert_sound(host, name, context))
-        .filter(|name| status(host, name)["generation"] == 1)
+        .filter(|name| host.status_of(name)["generation"] == 1)
         .collect();
     if !behind.is_empty() {
         let again = host.tokend(&[&["rotate"], &behind[..]].concat());
@@ -79,7 +72,7 @@ fn rotation_is_made_up_for(host: &Host, before: &[(String, String)], context: &s
     for (name, _) in before {
         assert_sound(host, name, context);
         assert_eq!(
-            (status(host, name)["generation"].as_u64(), host.live(name).len()),
+            (host.status_of(name)["generation"].as_u64(), host.live(name).len()),
             (Some(2), 2),
             "{context}"
         );

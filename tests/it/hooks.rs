@@ -95,9 +95,7 @@ fn acknowledged(host: &Host) -> String {
 }
 
 fn status(host: &Host) -> Value {
-    let ran = host.tokend(&["status", "--output", "json"]);
-    serde_json::from_str::<Value>(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"))["hooks"]
-        .clone()
+    host.status()["hooks"].clone()
 }
 
 const RELOAD: &str = "try-reload-or-restart -- telegraf.service";

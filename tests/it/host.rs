@@ -14,6 +14,7 @@ use std::{
 
 use influx_sandbox::{Options, Sandbox, Token};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::kind::Kind;
@@ -149,6 +150,24 @@ impl Host {
         let mut command = Command::new(env!("CARGO_BIN_EXE_influx-secrets"));
         command.arg("--socket").arg(self.path("run/secrets.sock")).args(arguments).stdin(Stdio::null());
         command
+    }
+
+    /// What `status` tells programs.
+    pub(crate) fn status(&self) -> Value {
+        let ran = self.tokend(&["status", "--output", "json"]);
+        serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"))
+    }
+
+    /// What it tells of a token.
+    pub(crate) fn status_of(&self, name: &str) -> Value {
+        let all = self.status();
+        let found = all["tokens"].as_array().unwrap().iter().find(|status| status["name"] == name);
+        found.unwrap_or_else(|| panic!("nothing of {name}: {all}")).clone()
+    }
+
+    /// Whether the server lets a token live.
+    pub(crate) fn is_live(&self, id: &str) -> bool {
+        self.sandbox.live().iter().any(|token| token.id == id)
     }
 
     /// What a consumer reads.

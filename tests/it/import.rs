@@ -6,7 +6,7 @@ use influx_sandbox::{Activation, Token};
 use jiff::SignedDuration;
 use serde_json::Value;
 
-use crate::host::{Host, Ran};
+use crate::host::{Host, Ran, ran};
 
 const LISTED: &str = "[[token]]\nname = \"t0\"\nwrite = [\"telemetry\"]\n";
 const SHORT: &str = "overlap = \"0s\"\noverlap_cap = \"1ms\"\n";
@@ -29,12 +29,7 @@ fn feed(host: &Host, arguments: &[&str], stdin: &str) -> Ran {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // It may end without reading all of it.
     let _closed = child.stdin.take().unwrap().write_all(stdin.as_bytes());
-    let output = child.wait_with_output().unwrap();
-    Ran {
-        code: output.status.code(),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
+    ran(child.wait_with_output().unwrap())
 }
 
 fn import(host: &Host, arguments: &[&str], token: &Token) -> Ran {
@@ -44,13 +39,13 @@ fn import(host: &Host, arguments: &[&str], token: &Token) -> Ran {
     ran
 }
 
-fn imported(host: &Host, arguments: &[&str], token: &Token) {
+pub(crate) fn imported(host: &Host, arguments: &[&str], token: &Token) {
     let ran = import(host, arguments, token);
     assert_eq!(ran.code, Some(0), "{ran:?}");
 }
 
 fn is_live(host: &Host, token: &Token) -> bool {
-    host.sandbox.live().iter().any(|live| live.id == token.id)
+    host.is_live(&token.id)
 }
 
 fn count(host: &Host, method: &str, path: &str) -> usize {

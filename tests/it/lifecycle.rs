@@ -3,7 +3,6 @@
 use hyper::Method;
 use influx_sandbox::Fault;
 use jiff::SignedDuration;
-use serde_json::Value;
 
 use crate::{
     host::{Host, can_write, wait_until},
@@ -28,27 +27,12 @@ fn settle(host: &Host, lifecycle: &str, names: &[&str]) {
     host.apply();
 }
 
-fn status(host: &Host, name: &str) -> Value {
-    let all: Value = serde_json::from_str(&host.tokend(&["status", "--output", "json"]).stdout).unwrap();
-    all["tokens"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|status| status["name"] == name)
-        .cloned()
-        .unwrap_or_default()
-}
-
-fn is_live(host: &Host, id: &str) -> bool {
-    host.sandbox.live().iter().any(|token| token.id == id)
-}
-
 #[test]
 fn a_token_is_replaced_when_its_time_has_come_and_not_before() {
     on_each_dated(|host| {
         settle(&host, "lifetime = \"9d\"\noverlap = \"1h\"\n", &["t0"]);
         let old = host.live("t0")[0].clone();
-        let rotates = status(&host, "t0")["rotates_at"].clone();
+        let rotates = host.status_of("t0")["rotates_at"].clone();
         assert!(rotates.is_string(), "{rotates}");
         // Half of nine days, less a tenth at most.
         host.sandbox.shift_clock(SignedDuration::from_hours(85));
@@ -57,8 +41,8 @@ fn a_token_is_replaced_when_its_time_has_come_and_not_before() {
         host.sandbox.shift_clock(SignedDuration::from_hours(24));
         let ran = host.apply();
         assert!(ran.stdout.contains("t0"), "{ran:?}");
-        assert_eq!(status(&host, "t0")["generation"], 2);
-        assert!(is_live(&host, &old.id), "it lives to its own expiry");
+        assert_eq!(host.status_of("t0")["generation"], 2);
+        assert!(host.is_live(&old.id), "it lives to its own expiry");
         assert!(can_write(&host, &old.secret, "telemetry"));
         assert_ne!(host.delivered("t0"), Some(old.secret));
     });
@@ -72,14 +56,14 @@ fn a_rotation_is_undone_and_the_schedule_waits_for_a_person() {
     let ran = host.tokend(&["rotate", "--undo", "t0"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert_eq!(host.delivered("t0"), Some(old.secret.clone()));
-    let after = status(&host, "t0");
+    let after = host.status_of("t0");
     assert_eq!((&after["generation"], &after["id"]), (&3.into(), &old.id.clone().into()));
     assert!(after["waits"].as_str().unwrap().contains("until `influx-tokend rotate` asks"), "{after}");
     host.sandbox.shift_clock(SignedDuration::from_hours(6 * 24));
     host.apply();
     assert_eq!(host.delivered("t0"), Some(old.secret), "the schedule is suspended");
     assert_eq!(host.tokend(&["rotate", "t0"]).code, Some(0));
-    assert_eq!(status(&host, "t0")["generation"], 4);
+    assert_eq!(host.status_of("t0")["generation"], 4);
     let ran = host.tokend(&["rotate", "--undo", "nope"]);
     assert_eq!(ran.code, Some(1), "{ran:?}");
     assert!(ran.stderr.contains("token nope: is not in the list"), "{ran:?}");
@@ -107,14 +91,14 @@ fn a_token_is_ended_at_once_when_a_person_says_now_and_another_is_minted() {
         settle(&host, "", &["t0", "t1"]);
         let old = host.live("t0")[0].id.clone();
         assert_eq!(host.tokend(&["revoke", "t0"]).code, Some(2), "it has to be said");
-        assert!(is_live(&host, &old));
+        assert!(host.is_live(&old));
         let ran = host.tokend(&["revoke", "t0", "--now"]);
         assert_eq!(ran.code, Some(0), "{ran:?}");
         assert!(ran.stdout.contains(&format!("ended {old} of t0")), "{ran:?}");
-        assert!(!is_live(&host, &old));
+        assert!(!host.is_live(&old));
         host.assert_settled("t0");
         host.assert_settled("t1");
-        assert_eq!(status(&host, "t0")["generation"], 2);
+        assert_eq!(host.status_of("t0")["generation"], 2);
     });
 }
 
@@ -128,7 +112,7 @@ fn a_daemon_that_ends_a_token_says_who_is_cut_off() {
     let ran = host.tokend(&["revoke", "t0", "--now"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(ran.stderr.contains("is cut off: ") && ran.stderr.contains("influx-secrets"), "{ran:?}");
-    assert!(!is_live(&host, &old));
+    assert!(!host.is_live(&old));
     host.assert_settled("t0");
     let ran = host.tokend(&["rotate", "t0"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
@@ -146,7 +130,7 @@ fn a_name_that_leaves_the_list_is_delivered_through_its_grace_and_then_ended() {
         let (left, secret) = (host.live("t1")[0].id.clone(), host.delivered("t1"));
         list(&host, "grace = \"1h\"\n", &["t0"]);
         host.apply();
-        let waits = status(&host, "t1");
+        let waits = host.status_of("t1");
         assert_eq!(waits["state"], "removed");
         assert!(waits["waits"].as_str().unwrap().contains("left the list, its token ends at"), "{waits}");
         assert_eq!(host.delivered("t1"), secret, "unchanged");
@@ -156,15 +140,15 @@ fn a_name_that_leaves_the_list_is_delivered_through_its_grace_and_then_ended() {
         host.apply();
         host.sandbox.shift_clock(SignedDuration::from_mins(20));
         host.apply();
-        assert_eq!((host.delivered("t1"), is_live(&host, &left)), (secret, true));
+        assert_eq!((host.delivered("t1"), host.is_live(&left)), (secret, true));
         list(&host, "grace = \"1ms\"\n", &["t0"]);
         host.apply();
         host.sandbox.shift_clock(SignedDuration::from_secs(2));
         host.apply();
-        assert!(!is_live(&host, &left));
+        assert!(!host.is_live(&left));
         assert_eq!(host.delivered("t1"), None);
         assert_eq!(
-            status(&host, "t1")["state"],
+            host.status_of("t1")["state"],
             "removed",
             "still known, so that nobody gets an empty secret"
         );

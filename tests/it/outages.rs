@@ -70,8 +70,7 @@ impl Running {
 
     /// What it says to programs.
     fn status(&self) -> Value {
-        let ran = self.host.tokend(&["status", "--output", "json"]);
-        serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"))
+        self.host.status()
     }
 
     fn server(&self) -> Value {
@@ -160,7 +159,7 @@ fn time(told: &Value) -> Timestamp {
 }
 
 fn is_live(host: &Host, token: &Token) -> bool {
-    host.sandbox.live().iter().any(|live| live.id == token.id)
+    host.is_live(&token.id)
 }
 
 /// Those of this name but one.

@@ -111,8 +111,7 @@ fn rotate(host: &Host) {
 }
 
 fn status(host: &Host) -> Value {
-    let status: Value = serde_json::from_str(&host.tokend(&["status", "--output", "json"]).stdout).unwrap();
-    status["tokens"][0].clone()
+    host.status()["tokens"][0].clone()
 }
 
 /// Who is known to hold a former value of the first token, sorted; from which generation on all readers are known.

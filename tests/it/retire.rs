@@ -7,7 +7,8 @@ use influx_sandbox::{Effect, Event, Fault, Token};
 use serde_json::Value;
 
 use crate::{
-    host::{Daemon, Host, Ran, files_below, ran, wait_until},
+    host::{Daemon, Host, Ran, files_below, wait_until},
+    import::imported,
     kind::on_each_dated,
 };
 
@@ -25,7 +26,7 @@ fn host() -> (Host, [Token; 3]) {
 fn fill(host: &Host) -> [Token; 3] {
     host.list(TOKENS);
     let by_hand = find(host, &host.sandbox.add_token("by hand", &[("write", "a")]));
-    import(host, &by_hand);
+    imported(host, &["shared"], &by_hand);
     host.apply();
     assert_eq!(host.tokend(&["rotate", "t0"]).code, Some(0));
     let label = host.live("t1")[0].description.rsplit_once('/').unwrap().0.to_owned();
@@ -34,16 +35,6 @@ fn fill(host: &Host) -> [Token; 3] {
     let others = [by_hand.id.as_str(), &stray, &foreign].map(|id| find(host, id));
     assert_eq!(host.sandbox.live().len(), 6);
     others
-}
-
-fn import(host: &Host, token: &Token) {
-    let mut command = host.command(&["import", "shared"]);
-    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let line = format!("{} {}\n", token.id, token.secret);
-    std::io::Write::write_all(&mut child.stdin.take().unwrap(), line.as_bytes()).unwrap();
-    let ran = ran(child.wait_with_output().unwrap());
-    assert_eq!(ran.code, Some(0), "{ran:?}");
 }
 
 fn find(host: &Host, id: &str) -> Token {

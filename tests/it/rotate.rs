@@ -28,16 +28,6 @@ fn settle(host: &Host, lifecycle: &str) {
     host.apply();
 }
 
-fn status(host: &Host, name: &str) -> Value {
-    let all: Value = serde_json::from_str(&host.tokend(&["status", "--output", "json"]).stdout).unwrap();
-    let all = &all["tokens"];
-    all.as_array().unwrap().iter().find(|status| status["name"] == name).unwrap().clone()
-}
-
-fn is_live(host: &Host, id: &str) -> bool {
-    host.sandbox.live().iter().any(|token| token.id == id)
-}
-
 #[test]
 fn a_rotation_mints_one_delivers_it_and_leaves_the_old_one_alone() {
     on_each(|host| {
@@ -53,7 +43,7 @@ fn a_rotation_mints_one_delivers_it_and_leaves_the_old_one_alone() {
         assert_eq!(host.delivered("t0").as_deref(), Some(new.secret.as_str()));
         assert!(can_write(&host, &old.secret, "telemetry"), "who has not picked up the new one goes on");
         assert_eq!(host.delivered("t1").as_deref(), Some(other.secret.as_str()));
-        let status = status(&host, "t0");
+        let status = host.status_of("t0");
         assert_eq!((&status["generation"], &status["id"]), (&2.into(), &new.id.clone().into()));
         assert_eq!(status["retiring"][0]["id"], old.id);
         let until: Timestamp = status["retiring"][0]["until"].as_str().unwrap().parse().unwrap();
@@ -63,7 +53,7 @@ fn a_rotation_mints_one_delivers_it_and_leaves_the_old_one_alone() {
         host.sandbox.clear_requests();
         host.apply();
         assert_eq!(host.mints(), 0, "what was asked for is done");
-        assert!(is_live(&host, &old.id));
+        assert!(host.is_live(&old.id));
     });
 }
 
@@ -74,10 +64,11 @@ fn the_old_one_is_ended_when_its_time_is_over_and_the_new_one_was_asked_once_mor
         let old = host.live("t0")[0].id.clone();
         assert_eq!(host.tokend(&["rotate", "t0"]).code, Some(0));
         let new = host.live("t0").into_iter().find(|token| token.id != old).unwrap();
-        let since: Timestamp = status(&host, "t0")["retiring"][0]["since"].as_str().unwrap().parse().unwrap();
+        let since: Timestamp =
+            host.status_of("t0")["retiring"][0]["since"].as_str().unwrap().parse().unwrap();
         host.sandbox.clear_requests();
         let daemon = host.daemon();
-        wait_until("the end of the old one", || !is_live(&host, &old), || daemon.log());
+        wait_until("the end of the old one", || !host.is_live(&old), || daemon.log());
         let tokens = host.sandbox.tokens();
         let ended = tokens.iter().find(|token| token.id == old).unwrap().revoked_at.unwrap();
         assert!(
@@ -102,14 +93,14 @@ fn without_a_daemon_apply_ends_what_is_due_and_waits_for_nothing() {
     let old = host.live("t0")[0].id.clone();
     assert_eq!(host.tokend(&["rotate", "t0"]).code, Some(0));
     host.apply();
-    assert!(is_live(&host, &old), "not due");
+    assert!(host.is_live(&old), "not due");
     host.list(&format!("overlap = \"0s\"\noverlap_cap = \"1ms\"\n{TOKENS}"));
     // The Date has whole seconds.
     host.sandbox.shift_clock(SignedDuration::from_secs(2));
     let new = host.live("t0").into_iter().find(|token| token.id != old).unwrap();
     let plan = host.tokend(&["plan"]);
     assert!(plan.stdout.contains(&format!("ask for t0 whether {} still works", new.id)), "{plan:?}");
-    assert!(is_live(&host, &old), "a plan does nothing");
+    assert!(host.is_live(&old), "a plan does nothing");
     host.apply();
     host.assert_settled("t0");
 }
@@ -127,7 +118,7 @@ fn rotate_until_due(host: &Host) -> String {
     settle(host, "overlap = \"0s\"\noverlap_cap = \"1h\"\n");
     let old = host.live("t0")[0].id.clone();
     assert_eq!(host.tokend(&["rotate", "t0"]).code, Some(0));
-    assert!(is_live(host, &old));
+    assert!(host.is_live(&old));
     host.list(&format!("overlap = \"0s\"\noverlap_cap = \"1ms\"\n{TOKENS}"));
     // The Date has whole seconds.
     host.sandbox.shift_clock(SignedDuration::from_secs(2));
@@ -139,14 +130,14 @@ fn nothing_is_ended_while_the_new_one_is_refused_or_cannot_be_delivered() {
     let (host, old) = rotated_and_due();
     host.sandbox.fault(Fault::status(Method::POST, "/api/v2/write", 401));
     host.tokend(&["apply"]);
-    assert!(is_live(&host, &old), "the new one is refused");
+    assert!(host.is_live(&old), "the new one is refused");
     host.sandbox.clear_faults();
     // A folder where the file should be.
     fs::remove_file(host.path("run/secrets/t0")).unwrap();
     fs::create_dir(host.path("run/secrets/t0")).unwrap();
     let ran = host.tokend(&["apply"]);
     assert_eq!(ran.code, Some(4), "{ran:?}");
-    assert!(is_live(&host, &old), "the new one has not arrived");
+    assert!(host.is_live(&old), "the new one has not arrived");
     fs::remove_dir(host.path("run/secrets/t0")).unwrap();
     host.apply();
     host.assert_settled("t0");
@@ -159,11 +150,11 @@ fn an_end_that_nobody_heard_of_is_settled_by_the_list() {
         host.sandbox.fault(Fault::on(Some(Method::DELETE), &host.api("/tokens/"), Effect::CutAfter).times(1));
         let ran = host.tokend(&["apply"]);
         assert_eq!(ran.code, Some(4), "{ran:?}");
-        assert!(!is_live(&host, &old));
+        assert!(!host.is_live(&old));
         // Lists do not judge tokens younger than ten minutes.
         host.sandbox.shift_clock(SignedDuration::from_mins(11));
         host.apply();
-        assert_eq!(status(&host, "t0")["retiring"], Value::Array(vec![]));
+        assert_eq!(host.status_of("t0")["retiring"], Value::Array(vec![]));
         host.assert_settled("t0");
     });
 }
@@ -190,10 +181,10 @@ fn time_asleep_is_no_part_of_an_overlap() {
         return missing("the right to make a time namespace");
     }
     assert_eq!(slept.code, Some(0), "{slept:?}");
-    assert!(is_live(&host, &old), "after a sleep of a week");
+    assert!(host.is_live(&old), "after a sleep of a week");
     let awake = later(&["--boottime", WEEK, "--monotonic", WEEK]);
     assert_eq!(awake.code, Some(0), "{awake:?}");
-    assert!(!is_live(&host, &old), "after a week awake");
+    assert!(!host.is_live(&old), "after a week awake");
     host.assert_settled("t0");
 }
 
@@ -263,7 +254,7 @@ fn a_cut_off_rotation_is_finished_by_the_next_run() {
     wait_until("a mint", || host.live("t0").len() == 2, || format!("{:?}", host.tokend(&["status"])));
     wait_until(
         "its seal",
-        || status(&host, "t0")["waits"].to_string().contains("its successor"),
+        || host.status_of("t0")["waits"].to_string().contains("its successor"),
         || format!("{:?}", host.tokend(&["status"])),
     );
     child.kill().unwrap();
@@ -271,6 +262,6 @@ fn a_cut_off_rotation_is_finished_by_the_next_run() {
     assert_eq!(host.delivered("t0"), Some(old));
     host.sandbox.shift_clock(SignedDuration::from_hours(1));
     host.apply();
-    assert_eq!(status(&host, "t0")["generation"], 2);
+    assert_eq!(host.status_of("t0")["generation"], 2);
     assert_eq!(host.live("t0").len(), 2, "one new, and the old one in its overlap");
 }
