@@ -3,19 +3,24 @@
 use std::{ops::Range, path::PathBuf};
 
 use super::{
-    Context, Influxctl, Login, TokenSource, Via,
+    Context, Influxctl, Login, ManagementToken, Via,
     fault::{Faults, Shown},
+    oauth::management_token,
     server::missing,
-    source::source,
     tree::{At, Section, neither},
 };
 
-/// `None` where something that it cannot do without is missing or wrong, and said.
-pub(super) fn via(section: &mut Section<'_, '_>, context: &Context, faults: &mut Faults<'_>) -> Option<Via> {
+/// `None` where something that it cannot do without is missing or wrong, and said. `plain`: `http://` will do.
+pub(super) fn via(
+    section: &mut Section<'_, '_>,
+    plain: bool,
+    context: &Context,
+    faults: &mut Faults<'_>,
+) -> Option<Via> {
     let via = section.string("via", faults);
     let table = section.section("influxctl", faults);
     let has_token = section.get("management_token").is_some();
-    let token = source(section, "management_token", context, faults);
+    let token = management_token(section, plain, context, faults);
     match via {
         Some(At { value: "influxctl", .. }) => {
             let at = section.span.clone();
@@ -77,7 +82,7 @@ fn login(
     section: &Section<'_, '_>,
     at: Range<usize>,
     has_token: bool,
-    token: Option<TokenSource>,
+    token: Option<ManagementToken>,
     given: &Given,
     context: &Context,
     faults: &mut Faults<'_>,
@@ -89,7 +94,15 @@ fn login(
         return None;
     }
     if has_token {
-        return token.map(Login::ManagementToken);
+        return match token? {
+            ManagementToken::Kept(token) => Some(Login::ManagementToken(token)),
+            ManagementToken::Issued(_) => {
+                let what = "influxctl takes no management token that \"oauth\" gets";
+                let fix = "leave via = \"influxctl\" out, or name a management token that `influxctl management create` made";
+                faults.add_with_hint(at, section.path(), what, fix);
+                None
+            }
+        };
     }
     if !context.one_shot && given.config.is_none() {
         let what = "needs \"management_token\": a daemon has no login of its own";

@@ -16,6 +16,7 @@ mod hook;
 mod influxctl;
 mod list;
 mod load;
+mod oauth;
 mod server;
 mod source;
 #[cfg(test)]
@@ -133,13 +134,14 @@ impl ServerConfig {
         }
     }
 
-    /// Where the management token is kept, if this process presents one.
+    /// Where the secret is kept that lets this process in, if it presents one: the management token, or what one is issued
+    /// for.
     #[must_use]
-    pub fn management_token(&self) -> Option<&TokenSource> {
+    pub fn secret(&self) -> Option<&TokenSource> {
         match &self.via {
-            Via::Http(token) | Via::Influxctl(Influxctl { login: Login::ManagementToken(token), .. }) => {
-                Some(token)
-            }
+            Via::Http(ManagementToken::Kept(token))
+            | Via::Influxctl(Influxctl { login: Login::ManagementToken(token), .. }) => Some(token),
+            Via::Http(ManagementToken::Issued(client)) => Some(&client.secret),
             Via::Influxctl(_) => None,
         }
     }
@@ -149,9 +151,46 @@ impl ServerConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Via {
     /// Over its management API, with this management token.
-    Http(TokenSource),
+    Http(ManagementToken),
     /// By InfluxData's tool.
     Influxctl(Influxctl),
+}
+
+/// `management_token = { … }`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ManagementToken {
+    /// Somebody made it, and keeps it there.
+    Kept(TokenSource),
+    /// An identity provider issues one for a while, again and again.
+    Issued(Box<OAuthClient>),
+}
+
+/// `oauth = { … }`: who asks an identity provider for management tokens (client credentials, RFC 6749, 4.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OAuthClient {
+    /// The provider's token endpoint.
+    pub token_url: Url,
+    /// The name it knows us by.
+    pub id: String,
+    /// Where what proves it is kept.
+    pub secret: TokenSource,
+    /// How both are sent.
+    pub authentication: OAuthAuthentication,
+    /// Everything else that is sent, in order: `scope`, `audience`, and what this provider wants beside.
+    pub parameters: Vec<(String, String)>,
+    /// PEM file with the certificates that may have signed the provider's, instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The only proxy that is used on the way to it.
+    pub proxy: Option<Url>,
+}
+
+/// How a client proves to an identity provider who it is (RFC 6749, 2.3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OAuthAuthentication {
+    /// In the header `Authorization: Basic`, which every provider has to take.
+    Basic,
+    /// In the body.
+    Post,
 }
 
 /// `influxctl = { … }`.

@@ -58,7 +58,7 @@ fn server(mut section: Section<'_, '_>, context: &Context, faults: &mut Faults<'
     let plain = section.boolean("allow_plain_http", faults).unwrap_or(false);
     let url = url_or_default(&mut section, product, plain, faults);
     let data_url = url_of(&mut section, "data_url", plain, faults);
-    let via = via(&mut section, context, faults);
+    let via = via(&mut section, plain, context, faults);
     let ca_file = section.string("ca_file", faults).map(|at| PathBuf::from(at.value));
     let client_certificate = client_certificate(&mut section, faults);
     let insecure_skip_verify = section.boolean("insecure_skip_verify", faults).unwrap_or(false);
@@ -170,7 +170,7 @@ fn data_host(cluster: Option<&ClusterIds>) -> Option<Url> {
     Url::parse(&format!("https://{}.a.influxdb.io", cluster?.cluster)).ok()
 }
 
-fn url_of(
+pub(super) fn url_of(
     section: &mut Section<'_, '_>,
     key: &'static str,
     plain: bool,

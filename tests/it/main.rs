@@ -20,6 +20,7 @@ mod influxctl;
 mod kills;
 mod kind;
 mod lifecycle;
+mod oauth;
 mod outages;
 mod peers;
 mod pickup;

@@ -71,7 +71,7 @@ impl Influxctl {
     /// `private`: a folder on tmpfs that is ours alone.
     pub(super) fn new(name: &ServerName, config: &ServerConfig, given: Given, private: &Path) -> Self {
         let token = match &given.login {
-            Login::ManagementToken(source) => Some(ManagementToken::new(source.clone())),
+            Login::ManagementToken(source) => Some(ManagementToken::kept(source.clone())),
             Login::Profile { .. } => None,
         };
         Self {
@@ -96,8 +96,8 @@ impl Influxctl {
     pub(super) async fn list(&self, known: &BTreeSet<TokenId>) -> Result<Listing, ServerError> {
         let verb = "list tokens";
         if let Some(token) = &self.management_token {
-            // A list begins a pass, and the management token is read once per pass.
-            token.forget().await;
+            // A list begins a pass.
+            token.begin_pass().await;
         }
         let version = self.version().await.map_err(|failed| self.error(verb, failed))?;
         let mut words = vec!["token", "list", "--format", "json"];
@@ -188,9 +188,7 @@ impl Influxctl {
         self.version().await?;
         let token = match &self.management_token {
             None => None,
-            Some(token) => {
-                Some(token.get().await.map_err(|error| undone(ErrorKind::ManagementToken(error)))?)
-            }
+            Some(token) => Some(token.get().await.map_err(undone)?),
         };
         let profile = token.as_ref().map(|token| self.profile.write(&self.private, token)).transpose();
         let profile = profile.map_err(|error| {
@@ -208,7 +206,7 @@ impl Influxctl {
         if failed.undone
             && let Some(token) = &self.management_token
         {
-            token.forget().await;
+            token.refused().await;
         }
         Err(failed)
     }
