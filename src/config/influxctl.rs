@@ -26,8 +26,8 @@ pub(super) fn via(
             let at = section.span.clone();
             let given = table.map(|table| given(table, faults)).unwrap_or_default();
             let login = login(section, at, has_token, token, &given, context, faults)?;
-            let program = given.path.unwrap_or_else(|| PathBuf::from("influxctl"));
-            Some(Via::Influxctl(Influxctl { program, login, account: given.account, cluster: given.cluster }))
+            let Given { path, account, cluster, .. } = given;
+            Some(Via::Influxctl(Influxctl { program: program(path), login, account, cluster }))
         }
         None | Some(At { value: "http", .. }) => {
             if let Some(table) = table {
@@ -44,6 +44,21 @@ pub(super) fn via(
             None
         }
     }
+}
+
+/// The tool as a person runs it, who is logged in.
+pub(super) fn by_a_person(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Influxctl {
+    let given = section.section("influxctl", faults).map(|table| given(table, faults)).unwrap_or_default();
+    Influxctl {
+        program: program(given.path),
+        login: Login::Profile { config: given.config, name: given.profile },
+        account: None,
+        cluster: None,
+    }
+}
+
+fn program(path: Option<PathBuf>) -> PathBuf {
+    path.unwrap_or_else(|| PathBuf::from("influxctl"))
 }
 
 /// `influxctl = { … }`.

@@ -11,9 +11,9 @@ use std::{
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    Config, ConfigError, Context, StoreConfig,
+    Config, ConfigError, Context, Influxctl, StoreConfig,
     fault::{Faults, Shown, is_like_a_token},
-    server::servers,
+    server::{self, servers},
     source::source,
     token::{Defaults as TokenDefaults, tokens},
     tree::{At, Section},
@@ -57,6 +57,17 @@ pub(super) fn salvage(text: &str, context: &Context) -> Config {
         lifecycle: Lifecycle::default(),
         specs: Arc::default(),
     }
+}
+
+/// Of the first server of Cloud Dedicated whose ids are not all there: how a person's influxctl is run for it.
+pub(super) fn unidentified(text: &str) -> Option<Influxctl> {
+    let (tree, _) = DeTable::parse_recoverable(text);
+    let mut root = Section::new(tree.get_ref(), "", 0..0);
+    let mut unheard = Faults::new(text);
+    let several = root.section("servers", &mut unheard).map(|several| several.named(&mut unheard));
+    let servers = root.section("server", &mut unheard).into_iter();
+    let mut servers = servers.chain(several.into_iter().flatten().map(|(_, section)| section));
+    servers.find_map(|section| server::unidentified(section, &mut unheard))
 }
 
 fn config(root: &mut Section<'_, '_>, context: &Context, faults: &mut Faults<'_>) -> Option<Config> {

@@ -96,6 +96,13 @@ impl Config {
     pub fn salvage(text: &str, context: &Context) -> Self {
         list::salvage(text, context)
     }
+
+    /// Of the first server of Cloud Dedicated in a list that does not tell which cluster it is: how a person's influxctl,
+    /// which may know, is run for it.
+    #[must_use]
+    pub fn unidentified(text: &str) -> Option<Influxctl> {
+        list::unidentified(text)
+    }
 }
 
 /// One server.

@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, ops::Range, path::PathBuf, time::Duration};
 use url::{Host, Url};
 
 use super::{
-    ClientCertificate, Context, ServerConfig,
+    ClientCertificate, Context, Influxctl, ServerConfig,
     fault::{Faults, Shown},
-    influxctl::via,
+    influxctl::{by_a_person, via},
     list::duration,
     tree::{At, Section, neither},
 };
@@ -131,6 +131,14 @@ fn cluster_ids(
         None => section.get(key).and(None),
     });
     Some(ClusterIds { account: account?, cluster: cluster? })
+}
+
+/// How a person's influxctl is run for a server of Cloud Dedicated, where its ids are not all there.
+pub(super) fn unidentified(mut section: Section<'_, '_>, faults: &mut Faults<'_>) -> Option<Influxctl> {
+    let product = product(&mut section, faults)?;
+    let is_known =
+        product != Product::Dedicated || cluster_ids(&mut section, Some(product), faults).is_some();
+    (!is_known).then(|| by_a_person(&mut section, faults))
 }
 
 fn required_id(section: &mut Section<'_, '_>, key: &'static str, faults: &mut Faults<'_>) -> Option<Uuid> {

@@ -31,7 +31,7 @@ mod tests;
 
 pub use any::AnyServer;
 pub use cluster::Cluster;
-pub use influxctl::remove_leftovers;
+pub use influxctl::{KnownCluster, known_clusters, remove_leftovers};
 
 /// One InfluxDB deployment.
 pub trait Server: Send + Sync {
