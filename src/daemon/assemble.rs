@@ -12,8 +12,8 @@ use crate::{
     operate,
     source::{SourceError, read_secret},
     store::{
-        Store, StoreError,
-        age::{AgeReader, AgeStore, IdentitySource, Keys, Machine, OpenOptions},
+        self, Machine, Store, StoreError,
+        age::{AgeReader, AgeStore, IdentitySource, Keys, OpenOptions},
         read_only::ReadOnly,
     },
 };
@@ -152,7 +152,7 @@ fn private_folder(config: &Config) -> std::path::PathBuf {
 /// # Errors
 /// It is there and cannot be read.
 pub async fn open_read_only(config: &StoreConfig) -> Result<ReadOnly, AssembleError> {
-    if !AgeStore::exists(&config.path) {
+    if !store::exists(&config.path) {
         return Ok(ReadOnly::new(None, None));
     }
     let identity = identity_source(config).await?;

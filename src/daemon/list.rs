@@ -9,7 +9,7 @@ use super::{
 use crate::{
     config::{self, Config},
     lifecycle::Ledger,
-    store::age::AgeStore,
+    store::{self, age::AgeStore},
 };
 
 /// The list in force.
@@ -47,7 +47,7 @@ pub(super) async fn first(
             // Also of one that is gone or no text: what was accepted before is where the store usually is.
             let salvaged = Config::salvage(&config::read_remains(path), context);
             // None is made for a list that cannot be believed.
-            if !AgeStore::exists(&salvaged.store.path) {
+            if !store::exists(&salvaged.store.path) {
                 return Err(error.into());
             }
             (salvaged, None, Some(error.to_string()))

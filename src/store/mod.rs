@@ -10,8 +10,21 @@ use crate::{
 };
 
 pub mod age;
+mod file;
+mod folder;
+#[cfg(feature = "daemon")]
+mod hold;
+#[cfg(feature = "daemon")]
+mod instance;
 #[cfg(feature = "daemon")]
 pub mod read_only;
+mod retired;
+
+#[cfg(feature = "daemon")]
+pub use hold::{exists, is_held, wipe_rest};
+#[cfg(feature = "daemon")]
+pub use instance::Machine;
+pub use retired::Retired;
 
 /// A record as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]

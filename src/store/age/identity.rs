@@ -9,8 +9,13 @@ use std::{
 use age::secrecy::SecretString;
 use zeroize::Zeroizing;
 
-use super::{Layout, file, store_error, store_fault};
-use crate::{model::Secret, store::StoreError};
+use crate::{
+    model::Secret,
+    store::{
+        StoreError, file,
+        folder::{Layout, store_error, store_fault},
+    },
+};
 
 /// The largest identity file.
 const MAX_IDENTITY_BYTES: u64 = 64 << 10;

@@ -11,12 +11,14 @@ use age::DecryptError;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::{
-    Identities, IdentitySource, Layout, MAX_SEALED_BYTES, Unwrap, file, retired, store_error, store_fault,
-};
+use super::{Identities, IdentitySource, MAX_SEALED_BYTES, Unwrap};
 use crate::{
     model::{MAX_RECORD_BYTES, Name, Record, RecordVersion},
-    store::{RecordError, RecordFault, Records, StoreError, Stored},
+    store::{
+        RecordError, RecordFault, Records, StoreError, Stored, file,
+        folder::{Layout, store_error, store_fault},
+        retired,
+    },
 };
 
 /// Opens the records of a store.
@@ -144,7 +146,7 @@ impl AgeReader {
     /// It cannot be read.
     #[cfg(feature = "daemon")]
     pub fn instances(&self) -> Result<Option<crate::store::Instances>, StoreError> {
-        let file = super::instance::InstanceFile::read(&self.layout.instance())?;
+        let file = crate::store::instance::InstanceFile::read(&self.layout.instance())?;
         Ok(file.map(|file| file.instances()))
     }
 

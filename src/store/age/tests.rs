@@ -288,10 +288,10 @@ fn a_retired_store_is_opened_by_nobody_but_who_goes_on_to_retire_it() {
     let store = open(folder.path());
     store.seal_record(&record("a"), None).expect("sealed");
     store.seal_list("[server]").expect("sealed");
-    assert_eq!(Retired::of(&path), Retired::No);
+    assert_eq!(crate::store::Retired::of(&path), crate::store::Retired::No);
     store.begin_to_retire().expect("begun");
     drop(store);
-    assert_eq!(Retired::of(&path), Retired::Begun);
+    assert_eq!(crate::store::Retired::of(&path), crate::store::Retired::Begun);
     let refused = AgeStore::open(options(folder.path())).expect_err("it is being retired");
     assert!(refused.to_string().contains("is being retired"), "{refused}");
     let refused = AgeReader::open(&path, &IdentitySource::OfStore, &mut Keys::default());
@@ -301,8 +301,8 @@ fn a_retired_store_is_opened_by_nobody_but_who_goes_on_to_retire_it() {
         AgeStore::open(OpenOptions { being_retired: true, ..options(folder.path()) }).expect("a store");
     store.wipe().expect("wiped");
     drop(store);
-    assert_eq!(Retired::of(&path), Retired::Wholly);
-    AgeStore::wipe_rest(&path).expect("once more");
+    assert_eq!(crate::store::Retired::of(&path), crate::store::Retired::Wholly);
+    crate::store::wipe_rest(&path).expect("once more");
     let mut left: Vec<_> =
         fs::read_dir(&path).expect("a folder").map(|entry| entry.expect("an entry").file_name()).collect();
     left.sort();

@@ -3,17 +3,16 @@
 
 #[cfg(feature = "daemon")]
 use std::io;
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 #[cfg(feature = "daemon")]
-use super::store_error;
-use super::{Layout, store_fault};
+use super::folder::store_error;
+use super::{
+    StoreError,
+    folder::{Layout, store_fault},
+};
 #[cfg(feature = "daemon")]
 use crate::replace::sync_folder_of;
-use crate::store::StoreError;
 
 /// Whether a store was retired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,14 +33,9 @@ impl Retired {
         if fs::symlink_metadata(layout.retired()).is_err() {
             return Self::No;
         }
-        let is_left = fs::read_dir(layout.tokens()).is_ok_and(|mut records| records.next().is_some());
+        let is_left = fs::read_dir(layout.tokens()).is_ok_and(|mut records| records.next().is_some())
+            || fs::symlink_metadata(layout.index()).is_ok();
         if is_left { Self::Begun } else { Self::Wholly }
-    }
-}
-
-impl Layout {
-    pub(super) fn retired(&self) -> PathBuf {
-        self.root.join("retired")
     }
 }
 
