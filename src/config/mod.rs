@@ -19,6 +19,7 @@ mod load;
 mod oauth;
 mod server;
 mod source;
+mod store;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -254,7 +255,26 @@ pub enum TokenSource {
 pub struct StoreConfig {
     /// The folder.
     pub path: PathBuf,
-    /// Who else may open its files.
+    /// Where the records are.
+    pub kind: StoreKind,
+    /// What tells this machine from another.
+    pub machine_id: PathBuf,
+}
+
+/// `[store] kind`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreKind {
+    /// In the folder, as age files.
+    Age(AgeConfig),
+    /// In the keyring of whoever runs this.
+    #[cfg(feature = "secret-service")]
+    SecretService,
+}
+
+/// What else `[store]` says of age files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AgeConfig {
+    /// Who else may open them.
     pub recipients: Vec<String>,
     /// Where the host's identity comes from; `None`: `identity.txt` or `identity.age` in the folder, made on
     /// first use.
@@ -263,6 +283,4 @@ pub struct StoreConfig {
     pub passphrase: Option<TokenSource>,
     /// The identity that a wrapped one is sealed for: a plugin's, or a key that is kept elsewhere.
     pub unwrap: Option<TokenSource>,
-    /// What tells this machine from another.
-    pub machine_id: PathBuf,
 }

@@ -1,9 +1,11 @@
 //! Building the parts that a list names.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
+#[cfg(feature = "secret-service")]
+use crate::store::keyring::{self, KeyringReader, KeyringStore};
 use crate::{
-    config::{Config, ConfigError, StoreConfig, TokenSource},
+    config::{AgeConfig, Config, ConfigError, StoreConfig, StoreKind, TokenSource},
     deliver::{Deliver, Deliveries, Hooks, Memory},
     hint::Hint,
     influxdb::{AnyServer, ServerError, remove_leftovers},
@@ -12,7 +14,7 @@ use crate::{
     operate,
     source::{SourceError, read_secret},
     store::{
-        self, Machine, Store, StoreError,
+        self, HostReader, HostStore, Machine, Store, StoreError,
         age::{AgeReader, AgeStore, IdentitySource, Keys, OpenOptions},
         read_only::ReadOnly,
     },
@@ -22,9 +24,9 @@ use crate::{
 const OPENING: Duration = Duration::from_secs(60);
 
 /// What all keepers of this host share.
-pub type Home = Shared<AgeStore, Deliveries, SystemClock>;
+pub type Home = Shared<HostStore, Deliveries, SystemClock>;
 /// A keeper on this host.
-pub type HostKeeper = operate::HostKeeper<AgeStore, Deliveries>;
+pub type HostKeeper = operate::HostKeeper<HostStore, Deliveries>;
 
 /// Why the parts cannot be put together.
 #[derive(Debug, thiserror::Error)]
@@ -91,7 +93,7 @@ pub async fn open_to_retire(config: &Config, memory: Memory) -> Result<Arc<Home>
 /// The rest, once the store is open.
 pub(super) async fn open_deliveries(
     config: &Config,
-    ledger: Ledger<AgeStore>,
+    ledger: Ledger<HostStore>,
     memory: Memory,
 ) -> Result<Arc<Home>, AssembleError> {
     // The store is ours alone, and so are its profiles.
@@ -110,11 +112,11 @@ pub fn memory() -> Memory {
     Memory::new(getrandom::u64().expect("the kernel gives random bits"))
 }
 
-pub(super) async fn open_ledger(config: &Config) -> Result<Ledger<AgeStore>, AssembleError> {
+pub(super) async fn open_ledger(config: &Config) -> Result<Ledger<HostStore>, AssembleError> {
     ledger_of(open_store(&config.store, false).await?).await
 }
 
-async fn ledger_of(store: AgeStore) -> Result<Ledger<AgeStore>, AssembleError> {
+async fn ledger_of(store: HostStore) -> Result<Ledger<HostStore>, AssembleError> {
     let machine = store.machine().clone();
     let ledger = Ledger::open(store).await?;
     match machine {
@@ -138,12 +140,12 @@ pub fn hooks(config: &Config) -> Hooks {
 }
 
 /// Where the daemon's run-time files are: beside the secrets socket, wherever the list puts that.
-fn run_folder(config: &Config) -> std::path::PathBuf {
+fn run_folder(config: &Config) -> PathBuf {
     config.socket.parent().map(std::path::Path::to_owned).unwrap_or_default()
 }
 
 /// For what nobody else may read and no disk may hold.
-fn private_folder(config: &Config) -> std::path::PathBuf {
+fn private_folder(config: &Config) -> PathBuf {
     run_folder(config).join("private")
 }
 
@@ -155,8 +157,14 @@ pub async fn open_read_only(config: &StoreConfig) -> Result<ReadOnly, AssembleEr
     if !store::exists(&config.path) {
         return Ok(ReadOnly::new(None, None));
     }
-    let identity = identity_source(config).await?;
-    let reader = AgeReader::open(&config.path, &identity, &mut keys(config).await?)?;
+    let reader = match &config.kind {
+        StoreKind::Age(age) => {
+            let identity = identity_source(age).await?;
+            HostReader::Age(AgeReader::open(&config.path, &identity, &mut keys(age).await?)?)
+        }
+        #[cfg(feature = "secret-service")]
+        StoreKind::SecretService => HostReader::SecretService(KeyringReader::open(&config.path)?),
+    };
     let instances = reader.instances()?;
     Ok(ReadOnly::new(Some(reader), instances))
 }
@@ -185,7 +193,7 @@ pub async fn take_over(config: &Config) -> Result<usize, AssembleError> {
     Ok(owned)
 }
 
-async fn identity_source(config: &StoreConfig) -> Result<IdentitySource, SourceError> {
+async fn identity_source(config: &AgeConfig) -> Result<IdentitySource, SourceError> {
     Ok(match &config.identity {
         None => IdentitySource::OfStore,
         Some(TokenSource::File(path)) => IdentitySource::File(path.clone()),
@@ -193,7 +201,7 @@ async fn identity_source(config: &StoreConfig) -> Result<IdentitySource, SourceE
     })
 }
 
-async fn keys(config: &StoreConfig) -> Result<Keys, SourceError> {
+async fn keys(config: &AgeConfig) -> Result<Keys, SourceError> {
     async fn read(source: Option<&TokenSource>) -> Result<Option<Secret>, SourceError> {
         match source {
             Some(source) => read_secret(source).await.map(Some),
@@ -206,17 +214,33 @@ async fn keys(config: &StoreConfig) -> Result<Keys, SourceError> {
     })
 }
 
-async fn open_store(config: &StoreConfig, being_retired: bool) -> Result<AgeStore, AssembleError> {
+async fn open_store(config: &StoreConfig, being_retired: bool) -> Result<HostStore, AssembleError> {
+    let (path, machine_id) = (config.path.clone(), config.machine_id.clone());
+    match &config.kind {
+        StoreKind::Age(age) => open_age(path, machine_id, age, being_retired).await.map(HostStore::Age),
+        #[cfg(feature = "secret-service")]
+        StoreKind::SecretService => {
+            let options = keyring::OpenOptions { path, machine_id, being_retired };
+            Ok(HostStore::SecretService(KeyringStore::open(options).await?))
+        }
+    }
+}
+
+async fn open_age(
+    path: PathBuf,
+    machine_id: PathBuf,
+    config: &AgeConfig,
+    being_retired: bool,
+) -> Result<AgeStore, AssembleError> {
     let options = OpenOptions {
-        path: config.path.clone(),
+        path: path.clone(),
         identity: identity_source(config).await?,
         recipients: config.recipients.clone(),
-        machine_id: config.machine_id.clone(),
+        machine_id,
         keys: keys(config).await?,
         being_retired,
     };
-    let failed =
-        |what: String, fix: Option<String>| StoreError { path: config.path.clone(), what, fix, source: None };
+    let failed = |what: String, fix: Option<String>| StoreError { path, what, fix, source: None };
     let opening = tokio::task::spawn_blocking(move || AgeStore::open(options));
     match tokio::time::timeout(OPENING, opening).await {
         Ok(Ok(opened)) => Ok(opened?),

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     config::{self, Config},
     lifecycle::Ledger,
-    store::{self, age::AgeStore},
+    store::{self, HostStore},
 };
 
 /// The list in force.
@@ -75,7 +75,7 @@ fn last_accepted(
     path: &Path,
     context: &config::Context,
     there: Config,
-    ledger: &Ledger<AgeStore>,
+    ledger: &Ledger<HostStore>,
     fault: &str,
 ) -> Result<Config, AssembleError> {
     tracing::error!("{fault}");
@@ -112,7 +112,7 @@ pub(super) async fn reload(
 }
 
 /// Rule 11: a list without any token is a slip where the store holds one.
-fn unless_emptied(config: &Config, ledger: &Ledger<AgeStore>) -> Result<(), String> {
+fn unless_emptied(config: &Config, ledger: &Ledger<HostStore>) -> Result<(), String> {
     let records = ledger.known().len();
     if config.specs.is_empty() && records > 0 {
         return Err(format!(

@@ -53,6 +53,15 @@ impl Layout {
     }
 }
 
+/// An error, where the records of the store in this folder are in a keyring.
+pub(super) fn refuse_keyring(layout: &Layout) -> Result<(), StoreError> {
+    if !layout.index().exists() {
+        return Ok(());
+    }
+    let fix = "name it with kind = \"secret-service\" in [store], or another path; its secrets are to be had from the daemon";
+    Err(store_fault(&layout.root, "is the folder of a store in a keyring", fix))
+}
+
 pub(super) fn store_error(path: &Path, what: impl Into<String>, source: std::io::Error) -> StoreError {
     let fix = fix_for(&source, path);
     StoreError { path: path.to_owned(), what: what.into(), fix, source: Some(source) }

@@ -175,8 +175,8 @@ pub(super) fn take_lock(layout: &Layout) -> Result<File, StoreError> {
 }
 
 /// What a crash left half-written. Called under the lock, so it is nobody's work in progress.
-pub(super) fn remove_leftovers(layout: &Layout) -> Result<(), StoreError> {
-    for folder in [&layout.root, &layout.tokens()] {
+pub(super) fn remove_leftovers(folders: &[&Path]) -> Result<(), StoreError> {
+    for folder in folders {
         let failed = |error| store_error(folder, "cannot list the folder", error);
         for entry in fs::read_dir(folder).map_err(failed)? {
             let name = entry.map_err(failed)?.file_name();

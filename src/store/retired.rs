@@ -63,12 +63,20 @@ pub(super) fn wipe(layout: &Layout) -> Result<(), StoreError> {
     let tokens = layout.tokens();
     let failed = |error| store_error(&tokens, "the records cannot be removed", error);
     let mut records = Vec::new();
-    for entry in fs::read_dir(&tokens).map_err(failed)? {
-        records.push(entry.map_err(failed)?.path());
+    match fs::read_dir(&tokens) {
+        Ok(entries) => {
+            for entry in entries {
+                records.push(entry.map_err(failed)?.path());
+            }
+            records.iter().try_for_each(|path| remove(path))?;
+            sync_folder_of(&tokens.join("any")).map_err(failed)?;
+        }
+        // A store in a keyring has none.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
     }
-    records.iter().try_for_each(|path| remove(path))?;
-    sync_folder_of(&tokens.join("any")).map_err(failed)?;
-    let rest = [layout.list(), layout.instance(), layout.identity(), layout.wrapped_identity()];
+    let rest =
+        [layout.index(), layout.list(), layout.instance(), layout.identity(), layout.wrapped_identity()];
     rest.iter().try_for_each(|path| remove(path))?;
     let mark = layout.retired();
     sync_folder_of(&mark).map_err(|error| store_error(&mark, "cannot be made durable", error))

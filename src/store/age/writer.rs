@@ -16,7 +16,7 @@ use crate::{
     replace::{Replace, create, sync_folder_of},
     store::{
         Instances, Machine, RecordError, Records, Revision, SealError, Store, StoreError, Stored, file,
-        folder::{Layout, store_error, store_fault},
+        folder::{Layout, refuse_keyring, store_error, store_fault},
         hold::{Hold, make_folder, remove_leftovers, take_lock},
         instance::InstanceFile,
         retired,
@@ -74,8 +74,9 @@ impl AgeStore {
         if !options.being_retired {
             retired::refuse(&layout)?;
         }
+        refuse_keyring(&layout)?;
         make_folder(&layout.tokens())?;
-        remove_leftovers(&layout)?;
+        remove_leftovers(&[&layout.root, &layout.tokens()])?;
         let identities = Identities::open(&layout, &options.identity, &mut options.keys.clone())?;
         let has_records = holds_records(&layout)?;
         let (identities, instance) = complete(&layout, &options, identities, has_records)?;
