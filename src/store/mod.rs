@@ -127,7 +127,7 @@ impl Hint for RecordError {
                     "put the keyring back as it was; the tokens that were in it{tokens} live on their server until then"
                 )
             }
-            RecordFault::Unreadable(_) => "see that it can be read by the user this runs as".to_owned(),
+            RecordFault::Unreadable(_) => "see that it can be read by the user this runs as, now".to_owned(),
         })
     }
 }

@@ -17,6 +17,7 @@ mod host;
 mod hostile;
 mod import;
 mod influxctl;
+mod keyring;
 mod kills;
 mod kind;
 mod lifecycle;
