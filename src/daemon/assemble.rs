@@ -14,8 +14,8 @@ use crate::{
     operate,
     source::{SourceError, read_secret},
     store::{
-        self, HostReader, HostStore, Machine, Store, StoreError,
-        age::{AgeReader, AgeStore, IdentitySource, Keys, OpenOptions},
+        self, HostReader, HostStore, Machine, MigrateError, Purpose, Store, StoreError,
+        age::{AgeReader, AgeStore, IdentitySource, Keys, OpenOptions, ResealError},
         read_only::ReadOnly,
     },
 };
@@ -43,6 +43,12 @@ pub enum AssembleError {
     /// The tokens of a copied store cannot be set apart.
     #[error("this store comes from another machine, and its tokens cannot be set apart: {0}")]
     Disown(#[from] DisownError),
+    /// The store cannot be moved.
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
+    /// The store cannot be sealed anew.
+    #[error(transparent)]
+    Reseal(#[from] ResealError),
     /// The folder for delivered files.
     #[error(transparent)]
     Deliver(#[from] crate::deliver::OpenError),
@@ -65,6 +71,8 @@ impl Hint for AssembleError {
             Self::List(error) => error.hint(),
             Self::Store(error) => error.hint(),
             Self::Source(error) => error.hint(),
+            Self::Migrate(error) => error.hint(),
+            Self::Reseal(error) => error.hint(),
             Self::Deliver(error) => error.hint(),
             Self::Disown(_) | Self::Signals(_) => None,
         }
@@ -86,7 +94,7 @@ pub async fn open(config: &Config, memory: Memory) -> Result<Arc<Home>, Assemble
 /// # Errors
 /// As [`open`].
 pub async fn open_to_retire(config: &Config, memory: Memory) -> Result<Arc<Home>, AssembleError> {
-    let ledger = ledger_of(open_store(&config.store, true).await?).await?;
+    let ledger = ledger_of(open_store(&config.store, Purpose::Retire).await?).await?;
     open_deliveries(config, ledger, memory).await
 }
 
@@ -113,7 +121,7 @@ pub fn memory() -> Memory {
 }
 
 pub(super) async fn open_ledger(config: &Config) -> Result<Ledger<HostStore>, AssembleError> {
-    ledger_of(open_store(&config.store, false).await?).await
+    ledger_of(open_store(&config.store, Purpose::Work).await?).await
 }
 
 async fn ledger_of(store: HostStore) -> Result<Ledger<HostStore>, AssembleError> {
@@ -174,7 +182,7 @@ pub async fn open_read_only(config: &StoreConfig) -> Result<ReadOnly, AssembleEr
 /// # Errors
 /// The store is not available, or cannot be changed.
 pub async fn take_over(config: &Config) -> Result<usize, AssembleError> {
-    let store = open_store(&config.store, false).await?;
+    let store = open_store(&config.store, Purpose::Work).await?;
     let ledger = Ledger::open(store.clone()).await?;
     if *store.machine() == Machine::Other {
         store.take_over()?;
@@ -191,6 +199,42 @@ pub async fn take_over(config: &Config) -> Result<usize, AssembleError> {
         store.take_over()?;
     }
     Ok(owned)
+}
+
+/// Moves a store to where another list says. Returns how many records have moved.
+///
+/// # Errors
+/// One of the two is not available, or cannot be moved.
+pub async fn migrate(from: &StoreConfig, to: &StoreConfig) -> Result<usize, AssembleError> {
+    let from = open_store(from, Purpose::Migrate).await?;
+    store::prepare(&to.path, &from)?;
+    let to = open_store(to, Purpose::Migrate).await?;
+    Ok(store::migrate(&from, &to).await?)
+}
+
+/// Seals a store of age files anew, for whom its list says. Returns how many records; `None` where it is of another kind.
+/// `also_opened_by`: an identity that opened it until now.
+///
+/// # Errors
+/// It is not available, or cannot be sealed.
+pub async fn reseal(
+    config: &StoreConfig,
+    also_opened_by: Option<PathBuf>,
+) -> Result<Option<usize>, AssembleError> {
+    let (path, machine_id) = (config.path.clone(), config.machine_id.clone());
+    match &config.kind {
+        StoreKind::Age(age) => {
+            let store = open_age(path, machine_id, age, Purpose::Work, also_opened_by).await?;
+            let resealing = tokio::task::spawn_blocking(move || store.reseal());
+            Ok(Some(
+                resealing
+                    .await
+                    .unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))?,
+            ))
+        }
+        #[cfg(feature = "secret-service")]
+        StoreKind::SecretService => Ok(None),
+    }
 }
 
 async fn identity_source(config: &AgeConfig) -> Result<IdentitySource, SourceError> {
@@ -214,13 +258,13 @@ async fn keys(config: &AgeConfig) -> Result<Keys, SourceError> {
     })
 }
 
-async fn open_store(config: &StoreConfig, being_retired: bool) -> Result<HostStore, AssembleError> {
+async fn open_store(config: &StoreConfig, purpose: Purpose) -> Result<HostStore, AssembleError> {
     let (path, machine_id) = (config.path.clone(), config.machine_id.clone());
     match &config.kind {
-        StoreKind::Age(age) => open_age(path, machine_id, age, being_retired).await.map(HostStore::Age),
+        StoreKind::Age(age) => open_age(path, machine_id, age, purpose, None).await.map(HostStore::Age),
         #[cfg(feature = "secret-service")]
         StoreKind::SecretService => {
-            let options = keyring::OpenOptions { path, machine_id, being_retired };
+            let options = keyring::OpenOptions { path, machine_id, purpose };
             Ok(HostStore::SecretService(KeyringStore::open(options).await?))
         }
     }
@@ -230,7 +274,8 @@ async fn open_age(
     path: PathBuf,
     machine_id: PathBuf,
     config: &AgeConfig,
-    being_retired: bool,
+    purpose: Purpose,
+    also_opened_by: Option<PathBuf>,
 ) -> Result<AgeStore, AssembleError> {
     let options = OpenOptions {
         path: path.clone(),
@@ -238,7 +283,8 @@ async fn open_age(
         recipients: config.recipients.clone(),
         machine_id,
         keys: keys(config).await?,
-        being_retired,
+        also_opened_by,
+        purpose,
     };
     let failed = |what: String, fix: Option<String>| StoreError { path, what, fix, source: None };
     let opening = tokio::task::spawn_blocking(move || AgeStore::open(options));

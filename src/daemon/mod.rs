@@ -29,8 +29,8 @@ mod listen;
 mod operator;
 
 pub use assemble::{
-    AssembleError, Home, HostKeeper, connect, connect_all, hooks, memory, open, open_read_only,
-    open_to_retire, take_over,
+    AssembleError, Home, HostKeeper, connect, connect_all, hooks, memory, migrate, open, open_read_only,
+    open_to_retire, reseal, take_over,
 };
 pub use board::Board;
 

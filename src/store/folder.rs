@@ -36,6 +36,14 @@ impl Layout {
     pub(super) fn retired(&self) -> PathBuf {
         self.root.join("retired")
     }
+
+    pub(super) fn incoming(&self) -> PathBuf {
+        self.root.join("incoming")
+    }
+
+    pub(super) fn moved(&self) -> PathBuf {
+        self.root.join("moved")
+    }
 }
 
 #[cfg(feature = "daemon")]

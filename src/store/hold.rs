@@ -67,6 +67,16 @@ impl Hold {
         Ok(instance.instances())
     }
 
+    /// The instance of another store is this one's from now on, with all that is known of it.
+    pub(super) fn adopt(&self, other: &Self) -> Result<(), StoreError> {
+        let theirs = other.instance.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.amend(|instance| {
+            *instance = theirs;
+            Ok(())
+        })
+        .map(drop)
+    }
+
     /// From now on nothing opens this store but who goes on to retire it.
     pub(super) fn begin_to_retire(&self) -> Result<(), StoreError> {
         let mark = self.layout.retired();

@@ -9,6 +9,7 @@ use super::keyring::{KeyringReader, KeyringStore};
 use super::{
     Instances, Machine, RecordError, Records, Revision, SealError, Store, StoreError, Stored,
     age::{AgeReader, AgeStore},
+    hold::Hold,
 };
 use crate::model::{Name, Record};
 
@@ -34,6 +35,10 @@ macro_rules! either {
 }
 
 impl HostStore {
+    pub(super) fn hold(&self) -> &Hold {
+        either!(self, store => store.hold())
+    }
+
     /// The store's folder.
     #[must_use]
     pub fn path(&self) -> PathBuf {

@@ -21,6 +21,9 @@ mod host;
 mod instance;
 #[cfg(feature = "secret-service")]
 pub mod keyring;
+mod marks;
+#[cfg(feature = "daemon")]
+mod migrate;
 #[cfg(feature = "daemon")]
 pub mod read_only;
 mod retired;
@@ -31,6 +34,9 @@ pub use hold::{exists, is_held, wipe_rest};
 pub use host::{HostReader, HostStore};
 #[cfg(feature = "daemon")]
 pub use instance::Machine;
+pub use marks::Purpose;
+#[cfg(feature = "daemon")]
+pub use migrate::{MigrateError, migrate, prepare};
 pub use retired::Retired;
 
 /// A record as it was read.

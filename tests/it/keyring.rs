@@ -394,6 +394,35 @@ fn a_keyring_without_its_collection_is_not_taken_for_an_empty_store() {
 }
 
 #[test]
+fn a_store_moves_from_files_to_the_keyring_and_back() {
+    let Some(kept) = Kept::new(2) else { return };
+    let host = &kept.host;
+    let keyring = fs::read_to_string(host.path("tokens.toml")).unwrap();
+    let files = keyring.replace("kind = \"secret-service\"\n", "");
+    let files =
+        files.replace(&host.path("store").display().to_string(), &host.path("files").display().to_string());
+    host.write("files.toml", &files);
+    host.write("tokens.toml", &files);
+    kept.apply();
+    let before = host.sandbox.live();
+    for (list, new) in [(&keyring, "to the keyring"), (&files, "back")] {
+        let folder = if *list == files { "files" } else { "store" };
+        // A store that was moved is another one from then on.
+        let _was_moved = fs::remove_file(host.path(folder).join("moved"));
+        host.write("new.toml", list);
+        let ran = kept.tokend(&["store", "migrate", "--to", &host.path("new.toml").display().to_string()]);
+        assert_eq!(ran.code, Some(0), "{new}: {ran:?}");
+        host.write("tokens.toml", list);
+        kept.apply();
+        assert_eq!((host.mints(), host.sandbox.live()), (2, before.clone()), "{new}");
+        let delivered = host.delivered("t1").unwrap();
+        assert!(before.iter().any(|token| token.secret == delivered), "{new}");
+    }
+    let ran = kept.tokend(&["rotate", "t0"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+}
+
+#[test]
 fn retired_nothing_is_left_in_the_keyring() {
     let Some(kept) = Kept::new(2) else { return };
     kept.apply();

@@ -21,6 +21,7 @@ mod keyring;
 mod kills;
 mod kind;
 mod lifecycle;
+mod migrate;
 mod oauth;
 mod outages;
 mod peers;

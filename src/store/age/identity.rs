@@ -124,6 +124,19 @@ impl Identities {
         parse(text, &path).map(Some)
     }
 
+    /// What is in this file opens records as well; nothing is sealed for it.
+    #[cfg(feature = "daemon")]
+    pub(super) fn read_with(&mut self, path: &Path, unwrap_with: &mut dyn Unwrap) -> Result<(), StoreError> {
+        // Whom files are sealed for is settled before.
+        let _own = self.recipients().count();
+        let layout = Layout { root: PathBuf::new() };
+        if let Some(other) = Self::open(&layout, &IdentitySource::File(path.to_owned()), unwrap_with)? {
+            self.x25519.extend(other.x25519);
+            self.plugins.extend(other.plugins);
+        }
+        Ok(())
+    }
+
     /// A new one, and the text of its file.
     #[cfg(feature = "daemon")]
     pub(super) fn generate() -> (Self, SecretString) {

@@ -21,7 +21,7 @@ mod writer;
 pub use identity::{Identities, IdentitySource, Keys, Unwrap};
 pub use reader::AgeReader;
 #[cfg(feature = "daemon")]
-pub use writer::{AgeStore, OpenOptions};
+pub use writer::{AgeStore, OpenOptions, ResealError};
 
 /// The largest sealed file: a record or a list at its bound, and age's own bytes.
 const MAX_SEALED_BYTES: u64 = 24 << 20;

@@ -14,9 +14,9 @@ use super::{Identities, IdentitySource, MAX_SEALED_BYTES, Unwrap};
 use crate::{
     model::{MAX_RECORD_BYTES, Name},
     store::{
-        RecordError, RecordFault, Records, StoreError, Stored, content, file,
+        Purpose, RecordError, RecordFault, Records, StoreError, Stored, content, file,
         folder::{Layout, refuse_keyring, store_error, store_fault},
-        retired,
+        marks,
     },
 };
 
@@ -39,7 +39,7 @@ impl AgeReader {
     ) -> Result<Self, StoreError> {
         let layout = Layout { root: path.to_owned() };
         fs::metadata(path).map_err(|error| store_error(path, "cannot open the store", error))?;
-        retired::refuse(&layout)?;
+        marks::refuse(&layout, Purpose::Work)?;
         refuse_keyring(&layout)?;
         let identities = Identities::open(&layout, identity, unwrap_with)?.ok_or_else(|| {
             store_fault(path, "has no identity", "name the store's folder, or its identity with `--identity`")

@@ -10,7 +10,7 @@ use crate::{
     model::{
         Allow, Credential, Grants, Held, Name, Origin, Product, Record, Secret, ServerKey, Time, TokenId,
     },
-    store::{RecordFault, SealError, Store as _, Stored},
+    store::{Purpose, RecordFault, SealError, Store as _, Stored},
 };
 
 const CANARY: &str = "canary-0123456789";
@@ -42,7 +42,8 @@ fn options(path: &Path) -> OpenOptions {
         recipients: vec![],
         machine_id: path.join("machine-id"),
         keys: Keys::default(),
-        being_retired: false,
+        also_opened_by: None,
+        purpose: Purpose::Work,
     }
 }
 
@@ -298,7 +299,7 @@ fn a_retired_store_is_opened_by_nobody_but_who_goes_on_to_retire_it() {
     assert!(refused.expect_err("nor read").to_string().contains("is being retired"));
 
     let store =
-        AgeStore::open(OpenOptions { being_retired: true, ..options(folder.path()) }).expect("a store");
+        AgeStore::open(OpenOptions { purpose: Purpose::Retire, ..options(folder.path()) }).expect("a store");
     store.wipe().expect("wiped");
     drop(store);
     assert_eq!(crate::store::Retired::of(&path), crate::store::Retired::Wholly);

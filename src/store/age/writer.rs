@@ -12,14 +12,16 @@ use zeroize::Zeroizing;
 
 use super::{AgeReader, Identities, IdentitySource, Keys, MAX_SEALED_BYTES, identity::parse_recipients};
 use crate::{
+    hint::Hint,
     model::{Name, Record},
     replace::{Replace, create, sync_folder_of},
     store::{
-        Instances, Machine, RecordError, Records, Revision, SealError, Store, StoreError, Stored, file,
+        Instances, Machine, Purpose, RecordError, RecordFault, Records, Revision, SealError, Store,
+        StoreError, Stored, file,
         folder::{Layout, refuse_keyring, store_error, store_fault},
         hold::{Hold, make_folder, remove_leftovers, take_lock},
         instance::InstanceFile,
-        retired,
+        marks, retired,
     },
 };
 
@@ -39,8 +41,37 @@ pub struct OpenOptions {
     pub machine_id: PathBuf,
     /// Unwraps the identity, where it is wrapped.
     pub keys: Keys,
-    /// Also a store that is being retired, to go on with that.
-    pub being_retired: bool,
+    /// A file with what else may open records; nothing is sealed for it.
+    pub also_opened_by: Option<PathBuf>,
+    /// What for: a store that is being given up or moved is opened for that only.
+    pub purpose: Purpose,
+}
+
+/// Why a store was not sealed anew.
+#[derive(Debug, thiserror::Error)]
+pub enum ResealError {
+    /// It is not available.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A record cannot be read.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// A record cannot be sealed.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+}
+
+impl Hint for ResealError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Store(error) => error.hint(),
+            Self::Record(RecordError { fault: RecordFault::SealedForAnother, .. }) => {
+                Some("name the identity that opened it until now with `--opened-by FILE`".to_owned())
+            }
+            Self::Record(error) => error.hint(),
+            Self::Seal(error) => error.hint(),
+        }
+    }
 }
 
 /// A store, held by this process alone. Cheap to clone.
@@ -71,19 +102,24 @@ impl AgeStore {
         let layout = Layout { root: options.path.clone() };
         make_folder(&layout.root)?;
         let lock = take_lock(&layout)?;
-        if !options.being_retired {
-            retired::refuse(&layout)?;
-        }
+        marks::refuse(&layout, options.purpose)?;
         refuse_keyring(&layout)?;
         make_folder(&layout.tokens())?;
         remove_leftovers(&[&layout.root, &layout.tokens()])?;
         let identities = Identities::open(&layout, &options.identity, &mut options.keys.clone())?;
         let has_records = holds_records(&layout)?;
-        let (identities, instance) = complete(&layout, &options, identities, has_records)?;
+        let (mut identities, instance) = complete(&layout, &options, identities, has_records)?;
+        if let Some(path) = &options.also_opened_by {
+            identities.read_with(path, &mut options.keys.clone())?;
+        }
         let recipients = parse_recipients(&options.recipients, &layout.root)?;
         let reader = AgeReader { layout: layout.clone(), identities: Arc::new(identities) };
         let folder = Hold::new(layout, lock, instance, options.machine_id);
         Ok(Self { inner: Arc::new(Inner { reader, recipients, folder }) })
+    }
+
+    pub(in crate::store) fn hold(&self) -> &Hold {
+        &self.inner.folder
     }
 
     /// The store's folder.
@@ -156,6 +192,10 @@ impl AgeStore {
         if self.accepted_list().is_ok_and(|known| known.is_some_and(|known| *known == text)) {
             return Ok(());
         }
+        self.write_list(text)
+    }
+
+    fn write_list(&self, text: &str) -> Result<(), StoreError> {
         let path = self.inner.reader.layout.list();
         let write = || -> io::Result<()> {
             let mut file = Replace::new(&path)?;
@@ -163,6 +203,23 @@ impl AgeStore {
             file.commit().map(drop)
         };
         write().map_err(|error| store_error(&path, "cannot seal the list", error))
+    }
+
+    /// Seals everything anew, for whom it is sealed now. Where it is interrupted, some of it is.
+    ///
+    /// # Errors
+    /// Something cannot be read, and nothing was sealed; or it could not be sealed.
+    pub fn reseal(&self) -> Result<usize, ResealError> {
+        let records = self.inner.reader.load()?;
+        let records: Vec<Stored> = records.into_values().collect::<Result<_, _>>()?;
+        let list = self.accepted_list()?;
+        for Stored { record, revision } in &records {
+            self.seal_record(record, Some(*revision))?;
+        }
+        if let Some(text) = list {
+            self.write_list(&text)?;
+        }
+        Ok(records.len())
     }
 
     /// From now on nothing opens this store but who goes on to retire it.

@@ -24,11 +24,11 @@ use std::{
 use zeroize::Zeroizing;
 
 use super::{
-    Instances, Machine, RecordError, Records, Revision, SealError, Store, StoreError, Stored, file,
+    Instances, Machine, Purpose, RecordError, Records, Revision, SealError, Store, StoreError, Stored, file,
     folder::{Layout, store_error, store_fault},
     hold::{Hold, make_folder, remove_leftovers, take_lock},
     instance::InstanceFile,
-    retired,
+    marks, retired,
 };
 use crate::{
     model::{Name, Record},
@@ -59,8 +59,8 @@ pub struct OpenOptions {
     pub path: PathBuf,
     /// What tells this machine from another.
     pub machine_id: PathBuf,
-    /// Also a store that is being retired, to go on with that.
-    pub being_retired: bool,
+    /// What for: a store that is being given up or moved is opened for that only.
+    pub purpose: Purpose,
 }
 
 /// A store, held by this process alone. Cheap to clone.
@@ -105,6 +105,10 @@ impl KeyringStore {
         };
         let folder = Hold::new(layout, lock, instance, machine_id);
         Ok(Self { inner: Arc::new(Inner { folder, worker }) })
+    }
+
+    pub(super) fn hold(&self) -> &Hold {
+        &self.inner.folder
     }
 
     /// The store's folder.
@@ -238,7 +242,7 @@ impl KeyringReader {
     /// Its folder cannot be read.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let layout = Layout { root: path.to_owned() };
-        retired::refuse(&layout)?;
+        marks::refuse(&layout, Purpose::Work)?;
         let instances = InstanceFile::read(&layout.instance())?.map(|file| file.instances());
         let index = Index::read(&layout)?.unwrap_or_else(Index::empty);
         let worker = start(State::new(layout.clone(), index, Box::new(Keyring::new(path))))?;
@@ -277,9 +281,7 @@ impl Folder {
         let layout = Layout { root: options.path.clone() };
         make_folder(&layout.root)?;
         let lock = take_lock(&layout)?;
-        if !options.being_retired {
-            retired::refuse(&layout)?;
-        }
+        marks::refuse(&layout, options.purpose)?;
         if layout.tokens().exists() {
             let what = "has age files in it";
             return Err(store_fault(

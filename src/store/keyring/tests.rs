@@ -117,7 +117,7 @@ impl Place {
         let options = OpenOptions {
             path: self.path(),
             machine_id: self.folder.path().join("id"),
-            being_retired: false,
+            purpose: Purpose::Work,
         };
         KeyringStore::over(options, Box::new(self.keyring.clone())).await
     }
@@ -358,13 +358,14 @@ async fn neither_kind_of_store_takes_the_folder_of_the_other() {
         recipients: vec![],
         machine_id: place.folder.path().join("id"),
         keys: crate::store::age::Keys::default(),
-        being_retired: false,
+        also_opened_by: None,
+        purpose: Purpose::Work,
     };
     let error = crate::store::age::AgeStore::open(age.clone()).expect_err("a keyring's");
     assert!(error.to_string().contains("is the folder of a store in a keyring"), "{error}");
     let other = place.folder.path().join("age");
     drop(crate::store::age::AgeStore::open(crate::store::age::OpenOptions { path: other.clone(), ..age }));
-    let options = OpenOptions { path: other, machine_id: "x".into(), being_retired: false };
+    let options = OpenOptions { path: other, machine_id: "x".into(), purpose: Purpose::Work };
     let error = KeyringStore::over(options, Box::new(Played::default())).await.expect_err("age files");
     assert!(error.to_string().contains("has age files in it"), "{error}");
 }
