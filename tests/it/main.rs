@@ -20,6 +20,7 @@ mod influxctl;
 mod kills;
 mod kind;
 mod lifecycle;
+mod local_clock;
 mod outages;
 mod peers;
 mod pickup;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::{
     host::{Daemon, Host, Ran, files_below, wait_until},
     import::imported,
-    kind::on_each_dated,
+    kind::{Kind, on},
 };
 
 const TOKENS: &str = "overlap_cap = \"1h\"\n[[token]]\nname = \"t0\"\nwrite = [\"telemetry\"]\n\
@@ -78,7 +78,8 @@ fn assert_retired(host: &Host, others: &[Token; 3]) {
 
 #[test]
 fn a_person_sees_what_ends_and_what_does_not_and_confirms_that() {
-    on_each_dated(|host| {
+    let kinds = Kind::all().into_iter().filter(|kind| kind.tells_grants);
+    on(kinds, |host| {
         let others = fill(&host);
         let before = live_ids(&host);
         let (digest, shown) = show(&host);
@@ -104,6 +105,24 @@ fn a_person_sees_what_ends_and_what_does_not_and_confirms_that() {
         assert_retired(&host, &others);
         let requests = host.sandbox.requests();
         assert_eq!(requests.iter().filter(|request| request.method == "DELETE").count(), 4);
+    });
+}
+
+/// And so has nothing that others use too.
+#[test]
+fn a_host_that_cannot_import_anything_ends_all_that_it_has_minted() {
+    on(Kind::all().into_iter().filter(|kind| !kind.tells_grants), |host| {
+        host.list(TOKENS);
+        host.apply();
+        assert_eq!(host.tokend(&["rotate", "t0"]).code, Some(0));
+        let foreign = host.sandbox.add_token("edge [influx-tokend of another]", &[("write", "a")]);
+        let ran = retire(&host);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        assert!(ran.stdout.contains("ended 4 tokens and wiped"), "{ran:?}");
+        assert_eq!(live_ids(&host), [foreign]);
+        assert!(host.path("store/retired").exists());
+        let ran = host.tokend(&["apply"]);
+        assert!(ran.stderr.contains("was retired: its tokens have ended"), "{ran:?}");
     });
 }
 
