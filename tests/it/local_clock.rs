@@ -1,5 +1,4 @@
-//! The wall clock of a host, which libfaketime shows its programs in place of this machine's. What has passed since boot
-//! they see as it is.
+//! The clocks of a host, which libfaketime shows its programs in place of this machine's.
 
 use std::{
     fs,
@@ -15,12 +14,24 @@ pub(crate) struct LocalClock {
     /// Read at each look at the clock.
     file: PathBuf,
     ahead: Mutex<SignedDuration>,
+    /// Whether that moves by which a program tells how long something has taken, as well.
+    takes_time: bool,
 }
 
 impl LocalClock {
-    /// One that tells this machine's time so far, if there is a library to tell another.
+    /// A wall clock that tells this machine's time so far, if there is a library to tell another. What has passed since
+    /// boot its programs see as it is.
     pub(crate) fn new(folder: &Path) -> Option<Self> {
-        let clock = Self { library: library()?, file: folder.join("clock"), ahead: Mutex::default() };
+        Self::of(folder.join("clock"), false)
+    }
+
+    /// Clocks by which time passes for a program that runs.
+    pub(crate) fn that_takes_time(folder: &Path) -> Option<Self> {
+        Self::of(folder.join("clocks"), true)
+    }
+
+    fn of(file: PathBuf, takes_time: bool) -> Option<Self> {
+        let clock = Self { library: library()?, file, ahead: Mutex::default(), takes_time };
         clock.shift(SignedDuration::ZERO);
         Some(clock)
     }
@@ -40,9 +51,13 @@ impl LocalClock {
             .env("LD_PRELOAD", &self.library)
             .env("FAKETIME_TIMESTAMP_FILE", &self.file)
             .env("FAKETIME_NO_CACHE", "1")
-            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
             // It goes before the file.
             .env_remove("FAKETIME");
+        if self.takes_time {
+            command.env_remove("FAKETIME_DONT_FAKE_MONOTONIC");
+        } else {
+            command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        }
     }
 }
 

@@ -25,6 +25,7 @@ mod outages;
 mod peers;
 mod pickup;
 mod promises;
+mod refused;
 mod reload;
 mod retire;
 mod rotate;
