@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::{Notify, broadcast};
@@ -11,7 +11,7 @@ use tokio::sync::{Notify, broadcast};
 use super::assemble::Home;
 use crate::{
     hint::Hint as _,
-    lifecycle::{Clock as _, Report, SystemClock, Unanswered, ready},
+    lifecycle::{Report, Unanswered, ready},
     model::{Name, ServerName, Time},
     operate::{applied::Heard, plan::Told, status::ServerStatus},
 };
@@ -31,7 +31,7 @@ pub struct Board {
     changed: Notify,
     restart: Notify,
     reports: broadcast::Sender<Heard>,
-    started: Duration,
+    started: Instant,
 }
 
 #[derive(Debug, Default)]
@@ -70,7 +70,7 @@ impl Board {
             changed: Notify::new(),
             restart: Notify::new(),
             reports: broadcast::Sender::new(REPORTS),
-            started: SystemClock.since_boot(),
+            started: Instant::now(),
         }
     }
 
@@ -152,9 +152,8 @@ impl Board {
     /// A systemd credential does not change while a unit runs: only a restart reads a fresh one.
     fn restart_if_lasting(&self, name: &ServerName, from_credential: bool) {
         let refused = self.notes().servers.get(name).map_or(0, |note| note.refused);
-        let uptime = SystemClock.since_boot().saturating_sub(self.started);
         let supervised = std::env::var_os("INVOCATION_ID").is_some();
-        if only_a_restart_helps(refused, from_credential && supervised, uptime) {
+        if only_a_restart_helps(refused, from_credential && supervised, self.started.elapsed()) {
             tracing::error!(server = %name, "the management token is refused: ending, to be started with a fresh one");
             self.restart.notify_one();
         }
