@@ -205,10 +205,9 @@ impl World {
         let Some(name) = fastrand::choice(names) else { return false };
         let patience = self.patience(&name);
         let mut state = self.state();
-        let until = last_look(&state, &name, patience);
-        let mut ones: Vec<&mut Consumer> =
-            state.consumers.iter_mut().filter(|one| one.name == name && one.kind == Kind::Process).collect();
-        let Some(one) = fastrand::choice(ones.iter_mut()) else { return false };
+        let Some(at) = fastrand::choice(processes(&state, &name)) else { return false };
+        let until = last_look(&state, &state.consumers[at], patience);
+        let one = &mut state.consumers[at];
         one.next = one.next.max(until);
         true
     }
@@ -219,12 +218,9 @@ impl World {
         let Some(name) = fastrand::choice(names) else { return false };
         let patience = self.patience(&name);
         let mut state = self.state();
-        let until = last_look(&state, &name, patience);
         let current = state.delivered.get(&name).map(|(generation, ..)| *generation);
-        let ones = state.consumers.iter().enumerate();
-        let ones: Vec<usize> =
-            ones.filter(|(_, one)| one.name == name && one.kind == Kind::Process).map(|(at, _)| at).collect();
-        let Some(at) = fastrand::choice(ones) else { return false };
+        let Some(at) = fastrand::choice(processes(&state, &name)) else { return false };
+        let until = last_look(&state, &state.consumers[at], patience);
         let mut ended = state.consumers.remove(at);
         let has_former = ended.holds.as_ref().is_some_and(|(held, _)| current.is_some_and(|now| *held < now));
         if has_former {
@@ -256,10 +252,18 @@ impl World {
     }
 }
 
-/// The last moment at which a consumer may look that goes without for as long as it may.
-fn last_look(state: &State, name: &Name, patience: Duration) -> Instant {
-    let arrived = state.arrived.get(name).copied().unwrap_or_else(Instant::now);
-    // Who has the former value has until its end; who has the current one has longer.
+/// Where the processes are that read this name.
+fn processes(state: &State, name: &Name) -> Vec<usize> {
+    let is_one = |one: &Consumer| one.name == *name && one.kind == Kind::Process;
+    let ones = state.consumers.iter().enumerate();
+    ones.filter(|(_, one)| is_one(one)).map(|(at, _)| at).collect()
+}
+
+/// The last moment at which a consumer may look that goes without for as long as it may: who has a former value has until
+/// that one's end, counted from when its own successor arrived; who has the current one has longer.
+fn last_look(state: &State, one: &Consumer, patience: Duration) -> Instant {
+    let superseded = one.holds.as_ref().and_then(|(_, id)| state.superseded.get(id));
+    let arrived = superseded.or(state.arrived.get(&one.name)).copied().unwrap_or_else(Instant::now);
     (arrived + patience).max(Instant::now())
 }
 
