@@ -6,8 +6,10 @@
 mod admin;
 mod agent;
 mod apply;
+mod backend;
 mod daemon;
 mod dedicated;
+mod exec_agents;
 mod expiry;
 mod faults;
 mod foreign;
@@ -17,6 +19,7 @@ mod host;
 mod hostile;
 mod import;
 mod influxctl;
+mod install_exec;
 mod kills;
 mod kind;
 mod lifecycle;

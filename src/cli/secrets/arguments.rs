@@ -4,7 +4,12 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use lexopt::{Arg, Parser};
 
-use super::options::{COMMANDS, Key, Opt, Sub, Verb, help, options_of, usage};
+use super::{
+    backend::Terms,
+    commands::{COMMANDS, Sub, Verb},
+    install::{Agent, Order},
+    options::{Key, Opt, help, options_of, usage},
+};
 use crate::{cli::Format, duration, hint::Hint, nearest::nearest};
 
 /// How long `wait` waits when nobody says: what systemd gives a unit to start, less some.
@@ -42,6 +47,8 @@ pub(super) enum Command {
     Render { file: PathBuf, out: Option<PathBuf> },
     Wait { names: Vec<String>, timeout: Duration },
     Watch { name: String, command: Vec<OsString> },
+    Backend(Terms),
+    InstallExec(Order),
 }
 
 /// A command line that cannot be understood.
@@ -246,13 +253,15 @@ impl Given {
             }
             Verb::Render => Command::Render { file: self.operand(sub)?.into(), out: self.path(Key::Out) },
             Verb::Wait => Command::Wait {
-                timeout: self.timeout()?,
+                timeout: self.timeout()?.unwrap_or(WAIT),
                 names: self.operands.drain(..).map(|name| text(name, "NAME")).collect::<Result<_, _>>()?,
             },
             Verb::Watch => Command::Watch {
                 name: text(self.operand(sub)?, "NAME")?,
                 command: std::mem::take(&mut self.operands),
             },
+            Verb::Backend => Command::Backend(self.terms()?),
+            Verb::InstallExec => Command::InstallExec(self.order(sub)?),
         };
         if matches!(&command, Command::Watch { command, .. } if command.is_empty()) {
             return Err(Usage::of(sub, "COMMAND is missing"));
@@ -283,12 +292,55 @@ impl Given {
         }
     }
 
-    fn timeout(&mut self) -> Result<Duration, Usage> {
-        let Some(value) = self.value(Key::Timeout) else { return Ok(WAIT) };
-        value.to_str().and_then(duration::parse).ok_or_else(|| {
-            Usage::new(format!("\"--timeout\" is {value:?}"), format!("expected {}", duration::EXPECTED))
+    fn timeout(&mut self) -> Result<Option<Duration>, Usage> {
+        let parsed = |value: OsString| {
+            value.to_str().and_then(duration::parse).ok_or_else(|| {
+                Usage::new(format!("\"--timeout\" is {value:?}"), format!("expected {}", duration::EXPECTED))
+            })
+        };
+        self.value(Key::Timeout).map(parsed).transpose()
+    }
+
+    fn terms(&mut self) -> Result<Terms, Usage> {
+        let usual = Terms::default();
+        let parsed = |value: OsString| {
+            value.to_str().and_then(size).ok_or_else(|| {
+                let expected = "expected a number of bytes, or one with KiB or MiB, as in \"2MiB\"";
+                Usage::new(format!("\"--max-output\" is {value:?}"), expected)
+            })
+        };
+        Ok(Terms {
+            patience: self.timeout()?.unwrap_or(usual.patience),
+            max_output: self.value(Key::MaxOutput).map(parsed).transpose()?.unwrap_or(usual.max_output),
         })
     }
+
+    fn order(&mut self, sub: &Sub) -> Result<Order, Usage> {
+        let agent = self.value(Key::For).ok_or_else(|| Usage::of(sub, "\"--for\" is missing"))?;
+        let agent = agent.to_str().and_then(Agent::called).ok_or_else(|| {
+            Usage::new(format!("\"--for\" is {agent:?}"), "expected \"datadog\" or \"vector\"")
+        })?;
+        Ok(Order {
+            user: self.value(Key::User).map(|user| text(user, "--user")).transpose()?,
+            path: (!self.operands.is_empty()).then(|| self.operands.remove(0).into()),
+            terms: self.terms()?,
+            agent,
+        })
+    }
+}
+
+/// `1048576`, `1024KiB`, `1MiB`; less than 4 GiB.
+fn size(text: &str) -> Option<usize> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit {
+        "" => 0,
+        "KiB" => 10,
+        "MiB" => 20,
+        _ => return None,
+    };
+    let bytes = number.parse::<u32>().ok()?.checked_mul(1 << shift)?;
+    usize::try_from(bytes).ok()
 }
 
 fn looks_like_an_option(value: &OsString) -> bool {

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf, time::Duration};
 
-pub use super::arguments::Usage;
+pub use super::{arguments::Usage, backend::BadRequest, install::NotInstalled};
 use crate::{
     client,
     hint::Hint,
@@ -80,6 +80,20 @@ pub enum Failure {
     /// The text.
     #[error("{0:?} is not UTF-8")]
     NotText(PathBuf),
+    /// What an agent asks.
+    #[error(transparent)]
+    Request(#[from] BadRequest),
+    /// The answer to it.
+    #[error("the answer has {bytes} bytes, more than the {limit} that may be printed")]
+    TooMuch {
+        /// Of the whole answer.
+        bytes: usize,
+        /// What was to be the most.
+        limit: usize,
+    },
+    /// What an agent is to run.
+    #[error(transparent)]
+    Install(#[from] NotInstalled),
     /// The result could not be printed.
     #[error("cannot print")]
     Print(#[from] io::Error),
@@ -106,6 +120,13 @@ impl Hint for Failure {
             Self::Store(error) => error.hint(),
             Self::Record(error) => error.hint(),
             Self::Name(error) => error.hint(),
+            Self::Request(error) => error.hint(),
+            Self::Install(error) => error.hint(),
+            Self::TooMuch { .. } => Some(
+                "ask for fewer names at once, or allow more with `--max-output`; Datadog's agent wants \
+                 `secret_backend_output_max_size` raised too"
+                    .to_owned(),
+            ),
             Self::Unknown { near: Some(near), .. } => Some(format!("did you mean {near:?}?")),
             Self::Unknown { near: None, .. } => Some("`influx-secrets list` shows the names".to_owned()),
             Self::NotReady(_) => Some("`influx-tokend status` shows what it waits for".to_owned()),

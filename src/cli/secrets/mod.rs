@@ -3,10 +3,14 @@
 use std::ffi::OsString;
 
 mod arguments;
+mod backend;
+mod brief;
 mod check;
+mod commands;
 mod failure;
 mod follow;
 mod get;
+mod install;
 mod list;
 mod options;
 mod render;
@@ -17,7 +21,7 @@ mod text;
 mod wait;
 mod watch;
 
-pub use failure::{Failure, Usage};
+pub use failure::{BadRequest, Failure, NotInstalled, Usage};
 
 use crate::cli::ui;
 use arguments::{Asked, Command, From, Invocation};
@@ -26,7 +30,7 @@ use source::Source;
 /// Does what the arguments, without the program's name, ask for. `true`: all is well.
 ///
 /// # Errors
-/// What a person has to know; nothing of the result has been printed then.
+/// What a person has to know; nothing of the result has been printed then, but for what `backend` answers an agent.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<bool, Failure> {
     let Invocation { from, id, command } = match arguments::parse(arguments)? {
         Asked::Run(invocation) => invocation,
@@ -42,6 +46,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<bool, Failu
         (Command::Watch { name, command }, From::Daemon(socket)) => {
             watch::run(&source::client(socket), &name, &command)?;
         }
+        (Command::Backend(terms), from) => backend::run(from, terms)?,
+        (Command::InstallExec(order), from) => install::run(from, &order)?,
         (command, from) => {
             // Whether references resolve is told to people, their secrets to nobody.
             let relays = !matches!(command, Command::Check { .. });
@@ -59,8 +65,8 @@ fn read(source: &Source, id: &str, command: Command) -> Result<bool, Failure> {
         Command::Resolve { text } => resolve::run(source, id, text.as_deref())?,
         Command::Check { files } => return check::run(source, id, &files),
         Command::Render { file, out } => render::run(source, id, &file, out.as_deref())?,
-        // Their arguments are refused together with a store.
-        Command::Wait { .. } | Command::Watch { .. } => {}
+        // Done, or their arguments are refused together with a store.
+        Command::Wait { .. } | Command::Watch { .. } | Command::Backend(_) | Command::InstallExec(_) => {}
     }
     Ok(true)
 }
