@@ -7,10 +7,13 @@ use lexopt::{Arg, Parser};
 use super::{
     backend::Terms,
     commands::{COMMANDS, Sub, Verb},
-    install::{Agent, Order},
+    exec,
+    install::Order,
     options::{Key, Opt, help, options_of, usage},
 };
 use crate::{cli::Format, duration, hint::Hint, nearest::nearest};
+
+mod orders;
 
 /// How long `wait` waits when nobody says: what systemd gives a unit to start, less some.
 const WAIT: Duration = Duration::from_secs(80);
@@ -49,6 +52,7 @@ pub(super) enum Command {
     Watch { name: String, command: Vec<OsString> },
     Backend(Terms),
     InstallExec(Order),
+    Exec(exec::Order),
 }
 
 /// A command line that cannot be understood.
@@ -138,7 +142,7 @@ fn unknown_option(text: &str, sub: Option<&Sub>) -> Usage {
         }
         (_, Some(near), _) => format!("did you mean {near:?}?"),
         (_, None, None) => "`influx-secrets --help` shows the options".to_owned(),
-        (_, None, Some(Sub { verb: Verb::Watch, .. })) => {
+        (_, None, Some(Sub { verb: Verb::Watch | Verb::Exec, .. })) => {
             "write `--` before the command that is to be run".to_owned()
         }
         (_, None, Some(sub)) => format!("`influx-secrets {} --help` shows the options", sub.name),
@@ -170,7 +174,10 @@ struct Given {
 impl Given {
     fn take(&mut self, option: &Opt, parser: &mut Parser) -> Result<(), Usage> {
         let long = option.long;
-        let wanted = option.value.unwrap_or_default();
+        let Some(wanted) = option.value else {
+            self.options.push((option.key, OsString::new()));
+            return Ok(());
+        };
         let value = match parser.optional_value() {
             Some(value) => value,
             None => match parser.value() {
@@ -196,7 +203,8 @@ impl Given {
             self.options.extend(parser.values().into_iter().flatten().map(|value| (Key::Check, value)));
             return Ok(());
         }
-        if self.options.iter().any(|(key, _)| *key == option.key) {
+        let is_one = !matches!(option.key, Key::File | Key::Env);
+        if is_one && self.options.iter().any(|(key, _)| *key == option.key) {
             return Err(Usage::new(format!("option \"--{long}\" stands there twice"), "keep one of them"));
         }
         self.options.push((option.key, value));
@@ -262,6 +270,7 @@ impl Given {
             },
             Verb::Backend => Command::Backend(self.terms()?),
             Verb::InstallExec => Command::InstallExec(self.order(sub)?),
+            Verb::Exec => Command::Exec(self.exec(sub)?),
         };
         if matches!(&command, Command::Watch { command, .. } if command.is_empty()) {
             return Err(Usage::of(sub, "COMMAND is missing"));
@@ -300,47 +309,6 @@ impl Given {
         };
         self.value(Key::Timeout).map(parsed).transpose()
     }
-
-    fn terms(&mut self) -> Result<Terms, Usage> {
-        let usual = Terms::default();
-        let parsed = |value: OsString| {
-            value.to_str().and_then(size).ok_or_else(|| {
-                let expected = "expected a number of bytes, or one with KiB or MiB, as in \"2MiB\"";
-                Usage::new(format!("\"--max-output\" is {value:?}"), expected)
-            })
-        };
-        Ok(Terms {
-            patience: self.timeout()?.unwrap_or(usual.patience),
-            max_output: self.value(Key::MaxOutput).map(parsed).transpose()?.unwrap_or(usual.max_output),
-        })
-    }
-
-    fn order(&mut self, sub: &Sub) -> Result<Order, Usage> {
-        let agent = self.value(Key::For).ok_or_else(|| Usage::of(sub, "\"--for\" is missing"))?;
-        let agent = agent.to_str().and_then(Agent::called).ok_or_else(|| {
-            Usage::new(format!("\"--for\" is {agent:?}"), "expected \"datadog\" or \"vector\"")
-        })?;
-        Ok(Order {
-            user: self.value(Key::User).map(|user| text(user, "--user")).transpose()?,
-            path: (!self.operands.is_empty()).then(|| self.operands.remove(0).into()),
-            terms: self.terms()?,
-            agent,
-        })
-    }
-}
-
-/// `1048576`, `1024KiB`, `1MiB`; less than 4 GiB.
-fn size(text: &str) -> Option<usize> {
-    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let (number, unit) = text.split_at(digits);
-    let shift = match unit {
-        "" => 0,
-        "KiB" => 10,
-        "MiB" => 20,
-        _ => return None,
-    };
-    let bytes = number.parse::<u32>().ok()?.checked_mul(1 << shift)?;
-    usize::try_from(bytes).ok()
 }
 
 fn looks_like_an_option(value: &OsString) -> bool {

@@ -42,7 +42,8 @@ pub(super) fn run(command: &mut Command, patience: Duration) -> io::Result<(Exit
             }
         }
     }
-    wait_for(pidfd_of(child)?.as_fd(), deadline)?;
+    let pid = Pid::from_raw(child.id().cast_signed()).ok_or(io::ErrorKind::InvalidInput)?;
+    wait_for(pidfd_open(pid, PidfdFlags::empty())?.as_fd(), deadline)?;
     Ok((child.wait()?, String::from_utf8_lossy(&said).into_owned()))
 }
 
@@ -57,12 +58,6 @@ impl Drop for Running {
         }
         let _waited = self.0.wait();
     }
-}
-
-/// What is readable once the child has ended.
-pub(super) fn pidfd_of(child: &Child) -> io::Result<rustix::fd::OwnedFd> {
-    let pid = Pid::from_raw(child.id().cast_signed()).ok_or(io::ErrorKind::InvalidInput)?;
-    Ok(pidfd_open(pid, PidfdFlags::empty())?)
 }
 
 /// Until there is something to read, or the end of it.

@@ -1,6 +1,8 @@
 //! The commands, as the parser and the help know them.
 
-use super::options::{AGENT_TIMEOUT, CHECK, FOR, MAX_OUTPUT, OUT, OUTPUT, Opt, TIMEOUT, USER};
+use super::options::{
+    AGENT_TIMEOUT, CHECK, DELIVERED, ENV, FILE, FOR, MAX_OUTPUT, OUT, OUTPUT, Opt, TELEGRAF, TIMEOUT, USER,
+};
 
 /// A command.
 #[derive(Debug)]
@@ -25,12 +27,13 @@ pub(super) enum Verb {
     Render,
     Wait,
     Watch,
+    Exec,
     Backend,
     InstallExec,
 }
 
 /// All commands, in the order of the help.
-pub(super) static COMMANDS: [Sub; 8] = [
+pub(super) static COMMANDS: [Sub; 9] = [
     Sub {
         verb: Verb::Get,
         name: "get",
@@ -97,6 +100,30 @@ pub(super) static COMMANDS: [Sub; 8] = [
         ],
         options: &[],
         reads_a_store: false,
+    },
+    Sub {
+        verb: Verb::Exec,
+        name: "exec",
+        operands: "-- COMMAND [ARGS…]",
+        about: "Run a program with secrets in its files, or in its environment",
+        more: &[
+            "Copies of files are in a folder in memory that nobody else can open ($XDG_RUNTIME_DIR, else",
+            "/dev/shm), until COMMAND ends. Signals, terminal and exit code are COMMAND's. On SIGHUP the",
+            "copies are made anew before it is passed on. After a SIGKILL the next run removes what is",
+            "left. COMMAND leaves no core dump.",
+            "",
+            "  influx-secrets exec --file app.yaml -- app --config app.yaml",
+            "  influx-secrets exec --env INFLUX_TOKEN='@{influx:edge_writer}' -- app",
+            "  influx-secrets exec -- telegraf --config /etc/telegraf/telegraf.conf",
+            "",
+            "Telegraf resolves references itself, and follows a token that changes: its copies of what",
+            "--config and --config-directory name say @{influx:NAME} for @<influx:NAME>, and it is given",
+            "the secret store that fits its version, unless they have one that is called influx.",
+            "",
+            "Exit codes of its own: 1, 2 and 5 as everywhere, 126 and 127 where COMMAND cannot be started.",
+        ],
+        options: &[&FILE, &ENV, &TELEGRAF, &DELIVERED],
+        reads_a_store: true,
     },
     Sub {
         verb: Verb::Backend,

@@ -33,6 +33,10 @@ pub(super) enum Key {
     MaxOutput,
     For,
     User,
+    File,
+    Env,
+    Telegraf,
+    Delivered,
 }
 
 macro_rules! option {
@@ -138,6 +142,35 @@ option!(
 );
 option!(FOR, For, "for", None, Some("AGENT"), "Whose rules the file is to satisfy: datadog or vector");
 option!(USER, User, "user", None, Some("NAME"), "Who the agent runs as [default: dd-agent, vector]");
+
+option!(
+    FILE,
+    File,
+    "file",
+    None,
+    Some("FILE"),
+    "A file that COMMAND reads: it is given a copy with references",
+    "resolved wherever an argument is FILE or ends in =FILE"
+);
+option!(
+    ENV,
+    Env,
+    "env",
+    None,
+    Some("NAME=REF"),
+    "A variable for COMMAND, as NAME='@{influx:edge_writer}'; the",
+    "environment of a process is easier to see than its files"
+);
+option!(TELEGRAF, Telegraf, "telegraf", None, None, "COMMAND is Telegraf, whatever it is called");
+option!(
+    DELIVERED,
+    Delivered,
+    "delivered",
+    None,
+    Some("PATH"),
+    "Where files are delivered, for Telegraf before 1.37",
+    "[default: secrets beside the socket]"
+);
 
 /// What every command takes.
 pub(super) static EVERYWHERE: [&Opt; 7] = [&SOCKET, &STORE, &IDENTITY, &UNWRAP, &ID, &HELP, &VERSION];
