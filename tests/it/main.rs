@@ -29,6 +29,7 @@ mod outages;
 mod peers;
 mod pickup;
 mod promises;
+mod recipes;
 mod reload;
 mod retire;
 mod rotate;
