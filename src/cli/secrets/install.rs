@@ -25,7 +25,8 @@ use crate::{
     replace::{Ownership, Replace},
 };
 
-/// How long the script may take to tell its version. Datadog's agent gives it one second.
+/// How long a program may take to tell who somebody is, and the script to tell its version. Datadog's agent gives that one
+/// second.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Who runs programs for its secrets.
@@ -176,12 +177,14 @@ pub(super) fn run(from: From, order: &Order) -> Result<(), Failure> {
 
 fn user(order: &Order) -> Result<User, NotInstalled> {
     let name = order.user.as_deref().unwrap_or_else(|| order.agent.user());
-    let found = match name.parse() {
-        Ok(uid) => uzers::get_user_by_uid(uid),
-        Err(_) => uzers::get_user_by_name(name),
-    };
-    let found = found.ok_or_else(|| NotInstalled::NoUser(name.to_owned()))?;
-    Ok(User { name: name.to_owned(), uid: found.uid(), gid: found.primary_group_id() })
+    let number = |what| id(what, name).ok_or_else(|| NotInstalled::NoUser(name.to_owned()));
+    Ok(User { name: name.to_owned(), uid: number("-u")?, gid: number("-g")? })
+}
+
+/// By another program: what looks up users is more than `/etc/passwd`, and would keep this one from being linked statically.
+fn id(what: &str, user: &str) -> Option<u32> {
+    let (status, said) = brief::run(Command::new("id").args([what, "--", user]), PATIENCE).ok()?;
+    status.success().then(|| said.trim().parse().ok()).flatten()
 }
 
 /// What `backend` is run with. Paths are whole: an agent has a working folder of its own.

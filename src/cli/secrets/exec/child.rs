@@ -128,13 +128,13 @@ struct Child {
 impl Child {
     fn wait(&mut self) -> io::Result<WaitStatus> {
         loop {
-            match waitpid(Some(self.pid), WaitOptions::empty()) {
+            let waited = waitpid(Some(self.pid), WaitOptions::empty());
+            // Where somebody has waited for it already, its number may be another's by now.
+            self.has_ended = !matches!(waited, Err(Errno::INTR) | Ok(None));
+            match waited {
                 Err(Errno::INTR) | Ok(None) => {}
                 Err(errno) => return Err(errno.into()),
-                Ok(Some((_, status))) => {
-                    self.has_ended = true;
-                    return Ok(status);
-                }
+                Ok(Some((_, status))) => return Ok(status),
             }
         }
     }
