@@ -150,9 +150,9 @@ pub(super) static COMMANDS: [Sub; 9] = [
         about: "Write a program that runs `backend`, with the owner and mode an agent demands",
         more: &[
             "Datadog's agent runs only what is its own user's and nobody else may read or run: PATH is",
-            "then a script of that user with mode 0500. Vector demands nothing: root's, 0755. Options",
-            "that say where secrets come from, --timeout and --max-output are written into it. It is",
-            "tried once as the agent's user. Prints what to write in the agent's configuration.",
+            "then a script of that user with mode 0500. Vector demands nothing: root's, 0755. Where",
+            "secrets come from, --timeout and --max-output are written into it. It is tried once as",
+            "the agent's user. Prints what to write in the agent's configuration.",
             "PATH is /etc/datadog-agent/influx-secrets or /etc/vector/influx-secrets if not given.",
         ],
         options: &[&FOR, &USER, &AGENT_TIMEOUT, &MAX_OUTPUT],

@@ -18,7 +18,7 @@ use std::{
 
 use rustix::process::geteuid;
 
-use super::{Failure, arguments::From, backend::Terms, brief};
+use super::{Failure, arguments::From, backend::Terms, brief, source::socket};
 use crate::{
     cli::ui,
     hint::Hint,
@@ -187,7 +187,8 @@ fn id(what: &str, user: &str) -> Option<u32> {
     status.success().then(|| said.trim().parse().ok()).flatten()
 }
 
-/// What `backend` is run with. Paths are whole: an agent has a working folder of its own.
+/// What `backend` is run with. Paths are whole, for an agent has a working folder of its own; and the socket is named in
+/// any case, for without systemd around it the agent's user would be taken for one with a daemon of its own.
 fn arguments(from: From, terms: Terms) -> Vec<OsString> {
     let mut arguments = vec!["backend".into()];
     let mut path = |option: &str, path: Option<PathBuf>| {
@@ -197,7 +198,7 @@ fn arguments(from: From, terms: Terms) -> Vec<OsString> {
         }
     };
     match from {
-        From::Daemon(socket) => path("--socket", socket),
+        From::Daemon(named) => path("--socket", Some(socket(named))),
         From::Store { path: store, identity, unwrap } => {
             path("--store", store);
             path("--identity", identity);
@@ -278,6 +279,22 @@ mod tests {
         let text = String::from_utf8(text).expect("UTF-8");
         let expected = "exec /usr/bin/influx-secrets backend --socket '/a b/it'\\''s' --timeout=9s \"$@\"";
         assert_eq!(text.lines().last(), Some(expected));
+    }
+
+    #[test]
+    fn where_secrets_come_from_is_always_said() {
+        let words = |from| {
+            let words = arguments(from, Terms::default());
+            words.into_iter().map(|word| word.into_string().expect("UTF-8")).collect::<Vec<_>>()
+        };
+        let named = words(From::Daemon(Some("/s".into())));
+        assert_eq!(named, ["backend", "--socket", "/s"]);
+        let usual = words(From::Daemon(None));
+        assert!(usual[1] == "--socket" && usual[2].starts_with('/'), "{usual:?}");
+        let relative =
+            words(From::Store { path: Some("s".into()), identity: None, unwrap: Some("/u".into()) });
+        assert_eq!((relative[1].as_str(), relative[3..].join(" ")), ("--store", "--unwrap /u".to_owned()));
+        assert!(relative[2].starts_with('/') && relative[2].ends_with("/s"), "{relative:?}");
     }
 
     proptest! {
