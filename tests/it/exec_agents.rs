@@ -15,7 +15,7 @@ use std::{
 use serde_json::{Map, Value, json};
 
 /// What Vector waits for when nobody says otherwise.
-pub(crate) const VECTOR_WAITS: Duration = Duration::from_secs(5);
+const VECTOR_WAITS: Duration = Duration::from_secs(5);
 /// And Datadog's agent.
 const DATADOG_WAITS: Duration = Duration::from_secs(30);
 /// `secret_backend_output_max_size`.

@@ -129,7 +129,7 @@ option!(
     None,
     Some("TIME"),
     "Answer within this time: a whole number and one of ms, s, m, h, d",
-    "[default: 4s, as Vector waits for 5]"
+    "[default: 3s, as Vector waits for 5]"
 );
 option!(
     MAX_OUTPUT,

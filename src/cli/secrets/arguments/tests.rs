@@ -121,7 +121,7 @@ fn a_command_to_run_keeps_its_own_options() {
 #[test]
 fn an_answer_has_a_time_and_a_size() {
     let Command::Backend(terms) = invocation(&["backend"]).command else { panic!("no backend") };
-    assert_eq!(terms, Terms { patience: Duration::from_secs(4), max_output: 1 << 20 });
+    assert_eq!(terms, Terms { patience: Duration::from_secs(3), max_output: 1 << 20 });
     for (text, bytes) in [("20", 20), ("0", 0), ("3KiB", 3072), ("16MiB", 16 << 20), ("4095MiB", 4095 << 20)]
     {
         let line = ["backend", "--max-output", text, "--timeout=9s"];
