@@ -3,26 +3,31 @@
 use std::{ops::Range, path::PathBuf};
 
 use super::{
-    Context, Influxctl, Login, TokenSource, Via,
+    Context, Influxctl, Login, ManagementToken, Via,
     fault::{Faults, Shown},
+    oauth::management_token,
     server::missing,
-    source::source,
     tree::{At, Section, neither},
 };
 
-/// `None` where something that it cannot do without is missing or wrong, and said.
-pub(super) fn via(section: &mut Section<'_, '_>, context: &Context, faults: &mut Faults<'_>) -> Option<Via> {
+/// `None` where something that it cannot do without is missing or wrong, and said. `plain`: `http://` will do.
+pub(super) fn via(
+    section: &mut Section<'_, '_>,
+    plain: bool,
+    context: &Context,
+    faults: &mut Faults<'_>,
+) -> Option<Via> {
     let via = section.string("via", faults);
     let table = section.section("influxctl", faults);
     let has_token = section.get("management_token").is_some();
-    let token = source(section, "management_token", context, faults);
+    let token = management_token(section, plain, context, faults);
     match via {
         Some(At { value: "influxctl", .. }) => {
             let at = section.span.clone();
             let given = table.map(|table| given(table, faults)).unwrap_or_default();
             let login = login(section, at, has_token, token, &given, context, faults)?;
-            let program = given.path.unwrap_or_else(|| PathBuf::from("influxctl"));
-            Some(Via::Influxctl(Influxctl { program, login, account: given.account, cluster: given.cluster }))
+            let Given { path, account, cluster, .. } = given;
+            Some(Via::Influxctl(Influxctl { program: program(path), login, account, cluster }))
         }
         None | Some(At { value: "http", .. }) => {
             if let Some(table) = table {
@@ -39,6 +44,21 @@ pub(super) fn via(section: &mut Section<'_, '_>, context: &Context, faults: &mut
             None
         }
     }
+}
+
+/// The tool as a person runs it, who is logged in.
+pub(super) fn by_a_person(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Influxctl {
+    let given = section.section("influxctl", faults).map(|table| given(table, faults)).unwrap_or_default();
+    Influxctl {
+        program: program(given.path),
+        login: Login::Profile { config: given.config, name: given.profile },
+        account: None,
+        cluster: None,
+    }
+}
+
+fn program(path: Option<PathBuf>) -> PathBuf {
+    path.unwrap_or_else(|| PathBuf::from("influxctl"))
 }
 
 /// `influxctl = { … }`.
@@ -77,7 +97,7 @@ fn login(
     section: &Section<'_, '_>,
     at: Range<usize>,
     has_token: bool,
-    token: Option<TokenSource>,
+    token: Option<ManagementToken>,
     given: &Given,
     context: &Context,
     faults: &mut Faults<'_>,
@@ -89,7 +109,15 @@ fn login(
         return None;
     }
     if has_token {
-        return token.map(Login::ManagementToken);
+        return match token? {
+            ManagementToken::Kept(token) => Some(Login::ManagementToken(token)),
+            ManagementToken::Issued(_) => {
+                let what = "influxctl takes no management token that \"oauth\" gets";
+                let fix = "leave via = \"influxctl\" out, or name a management token that `influxctl management create` made";
+                faults.add_with_hint(at, section.path(), what, fix);
+                None
+            }
+        };
     }
     if !context.one_shot && given.config.is_none() {
         let what = "needs \"management_token\": a daemon has no login of its own";

@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    str::FromStr as _,
     sync::Arc,
     time::Duration,
 };
@@ -11,10 +10,10 @@ use std::{
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    Config, ConfigError, Context, StoreConfig,
+    Config, ConfigError, Context, Influxctl,
     fault::{Faults, Shown, is_like_a_token},
-    server::servers,
-    source::source,
+    server::{self, servers},
+    store::store,
     token::{Defaults as TokenDefaults, tokens},
     tree::{At, Section},
 };
@@ -59,6 +58,17 @@ pub(super) fn salvage(text: &str, context: &Context) -> Config {
     }
 }
 
+/// Of the first server of Cloud Dedicated whose ids are not all there: how a person's influxctl is run for it.
+pub(super) fn unidentified(text: &str) -> Option<Influxctl> {
+    let (tree, _) = DeTable::parse_recoverable(text);
+    let mut root = Section::new(tree.get_ref(), "", 0..0);
+    let mut unheard = Faults::new(text);
+    let several = root.section("servers", &mut unheard).map(|several| several.named(&mut unheard));
+    let servers = root.section("server", &mut unheard).into_iter();
+    let mut servers = servers.chain(several.into_iter().flatten().map(|(_, section)| section));
+    servers.find_map(|section| server::unidentified(section, &mut unheard))
+}
+
 fn config(root: &mut Section<'_, '_>, context: &Context, faults: &mut Faults<'_>) -> Option<Config> {
     let reconcile = duration(root, "reconcile", false, faults).map_or(RECONCILE, |at| at.value);
     let servers = servers(root, context, faults);
@@ -70,63 +80,6 @@ fn config(root: &mut Section<'_, '_>, context: &Context, faults: &mut Faults<'_>
     let servers = servers.into_iter().map(|(name, server)| Some((name, server?))).collect::<Option<_>>()?;
     let hooks = context.defaults.hooks.clone();
     Some(Config { reconcile, servers, store, files, socket, hooks, lifecycle, specs: specs.into() })
-}
-
-fn store(root: &mut Section<'_, '_>, context: &Context, faults: &mut Faults<'_>) -> StoreConfig {
-    let mut config = StoreConfig {
-        path: context.defaults.store.clone(),
-        recipients: vec![],
-        identity: None,
-        passphrase: None,
-        unwrap: None,
-        machine_id: PathBuf::from("/etc/machine-id"),
-    };
-    let Some(mut section) = root.section("store", faults) else { return config };
-    if let Some(At { value, span }) = section.string("kind", faults) {
-        match value {
-            "age" => {}
-            "secret-service" => faults.add(
-                span,
-                "[store] kind",
-                "\"secret-service\" is not supported by this version, only \"age\" is",
-            ),
-            other => faults.add(span, "[store] kind", format!("expected \"age\", found {}", Shown(other))),
-        }
-    }
-    if let Some(path) = path(&mut section, "path", faults) {
-        config.path = path;
-    }
-    if let Some(path) = path(&mut section, "machine_id", faults) {
-        config.machine_id = path;
-    }
-    for At { value, span } in section.strings("recipients", faults).map(|at| at.value).unwrap_or_default() {
-        match recipient(value) {
-            Ok(()) => config.recipients.push(value.to_owned()),
-            Err(what) => faults.add_with_hint(
-                span,
-                "[store] recipients",
-                what,
-                "`age-keygen -y` prints one that will do",
-            ),
-        }
-    }
-    config.identity = source(&mut section, "identity", context, faults);
-    config.passphrase = source(&mut section, "passphrase", context, faults);
-    config.unwrap = source(&mut section, "unwrap", context, faults);
-    section.finish(faults);
-    config
-}
-
-fn recipient(text: &str) -> Result<(), &'static str> {
-    if text.starts_with("AGE-SECRET-KEY-") {
-        return Err("that is an identity, which opens what is sealed: it may not stand in the list");
-    }
-    if text.starts_with("ssh-") {
-        return Err("ssh keys are not used: the library for them has an open advisory");
-    }
-    let known =
-        age::x25519::Recipient::from_str(text).is_ok() || age::plugin::Recipient::from_str(text).is_ok();
-    if known { Ok(()) } else { Err("expected an age recipient, age1…") }
 }
 
 fn deliver(
@@ -249,7 +202,11 @@ pub(super) fn duration(
 }
 
 /// An absolute path; what a daemon's working folder is, nobody knows.
-fn path(section: &mut Section<'_, '_>, key: &'static str, faults: &mut Faults<'_>) -> Option<PathBuf> {
+pub(super) fn path(
+    section: &mut Section<'_, '_>,
+    key: &'static str,
+    faults: &mut Faults<'_>,
+) -> Option<PathBuf> {
     let At { value, span } = section.string(key, faults)?;
     let path: PathBuf = Path::new(value).components().collect();
     if !path.is_absolute() {

@@ -16,8 +16,10 @@ mod hook;
 mod influxctl;
 mod list;
 mod load;
+mod oauth;
 mod server;
 mod source;
+mod store;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -95,6 +97,13 @@ impl Config {
     pub fn salvage(text: &str, context: &Context) -> Self {
         list::salvage(text, context)
     }
+
+    /// Of the first server of Cloud Dedicated in a list that does not tell which cluster it is: how a person's influxctl,
+    /// which may know, is run for it.
+    #[must_use]
+    pub fn unidentified(text: &str) -> Option<Influxctl> {
+        list::unidentified(text)
+    }
 }
 
 /// One server.
@@ -133,13 +142,14 @@ impl ServerConfig {
         }
     }
 
-    /// Where the management token is kept, if this process presents one.
+    /// Where the secret is kept that lets this process in, if it presents one: the management token, or what one is issued
+    /// for.
     #[must_use]
-    pub fn management_token(&self) -> Option<&TokenSource> {
+    pub fn secret(&self) -> Option<&TokenSource> {
         match &self.via {
-            Via::Http(token) | Via::Influxctl(Influxctl { login: Login::ManagementToken(token), .. }) => {
-                Some(token)
-            }
+            Via::Http(ManagementToken::Kept(token))
+            | Via::Influxctl(Influxctl { login: Login::ManagementToken(token), .. }) => Some(token),
+            Via::Http(ManagementToken::Issued(client)) => Some(&client.secret),
             Via::Influxctl(_) => None,
         }
     }
@@ -149,9 +159,46 @@ impl ServerConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Via {
     /// Over its management API, with this management token.
-    Http(TokenSource),
+    Http(ManagementToken),
     /// By InfluxData's tool.
     Influxctl(Influxctl),
+}
+
+/// `management_token = { … }`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ManagementToken {
+    /// Somebody made it, and keeps it there.
+    Kept(TokenSource),
+    /// An identity provider issues one for a while, again and again.
+    Issued(Box<OAuthClient>),
+}
+
+/// `oauth = { … }`: who asks an identity provider for management tokens (client credentials, RFC 6749, 4.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OAuthClient {
+    /// The provider's token endpoint.
+    pub token_url: Url,
+    /// The name it knows us by.
+    pub id: String,
+    /// Where what proves it is kept.
+    pub secret: TokenSource,
+    /// How both are sent.
+    pub authentication: OAuthAuthentication,
+    /// Everything else that is sent, in order: `scope`, `audience`, and what this provider wants beside.
+    pub parameters: Vec<(String, String)>,
+    /// PEM file with the certificates that may have signed the provider's, instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The only proxy that is used on the way to it.
+    pub proxy: Option<Url>,
+}
+
+/// How a client proves to an identity provider who it is (RFC 6749, 2.3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OAuthAuthentication {
+    /// In the header `Authorization: Basic`, which every provider has to take.
+    Basic,
+    /// In the body.
+    Post,
 }
 
 /// `influxctl = { … }`.
@@ -208,7 +255,26 @@ pub enum TokenSource {
 pub struct StoreConfig {
     /// The folder.
     pub path: PathBuf,
-    /// Who else may open its files.
+    /// Where the records are.
+    pub kind: StoreKind,
+    /// What tells this machine from another.
+    pub machine_id: PathBuf,
+}
+
+/// `[store] kind`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreKind {
+    /// In the folder, as age files.
+    Age(AgeConfig),
+    /// In the keyring of whoever runs this.
+    #[cfg(feature = "secret-service")]
+    SecretService,
+}
+
+/// What else `[store]` says of age files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AgeConfig {
+    /// Who else may open them.
     pub recipients: Vec<String>,
     /// Where the host's identity comes from; `None`: `identity.txt` or `identity.age` in the folder, made on
     /// first use.
@@ -217,6 +283,4 @@ pub struct StoreConfig {
     pub passphrase: Option<TokenSource>,
     /// The identity that a wrapped one is sealed for: a plugin's, or a key that is kept elsewhere.
     pub unwrap: Option<TokenSource>,
-    /// What tells this machine from another.
-    pub machine_id: PathBuf,
 }

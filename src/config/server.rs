@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, ops::Range, path::PathBuf, time::Duration};
 use url::{Host, Url};
 
 use super::{
-    ClientCertificate, Context, ServerConfig,
+    ClientCertificate, Context, Influxctl, ServerConfig,
     fault::{Faults, Shown},
-    influxctl::via,
+    influxctl::{by_a_person, via},
     list::duration,
     tree::{At, Section, neither},
 };
@@ -58,7 +58,7 @@ fn server(mut section: Section<'_, '_>, context: &Context, faults: &mut Faults<'
     let plain = section.boolean("allow_plain_http", faults).unwrap_or(false);
     let url = url_or_default(&mut section, product, plain, faults);
     let data_url = url_of(&mut section, "data_url", plain, faults);
-    let via = via(&mut section, context, faults);
+    let via = via(&mut section, plain, context, faults);
     let ca_file = section.string("ca_file", faults).map(|at| PathBuf::from(at.value));
     let client_certificate = client_certificate(&mut section, faults);
     let insecure_skip_verify = section.boolean("insecure_skip_verify", faults).unwrap_or(false);
@@ -133,6 +133,14 @@ fn cluster_ids(
     Some(ClusterIds { account: account?, cluster: cluster? })
 }
 
+/// How a person's influxctl is run for a server of Cloud Dedicated, where its ids are not all there.
+pub(super) fn unidentified(mut section: Section<'_, '_>, faults: &mut Faults<'_>) -> Option<Influxctl> {
+    let product = product(&mut section, faults)?;
+    let is_known =
+        product != Product::Dedicated || cluster_ids(&mut section, Some(product), faults).is_some();
+    (!is_known).then(|| by_a_person(&mut section, faults))
+}
+
 fn required_id(section: &mut Section<'_, '_>, key: &'static str, faults: &mut Faults<'_>) -> Option<Uuid> {
     let hint = format!("`influxctl cluster list --format json` shows it, as {key}_id");
     let Some(At { value, span }) = section.string(key, faults) else {
@@ -170,7 +178,7 @@ fn data_host(cluster: Option<&ClusterIds>) -> Option<Url> {
     Url::parse(&format!("https://{}.a.influxdb.io", cluster?.cluster)).ok()
 }
 
-fn url_of(
+pub(super) fn url_of(
     section: &mut Section<'_, '_>,
     key: &'static str,
     plain: bool,

@@ -210,7 +210,7 @@ fn the_environment_is_for_one_shot_commands() {
     let one_shot = Context { one_shot: true, ..context() };
     let config = Config::parse(&list, Path::new("x"), &one_shot).expect("a valid list");
     let server = &config.servers[&ServerName("default".to_owned())];
-    assert_eq!(server.management_token(), Some(&TokenSource::Env("TOKEN".to_owned())));
+    assert_eq!(server.secret(), Some(&TokenSource::Env("TOKEN".to_owned())));
 }
 
 #[test]
@@ -286,6 +286,83 @@ fn what_a_person_reads_about_the_ids_of_a_cluster() {
         assert!(said.contains(&expected), "{said}");
     }
     assert_eq!(said.matches("hint: ").count(), 2, "{said}");
+}
+
+/// A server whose management token is issued, with these keys of `oauth`.
+fn issued(keys: &str) -> Result<OAuthClient, ConfigError> {
+    let oauth = format!("management_token = {{ oauth = {{ {keys} }} }}");
+    let token = "management_token = { credential = \"influx-tokend.management-token\" }";
+    let mut config = parse(&SERVER.replace(token, &oauth))?;
+    match config.servers.remove(&ServerName("default".to_owned())).expect("the server").via {
+        Via::Http(ManagementToken::Issued(client)) => Ok(*client),
+        other => panic!("{other:?}"),
+    }
+}
+
+const CLIENT: &str = "token_url = \"https://idp.example.com/token\", client_id = \"id\", client_secret = { credential = \"x\" }";
+
+#[test]
+fn a_management_token_may_be_issued() {
+    let client = issued(CLIENT).expect("a valid list");
+    assert_eq!(client.token_url.as_str(), "https://idp.example.com/token");
+    assert_eq!((client.id.as_str(), client.authentication), ("id", OAuthAuthentication::Basic));
+    assert_eq!(client.secret, TokenSource::Credential("x".to_owned()));
+    assert!(client.parameters.is_empty() && client.ca_file.is_none() && client.proxy.is_none());
+    let more = "authentication = \"post\", scopes = [\"b\", \"a\"], audience = \"c\", parameters = { resource = \"d\" }, \
+        ca_file = \"/e\", proxy = \"http://gateway:3128\"";
+    let client = issued(&format!("{CLIENT}, {more}")).expect("a valid list");
+    assert_eq!(client.authentication, OAuthAuthentication::Post);
+    let parameters = client.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    assert_eq!(parameters.collect::<Vec<_>>(), [("scope", "a b"), ("audience", "c"), ("resource", "d")]);
+    assert_eq!(client.ca_file, Some("/e".into()));
+    let token = "management_token = { credential = \"influx-tokend.management-token\" }";
+    let as_table = format!(
+        "{}[server.management_token.oauth]\n{}",
+        SERVER.replace(token, ""),
+        CLIENT.replace(", c", "\nc")
+    );
+    let config = parse(&as_table).expect("a valid list");
+    let server = &config.servers[&ServerName("default".to_owned())];
+    assert_eq!(server.secret(), Some(&TokenSource::Credential("x".to_owned())));
+}
+
+#[test]
+fn what_a_person_reads_about_a_management_token_that_is_to_be_issued() {
+    let with = |more: &str| format!("{CLIENT}, {more}");
+    for (keys, expected) in [
+        (String::new(), "[server] management_token oauth: needs \"token_url\""),
+        (String::new(), "[server] management_token oauth: needs \"client_id\""),
+        (String::new(), "[server] management_token oauth: needs \"client_secret\""),
+        (
+            CLIENT.replace("{ credential = \"x\" }", "\"canary\""),
+            "client_secret: a secret may not stand in the list",
+        ),
+        (CLIENT.replace("https", "http"), "token_url: http:// would send the management token in clear"),
+        (
+            with("authentication = \"bearer\""),
+            "authentication: expected \"basic\" or \"post\", found \"bearer\"",
+        ),
+        (with("scopes = [\"a b\"]"), "scopes: expected one scope in each string, found \"a b\""),
+        (with("scopes = \"a\""), "scopes: expected an array of strings, found string"),
+        (with("scope = \"a\""), "unknown key \"scope\"\n  hint: did you mean \"scopes\"?"),
+        (with("audience = \"\""), "audience: expected 1 to 1024 bytes"),
+        (with("parameters = { client_secret = \"canary\" }"), "\"client_secret\" may not stand here"),
+        (with("parameters = { x = 1 }"), "parameters x: expected a string, found integer"),
+        (with("x = { oauth = 1 }"), "unknown key \"x\""),
+    ] {
+        let error = issued(&keys).expect_err(&keys);
+        let said = format!("{error}");
+        assert!(said.contains(expected), "{keys}\n--- expected\n{expected}\n--- said\n{said}");
+        assert!(!format!("{said} {error:?}").contains("canary"), "{said}");
+    }
+    let token = "{ credential = \"influx-tokend.management-token\" }";
+    let both = SERVER.replace(token, &format!("{{ file = \"/x\", oauth = {{ {CLIENT} }} }}"));
+    assert!(said(parse(&both)).contains("[server] management_token: unknown key \"file\""));
+    let oauth = SERVER.replace(token, &format!("{{ oauth = {{ {CLIENT} }} }}\nvia = \"influxctl\""));
+    assert!(
+        said(parse(&oauth))
+            .contains("influxctl takes no management token that \"oauth\" gets\n  hint: leave via")
+    );
 }
 
 #[test]

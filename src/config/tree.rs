@@ -157,6 +157,19 @@ impl<'a, 't> Section<'a, 't> {
         named
     }
 
+    /// All keys of this one and their values, each a string.
+    pub(super) fn texts(&self, faults: &mut Faults<'_>) -> Vec<(At<&'a str>, At<&'a str>)> {
+        let mut texts = Vec::new();
+        for (key, value) in self.table {
+            let name = At { value: key.get_ref().as_ref(), span: key.span() };
+            match value.get_ref().as_str() {
+                Some(text) => texts.push((name, At { value: text, span: value.span() })),
+                None => _ = self.wrong::<()>(name.value, value, "a string", faults),
+            }
+        }
+        texts
+    }
+
     /// Keys that nobody has asked for.
     pub(super) fn finish(self, faults: &mut Faults<'_>) {
         for (key, _) in self.table {

@@ -1,9 +1,11 @@
 //! Building the parts that a list names.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
+#[cfg(feature = "secret-service")]
+use crate::store::keyring::{self, KeyringReader, KeyringStore};
 use crate::{
-    config::{Config, ConfigError, StoreConfig, TokenSource},
+    config::{AgeConfig, Config, ConfigError, StoreConfig, StoreKind, TokenSource},
     deliver::{Deliver, Deliveries, Hooks, Memory},
     hint::Hint,
     influxdb::{AnyServer, ServerError, remove_leftovers},
@@ -12,8 +14,8 @@ use crate::{
     operate,
     source::{SourceError, read_secret},
     store::{
-        Store, StoreError,
-        age::{AgeReader, AgeStore, IdentitySource, Keys, Machine, OpenOptions},
+        self, HostReader, HostStore, Machine, MigrateError, Purpose, Store, StoreError,
+        age::{AgeReader, AgeStore, IdentitySource, Keys, OpenOptions, ResealError},
         read_only::ReadOnly,
     },
 };
@@ -22,9 +24,9 @@ use crate::{
 const OPENING: Duration = Duration::from_secs(60);
 
 /// What all keepers of this host share.
-pub type Home = Shared<AgeStore, Deliveries, SystemClock>;
+pub type Home = Shared<HostStore, Deliveries, SystemClock>;
 /// A keeper on this host.
-pub type HostKeeper = operate::HostKeeper<AgeStore, Deliveries>;
+pub type HostKeeper = operate::HostKeeper<HostStore, Deliveries>;
 
 /// Why the parts cannot be put together.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +43,12 @@ pub enum AssembleError {
     /// The tokens of a copied store cannot be set apart.
     #[error("this store comes from another machine, and its tokens cannot be set apart: {0}")]
     Disown(#[from] DisownError),
+    /// The store cannot be moved.
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
+    /// The store cannot be sealed anew.
+    #[error(transparent)]
+    Reseal(#[from] ResealError),
     /// The folder for delivered files.
     #[error(transparent)]
     Deliver(#[from] crate::deliver::OpenError),
@@ -63,6 +71,8 @@ impl Hint for AssembleError {
             Self::List(error) => error.hint(),
             Self::Store(error) => error.hint(),
             Self::Source(error) => error.hint(),
+            Self::Migrate(error) => error.hint(),
+            Self::Reseal(error) => error.hint(),
             Self::Deliver(error) => error.hint(),
             Self::Disown(_) | Self::Signals(_) => None,
         }
@@ -84,14 +94,14 @@ pub async fn open(config: &Config, memory: Memory) -> Result<Arc<Home>, Assemble
 /// # Errors
 /// As [`open`].
 pub async fn open_to_retire(config: &Config, memory: Memory) -> Result<Arc<Home>, AssembleError> {
-    let ledger = ledger_of(open_store(&config.store, true).await?).await?;
+    let ledger = ledger_of(open_store(&config.store, Purpose::Retire).await?).await?;
     open_deliveries(config, ledger, memory).await
 }
 
 /// The rest, once the store is open.
 pub(super) async fn open_deliveries(
     config: &Config,
-    ledger: Ledger<AgeStore>,
+    ledger: Ledger<HostStore>,
     memory: Memory,
 ) -> Result<Arc<Home>, AssembleError> {
     // The store is ours alone, and so are its profiles.
@@ -110,11 +120,11 @@ pub fn memory() -> Memory {
     Memory::new(getrandom::u64().expect("the kernel gives random bits"))
 }
 
-pub(super) async fn open_ledger(config: &Config) -> Result<Ledger<AgeStore>, AssembleError> {
-    ledger_of(open_store(&config.store, false).await?).await
+pub(super) async fn open_ledger(config: &Config) -> Result<Ledger<HostStore>, AssembleError> {
+    ledger_of(open_store(&config.store, Purpose::Work).await?).await
 }
 
-async fn ledger_of(store: AgeStore) -> Result<Ledger<AgeStore>, AssembleError> {
+async fn ledger_of(store: HostStore) -> Result<Ledger<HostStore>, AssembleError> {
     let machine = store.machine().clone();
     let ledger = Ledger::open(store).await?;
     match machine {
@@ -138,12 +148,12 @@ pub fn hooks(config: &Config) -> Hooks {
 }
 
 /// Where the daemon's run-time files are: beside the secrets socket, wherever the list puts that.
-fn run_folder(config: &Config) -> std::path::PathBuf {
+fn run_folder(config: &Config) -> PathBuf {
     config.socket.parent().map(std::path::Path::to_owned).unwrap_or_default()
 }
 
 /// For what nobody else may read and no disk may hold.
-fn private_folder(config: &Config) -> std::path::PathBuf {
+fn private_folder(config: &Config) -> PathBuf {
     run_folder(config).join("private")
 }
 
@@ -152,11 +162,17 @@ fn private_folder(config: &Config) -> std::path::PathBuf {
 /// # Errors
 /// It is there and cannot be read.
 pub async fn open_read_only(config: &StoreConfig) -> Result<ReadOnly, AssembleError> {
-    if !AgeStore::exists(&config.path) {
+    if !store::exists(&config.path) {
         return Ok(ReadOnly::new(None, None));
     }
-    let identity = identity_source(config).await?;
-    let reader = AgeReader::open(&config.path, &identity, &mut keys(config).await?)?;
+    let reader = match &config.kind {
+        StoreKind::Age(age) => {
+            let identity = identity_source(age).await?;
+            HostReader::Age(AgeReader::open(&config.path, &identity, &mut keys(age).await?)?)
+        }
+        #[cfg(feature = "secret-service")]
+        StoreKind::SecretService => HostReader::SecretService(KeyringReader::open(&config.path)?),
+    };
     let instances = reader.instances()?;
     Ok(ReadOnly::new(Some(reader), instances))
 }
@@ -166,7 +182,7 @@ pub async fn open_read_only(config: &StoreConfig) -> Result<ReadOnly, AssembleEr
 /// # Errors
 /// The store is not available, or cannot be changed.
 pub async fn take_over(config: &Config) -> Result<usize, AssembleError> {
-    let store = open_store(&config.store, false).await?;
+    let store = open_store(&config.store, Purpose::Work).await?;
     let ledger = Ledger::open(store.clone()).await?;
     if *store.machine() == Machine::Other {
         store.take_over()?;
@@ -185,7 +201,43 @@ pub async fn take_over(config: &Config) -> Result<usize, AssembleError> {
     Ok(owned)
 }
 
-async fn identity_source(config: &StoreConfig) -> Result<IdentitySource, SourceError> {
+/// Moves a store to where another list says. Returns how many records have moved.
+///
+/// # Errors
+/// One of the two is not available, or cannot be moved.
+pub async fn migrate(from: &StoreConfig, to: &StoreConfig) -> Result<usize, AssembleError> {
+    let from = open_store(from, Purpose::Migrate).await?;
+    store::prepare(&to.path, &from)?;
+    let to = open_store(to, Purpose::Migrate).await?;
+    Ok(store::migrate(&from, &to).await?)
+}
+
+/// Seals a store of age files anew, for whom its list says. Returns how many records; `None` where it is of another kind.
+/// `also_opened_by`: an identity that opened it until now.
+///
+/// # Errors
+/// It is not available, or cannot be sealed.
+pub async fn reseal(
+    config: &StoreConfig,
+    also_opened_by: Option<PathBuf>,
+) -> Result<Option<usize>, AssembleError> {
+    let (path, machine_id) = (config.path.clone(), config.machine_id.clone());
+    match &config.kind {
+        StoreKind::Age(age) => {
+            let store = open_age(path, machine_id, age, Purpose::Work, also_opened_by).await?;
+            let resealing = tokio::task::spawn_blocking(move || store.reseal());
+            Ok(Some(
+                resealing
+                    .await
+                    .unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))?,
+            ))
+        }
+        #[cfg(feature = "secret-service")]
+        StoreKind::SecretService => Ok(None),
+    }
+}
+
+async fn identity_source(config: &AgeConfig) -> Result<IdentitySource, SourceError> {
     Ok(match &config.identity {
         None => IdentitySource::OfStore,
         Some(TokenSource::File(path)) => IdentitySource::File(path.clone()),
@@ -193,7 +245,7 @@ async fn identity_source(config: &StoreConfig) -> Result<IdentitySource, SourceE
     })
 }
 
-async fn keys(config: &StoreConfig) -> Result<Keys, SourceError> {
+async fn keys(config: &AgeConfig) -> Result<Keys, SourceError> {
     async fn read(source: Option<&TokenSource>) -> Result<Option<Secret>, SourceError> {
         match source {
             Some(source) => read_secret(source).await.map(Some),
@@ -206,17 +258,35 @@ async fn keys(config: &StoreConfig) -> Result<Keys, SourceError> {
     })
 }
 
-async fn open_store(config: &StoreConfig, being_retired: bool) -> Result<AgeStore, AssembleError> {
+async fn open_store(config: &StoreConfig, purpose: Purpose) -> Result<HostStore, AssembleError> {
+    let (path, machine_id) = (config.path.clone(), config.machine_id.clone());
+    match &config.kind {
+        StoreKind::Age(age) => open_age(path, machine_id, age, purpose, None).await.map(HostStore::Age),
+        #[cfg(feature = "secret-service")]
+        StoreKind::SecretService => {
+            let options = keyring::OpenOptions { path, machine_id, purpose };
+            Ok(HostStore::SecretService(KeyringStore::open(options).await?))
+        }
+    }
+}
+
+async fn open_age(
+    path: PathBuf,
+    machine_id: PathBuf,
+    config: &AgeConfig,
+    purpose: Purpose,
+    also_opened_by: Option<PathBuf>,
+) -> Result<AgeStore, AssembleError> {
     let options = OpenOptions {
-        path: config.path.clone(),
+        path: path.clone(),
         identity: identity_source(config).await?,
         recipients: config.recipients.clone(),
-        machine_id: config.machine_id.clone(),
+        machine_id,
         keys: keys(config).await?,
-        being_retired,
+        also_opened_by,
+        purpose,
     };
-    let failed =
-        |what: String, fix: Option<String>| StoreError { path: config.path.clone(), what, fix, source: None };
+    let failed = |what: String, fix: Option<String>| StoreError { path, what, fix, source: None };
     let opening = tokio::task::spawn_blocking(move || AgeStore::open(options));
     match tokio::time::timeout(OPENING, opening).await {
         Ok(Ok(opened)) => Ok(opened?),

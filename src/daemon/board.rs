@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::{Notify, broadcast};
@@ -11,12 +11,12 @@ use tokio::sync::{Notify, broadcast};
 use super::assemble::Home;
 use crate::{
     hint::Hint as _,
-    lifecycle::{Clock as _, Report, SystemClock, ready},
+    lifecycle::{Report, Unanswered, ready},
     model::{Name, ServerName, Time},
     operate::{applied::Heard, plan::Told, status::ServerStatus},
 };
 
-/// A management token that is refused is refused for good after this many passes.
+/// What is refused is refused for good after this many passes.
 const LASTING: u32 = 3;
 /// A restart for a fresh management token is asked for at most this often.
 const RESTART: Duration = Duration::from_secs(3600);
@@ -31,7 +31,7 @@ pub struct Board {
     changed: Notify,
     restart: Notify,
     reports: broadcast::Sender<Heard>,
-    started: Duration,
+    started: Instant,
 }
 
 #[derive(Debug, Default)]
@@ -43,7 +43,7 @@ struct Notes {
 #[derive(Debug, Default)]
 struct ServerNote {
     error: Option<ServerFault>,
-    unauthorized: u32,
+    refused: u32,
     findings: BTreeMap<String, Found>,
 }
 
@@ -70,7 +70,7 @@ impl Board {
             changed: Notify::new(),
             restart: Notify::new(),
             reports: broadcast::Sender::new(REPORTS),
-            started: SystemClock.since_boot(),
+            started: Instant::now(),
         }
     }
 
@@ -89,11 +89,12 @@ impl Board {
         }
     }
 
-    /// A server cannot be asked. Logged when it begins and when it becomes another error.
-    pub fn server_error(&self, name: &ServerName, error: &str, hint: Option<String>, status: Option<u16>) {
+    /// A server cannot be asked. Logged when it begins and when it becomes another error. `is_refused`: what we present is
+    /// not taken.
+    pub fn server_error(&self, name: &ServerName, error: &str, hint: Option<String>, is_refused: bool) {
         let mut notes = self.notes();
         let note = notes.servers.entry(name.clone()).or_default();
-        note.unauthorized = if status == Some(401) { note.unauthorized + 1 } else { 0 };
+        note.refused = if is_refused { note.refused + 1 } else { 0 };
         let since = match &note.error {
             Some(known) if known.what == error => known.since,
             known => {
@@ -120,17 +121,17 @@ impl Board {
             return;
         }
         if let Some(error) = &report.server_error {
-            let status = match error {
-                crate::lifecycle::Unanswered::Server(error) => error.status(),
-                crate::lifecycle::Unanswered::Time(_) => None,
+            let is_refused = match error {
+                Unanswered::Server(error) => error.refuses_the_secret(),
+                Unanswered::Time(_) => false,
             };
-            self.server_error(name, &error.to_string(), error.hint(), status);
+            self.server_error(name, &error.to_string(), error.hint(), is_refused);
             self.restart_if_lasting(name, may_restart);
             return;
         }
         let mut notes = self.notes();
         let note = notes.servers.entry(name.clone()).or_default();
-        note.unauthorized = 0;
+        note.refused = 0;
         if let Some(ServerFault { since, .. }) = note.error.take() {
             tracing::info!(server = %name, "answers again, after {since:.0}");
         }
@@ -150,10 +151,9 @@ impl Board {
 
     /// A systemd credential does not change while a unit runs: only a restart reads a fresh one.
     fn restart_if_lasting(&self, name: &ServerName, from_credential: bool) {
-        let refused = self.notes().servers.get(name).map_or(0, |note| note.unauthorized);
-        let uptime = SystemClock.since_boot().saturating_sub(self.started);
+        let refused = self.notes().servers.get(name).map_or(0, |note| note.refused);
         let supervised = std::env::var_os("INVOCATION_ID").is_some();
-        if only_a_restart_helps(refused, from_credential && supervised, uptime) {
+        if only_a_restart_helps(refused, from_credential && supervised, self.started.elapsed()) {
             tracing::error!(server = %name, "the management token is refused: ending, to be started with a fresh one");
             self.restart.notify_one();
         }
@@ -279,14 +279,14 @@ mod tests {
     }
 
     #[test]
-    fn only_a_401_in_a_row_counts() {
+    fn only_refusals_in_a_row_count() {
         let (board, name) = (Board::new(), ServerName("default".into()));
-        let refused = |board: &Board| board.notes().servers[&name].unauthorized;
-        for status in [Some(401), Some(401)] {
-            board.server_error(&name, "e", None, status);
+        let refused = |board: &Board| board.notes().servers[&name].refused;
+        for is_refused in [true, true] {
+            board.server_error(&name, "e", None, is_refused);
         }
         assert_eq!(refused(&board), 2);
-        board.server_error(&name, "e", None, Some(503));
+        board.server_error(&name, "e", None, false);
         assert_eq!(refused(&board), 0);
         let mut report = Report::default();
         board.report(&name, &report, true);

@@ -113,7 +113,7 @@ async fn keep(
     let keeper = loop {
         match connect(&config, &name, &home) {
             Ok(keeper) => break Arc::new(keeper),
-            Err(error) => board.server_error(&name, &error.to_string(), error.hint(), None),
+            Err(error) => board.server_error(&name, &error.to_string(), error.hint(), false),
         }
         tokio::select! {
             () = tokio::time::sleep(RECONNECT) => {}
@@ -121,7 +121,7 @@ async fn keep(
         }
     };
     registry.enter(&name, &keeper);
-    let may_restart = matches!(config.servers[&name].management_token(), Some(TokenSource::Credential(_)));
+    let may_restart = matches!(config.servers[&name].secret(), Some(TokenSource::Credential(_)));
     let signals = Signals::new(stop);
     let drive = keeper.drive(Mode::Daemon, first_wait(&name, &home), signals, |report| {
         board.report(&name, report, may_restart);

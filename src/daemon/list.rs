@@ -9,7 +9,7 @@ use super::{
 use crate::{
     config::{self, Config},
     lifecycle::Ledger,
-    store::age::AgeStore,
+    store::{self, HostStore},
 };
 
 /// The list in force.
@@ -47,7 +47,7 @@ pub(super) async fn first(
             // Also of one that is gone or no text: what was accepted before is where the store usually is.
             let salvaged = Config::salvage(&config::read_remains(path), context);
             // None is made for a list that cannot be believed.
-            if !AgeStore::exists(&salvaged.store.path) {
+            if !store::exists(&salvaged.store.path) {
                 return Err(error.into());
             }
             (salvaged, None, Some(error.to_string()))
@@ -75,7 +75,7 @@ fn last_accepted(
     path: &Path,
     context: &config::Context,
     there: Config,
-    ledger: &Ledger<AgeStore>,
+    ledger: &Ledger<HostStore>,
     fault: &str,
 ) -> Result<Config, AssembleError> {
     tracing::error!("{fault}");
@@ -112,7 +112,7 @@ pub(super) async fn reload(
 }
 
 /// Rule 11: a list without any token is a slip where the store holds one.
-fn unless_emptied(config: &Config, ledger: &Ledger<AgeStore>) -> Result<(), String> {
+fn unless_emptied(config: &Config, ledger: &Ledger<HostStore>) -> Result<(), String> {
     let records = ledger.known().len();
     if config.specs.is_empty() && records > 0 {
         return Err(format!(

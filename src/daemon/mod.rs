@@ -14,6 +14,7 @@ use crate::{
     hint::Hint,
     model::Name,
     operate::command::Refusal,
+    store::Retired,
     supervisor::{Supervisor, Watchdog},
     watch::ListWatch,
 };
@@ -29,8 +30,8 @@ mod listen;
 mod operator;
 
 pub use assemble::{
-    AssembleError, Home, HostKeeper, connect, connect_all, hooks, memory, open, open_read_only,
-    open_to_retire, take_over,
+    AssembleError, Home, HostKeeper, connect, connect_all, hooks, memory, migrate, open, open_read_only,
+    open_to_retire, reseal, take_over,
 };
 pub use board::Board;
 
@@ -99,15 +100,15 @@ pub async fn run(list: PathBuf, context: config::Context) -> Result<End, Assembl
 
     let mut keepers = Keepers::start(&accepted.config, &home, &board, &operator.keepers);
     let mut watchdog = supervisor.watchdog();
-    // The host is being retired: no keeper is started any more.
-    let mut halted = false;
+    // So many persons are about to retire the host, or one has begun to: meanwhile no keeper is started.
+    let mut halts = 0_u32;
     let mut follow_hooks = std::pin::pin!(operator.hooks.follow(&*home));
     let end = loop {
         supervisor.status(&board.summary(&home));
         tokio::select! {
             told = signals.next() => match told {
                 Told::Stop => break End::Stopped,
-                Told::Reload if halted => {}
+                Told::Reload if halts > 0 => {}
                 Told::Reload => {
                     supervisor.reloading();
                     let reload = reload(&operator, &mut accepted, &mut keepers);
@@ -115,7 +116,7 @@ pub async fn run(list: PathBuf, context: config::Context) -> Result<End, Assembl
                     supervisor.ready();
                 }
             },
-            () = watch.changed(), if !halted => {
+            () = watch.changed(), if halts == 0 => {
                 let reload = reload(&operator, &mut accepted, &mut keepers);
                 alive_while(supervisor, &mut watchdog, reload).await;
             }
@@ -125,10 +126,19 @@ pub async fn run(list: PathBuf, context: config::Context) -> Result<End, Assembl
             () = &mut follow_hooks => {}
             Some(ask) = asked.recv() => match ask {
                 Ask::Halt(done) => {
-                    halted = true;
+                    halts += 1;
                     alive_while(supervisor, &mut watchdog, keepers.stop(drain(&accepted.config))).await;
                     // Whoever asked may have gone away.
                     let _told = done.send(());
+                }
+                // For good, from the mark in the store on.
+                Ask::GoOn if Retired::of(&home.ledger.store().path()) != Retired::No => {}
+                Ask::GoOn => {
+                    halts -= 1;
+                    if halts == 0 {
+                        let go_on = go_on(&operator, &mut accepted, &mut keepers);
+                        alive_while(supervisor, &mut watchdog, go_on).await;
+                    }
                 }
                 Ask::End => break End::Stopped,
             },
@@ -239,6 +249,15 @@ async fn reload(operator: &Operator, accepted: &mut Accepted, keepers: &mut Keep
     } else {
         keepers.wake();
     }
+}
+
+/// Has the tokens looked after again: nothing has come of retiring the host.
+async fn go_on(operator: &Operator, accepted: &mut Accepted, keepers: &mut Keepers) {
+    let Operator { home, board, keepers: registry, .. } = operator;
+    tracing::warn!("the host is not retired: its tokens are looked after again");
+    *keepers = Keepers::start(&accepted.config, home, board, registry);
+    // Nobody has looked at the list meanwhile.
+    reload(operator, accepted, keepers).await;
 }
 
 /// Requests under way are awaited as long as the slowest server may take.

@@ -60,10 +60,21 @@ pub(super) struct Operator {
 
 /// What only whoever runs the keepers can do.
 pub(super) enum Ask {
-    /// Stop them for good, and tell when they have stopped.
+    /// Stop them, and tell when they have stopped.
     Halt(oneshot::Sender<()>),
+    /// Whoever had them stopped is done: they take up their work again, unless the store is being retired by now.
+    GoOn,
     /// There is nothing left to do for this process.
     End,
+}
+
+/// The keepers have stopped, for as long as this is there: in whatever way that ends, they are not forgotten.
+struct Halted(UnboundedSender<Ask>);
+
+impl Drop for Halted {
+    fn drop(&mut self) {
+        _ = self.0.send(Ask::GoOn);
+    }
 }
 
 type Notes = UnboundedSender<String>;
@@ -246,9 +257,7 @@ impl Operator {
         let found = retire::find(&keepers, &self.home.ledger).await?;
         let Some(digest) = digest else { return value(found) };
         retire::confirmed(&found, &digest)?;
-        let (halted, halting) = oneshot::channel();
-        _ = self.asks.send(Ask::Halt(halted));
-        halting.await.map_err(|_| Refusal::new("the daemon stops: nothing was ended", "ask again"))?;
+        let _halted = self.halt().await?;
         // What was under way may have been minted since.
         let found = retire::find(&keepers, &self.home.ledger).await?;
         let retired = retire::carry_out(&keepers, &self.home, found, |line| _ = notes.send(line)).await?;
@@ -256,6 +265,14 @@ impl Operator {
             _ = self.asks.send(Ask::End);
         }
         value(retired)
+    }
+
+    async fn halt(&self) -> Result<Halted, Refusal> {
+        let (told, stopping) = oneshot::channel();
+        _ = self.asks.send(Ask::Halt(told));
+        let halted = Halted(self.asks.clone());
+        stopping.await.map_err(|_| Refusal::new("the daemon stops: nothing was ended", "ask again"))?;
+        Ok(halted)
     }
 
     async fn import(&self, keepers: HostKeepers<'_>, import: Import, notes: &Notes) -> Result<Done, Refusal> {

@@ -34,7 +34,7 @@ impl Cluster {
         let http = Http::new(name, config)?;
         let management = match &config.via {
             Via::Http(token) => {
-                Management::Api(Box::new(ManagementApi::new(http.clone(), config, token.clone())))
+                Management::Api(Box::new(ManagementApi::new(name, http.clone(), config, token.clone())?))
             }
             Via::Influxctl(given) => {
                 Management::Influxctl(Box::new(Influxctl::new(name, config, given.clone(), private)))

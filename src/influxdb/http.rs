@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::{ErrorKind, ServerError};
 use crate::{
-    config::ServerConfig,
+    config::{ClientCertificate, ServerConfig},
     model::{Secret, ServerName, Time},
 };
 
@@ -61,20 +61,45 @@ impl From<Failed> for ServerError {
     }
 }
 
+/// How connections are made.
+pub(super) struct Connecting<'a> {
+    /// Where to.
+    pub(super) urls: &'a [&'a Url],
+    pub(super) ca_file: Option<&'a Path>,
+    pub(super) client_certificate: Option<&'a ClientCertificate>,
+    pub(super) insecure_skip_verify: bool,
+    pub(super) proxy: Option<&'a Url>,
+    pub(super) timeout: Duration,
+}
+
 impl Http {
     /// # Errors
     /// Certificates cannot be read, or the system has none and some are needed.
     pub(super) fn new(name: &ServerName, config: &ServerConfig) -> Result<Self, ServerError> {
+        let connecting = Connecting {
+            urls: &[&config.url, &config.data_url],
+            ca_file: config.ca_file.as_deref(),
+            client_certificate: config.client_certificate.as_ref(),
+            insecure_skip_verify: config.insecure_skip_verify,
+            proxy: config.proxy.as_ref(),
+            timeout: config.timeout,
+        };
+        Self::connecting(name, &connecting)
+    }
+
+    /// # Errors
+    /// Certificates cannot be read, or the system has none and some are needed.
+    pub(super) fn connecting(name: &ServerName, how: &Connecting<'_>) -> Result<Self, ServerError> {
         let build = || -> Result<(Client, Client), ErrorKind> {
-            let pooled = builder(config)?.pool_idle_timeout(Duration::from_secs(20));
-            let fresh = builder(config)?.pool_max_idle_per_host(0);
+            let pooled = builder(how)?.pool_idle_timeout(Duration::from_secs(20));
+            let fresh = builder(how)?.pool_max_idle_per_host(0);
             let built =
                 |builder: ClientBuilder| builder.build().map_err(|error| ErrorKind::Tls(chain(&error)));
             Ok((built(pooled)?, built(fresh)?))
         };
         let (pooled, fresh) =
             build().map_err(|kind| ServerError { server: name.clone(), verb: "set up", kind })?;
-        Ok(Self { name: name.clone(), timeout: config.timeout, pooled, fresh })
+        Ok(Self { name: name.clone(), timeout: how.timeout, pooled, fresh })
     }
 
     /// Sends a request and reads the whole answer.
@@ -187,7 +212,7 @@ impl Answer {
     }
 }
 
-fn builder(config: &ServerConfig) -> Result<ClientBuilder, ErrorKind> {
+fn builder(how: &Connecting<'_>) -> Result<ClientBuilder, ErrorKind> {
     // Fails where another client of this process has done it already.
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let mut builder = Client::builder()
@@ -197,14 +222,14 @@ fn builder(config: &ServerConfig) -> Result<ClientBuilder, ErrorKind> {
         .referer(false)
         .no_proxy()
         .http1_only()
-        .connect_timeout(config.timeout.min(Duration::from_secs(10)))
-        .timeout(config.timeout)
+        .connect_timeout(how.timeout.min(Duration::from_secs(10)))
+        .timeout(how.timeout)
         .dns_resolver(Arc::new(SystemResolver));
-    if let Some(proxy) = &config.proxy {
+    if let Some(proxy) = how.proxy {
         let proxy = Proxy::all(proxy.as_str()).map_err(|error| ErrorKind::Connect(chain(&error)))?;
         builder = builder.proxy(proxy);
     }
-    if let Some(path) = &config.ca_file {
+    if let Some(path) = how.ca_file {
         let pem = read_pem(path)?;
         let certificates =
             Certificate::from_pem_bundle(&pem).map_err(|error| bad_pem(path, &chain(&error)))?;
@@ -212,17 +237,17 @@ fn builder(config: &ServerConfig) -> Result<ClientBuilder, ErrorKind> {
             return Err(bad_pem(path, "holds no certificate"));
         }
         builder = builder.tls_certs_only(certificates);
-    } else if [&config.url, &config.data_url].iter().all(|url| url.scheme() == "http") {
+    } else if how.urls.iter().all(|url| url.scheme() == "http") {
         // Nothing to verify: a machine without any certificate must do.
         builder = builder.tls_certs_only([]);
     }
-    if let Some(client) = &config.client_certificate {
+    if let Some(client) = how.client_certificate {
         let mut pem = read_pem(&client.certificate)?;
         pem.extend_from_slice(&read_pem(&client.key)?);
         let identity = Identity::from_pem(&pem).map_err(|error| bad_pem(&client.key, &chain(&error)))?;
         builder = builder.identity(identity);
     }
-    if config.insecure_skip_verify {
+    if how.insecure_skip_verify {
         builder = builder.tls_danger_accept_invalid_certs(true);
     }
     Ok(builder)

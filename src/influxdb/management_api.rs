@@ -21,10 +21,10 @@ use super::{
     once_each,
 };
 use crate::{
-    config::{ServerConfig, TokenSource},
+    config::{self, ServerConfig},
     model::{
         Action, Capabilities, ClusterIds, Credential, Database, Grant, Grants, Label, Listed, Listing,
-        Product, Secret, Time, TokenId,
+        Product, Secret, ServerName, Time, TokenId,
     },
 };
 
@@ -48,18 +48,27 @@ pub(super) struct ManagementApi {
 }
 
 impl ManagementApi {
-    pub(super) fn new(http: Http, config: &ServerConfig, management_token: TokenSource) -> Self {
+    /// Sends nothing.
+    ///
+    /// # Errors
+    /// Certificates cannot be read, or the system has none and some are needed.
+    pub(super) fn new(
+        name: &ServerName,
+        http: Http,
+        config: &ServerConfig,
+        management_token: config::ManagementToken,
+    ) -> Result<Self, ServerError> {
         let root = under(&config.url, &["api", "v0"]);
         let below = |ids: &ClusterIds| {
             under(&root, &["accounts", ids.account.as_str(), "clusters", ids.cluster.as_str()])
         };
-        Self {
+        Ok(Self {
+            management_token: ManagementToken::new(name, management_token, http.timeout)?,
             http,
-            management_token: ManagementToken::new(management_token),
             api: config.cluster.as_ref().map_or_else(|| root.clone(), below),
             cluster: config.cluster.clone(),
             says_expiration_type: AtomicBool::new(config.product == Product::Dedicated),
-        }
+        })
     }
 
     fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
@@ -73,22 +82,24 @@ impl ManagementApi {
         request: RequestBuilder,
         limit: usize,
     ) -> Result<Answer, (ServerError, bool)> {
-        let token = self
-            .management_token
-            .get()
-            .await
-            .map_err(|error| (self.http.error(verb, ErrorKind::ManagementToken(error)), true))?;
+        let token = self.management_token.get().await.map_err(|kind| (self.http.error(verb, kind), true))?;
         let request = request.bearer_auth(token.expose());
         let answer =
             self.http.send(verb, request, limit).await.map_err(|failed| (failed.error, failed.unsent))?;
         if answer.status == 401 {
-            self.management_token.forget().await;
+            self.management_token.refused().await;
         }
         if answer.is_success() {
             return Ok(answer);
         }
         let unsent = matches!(answer.status, 400..=499) && !matches!(answer.status, 408 | 409 | 429);
-        Err((self.http.error(verb, answer.failure(&[&token])), unsent))
+        let kind = match (answer.failure(&[&token]), self.management_token.issued_by()) {
+            (ErrorKind::Status { status: 401, message, .. }, Some(by)) => {
+                ErrorKind::IssuedRefused { by, message }
+            }
+            (kind, _) => kind,
+        };
+        Err((self.http.error(verb, kind), unsent))
     }
 
     fn with_json(
@@ -126,8 +137,8 @@ impl ManagementApi {
     }
 
     pub(super) async fn list(&self, known: &BTreeSet<TokenId>) -> Result<Listing, ServerError> {
-        // A list begins a pass, and the management token is read once per pass.
-        self.management_token.forget().await;
+        // A list begins a pass.
+        self.management_token.begin_pass().await;
         let verb = "list tokens";
         let request = self.request(Method::GET, &["tokens"]);
         let answer = self.ask(verb, request, MAX_LIST).await.map_err(|(error, _)| error)?;

@@ -25,12 +25,13 @@ mod http;
 mod influxctl;
 mod management_api;
 mod management_token;
+mod oauth;
 #[cfg(test)]
 mod tests;
 
 pub use any::AnyServer;
 pub use cluster::Cluster;
-pub use influxctl::remove_leftovers;
+pub use influxctl::{KnownCluster, known_clusters, remove_leftovers};
 
 /// One InfluxDB deployment.
 pub trait Server: Send + Sync {
@@ -212,6 +213,25 @@ pub enum ErrorKind {
     /// The management token could not be had.
     #[error("management token: {0}")]
     ManagementToken(SourceError),
+    /// What a management token is issued for could not be had.
+    #[error("client secret: {0}")]
+    ClientSecret(SourceError),
+    /// The identity provider issued no management token.
+    #[error("no management token from {by}: {why}")]
+    NotIssued {
+        /// The address it was asked at.
+        by: String,
+        /// What came of it.
+        why: Box<ErrorKind>,
+    },
+    /// The server does not take what the identity provider issued.
+    #[error("401{}: what {by} issued is not taken", message.as_ref().map(|message| format!(": {message}")).unwrap_or_default())]
+    IssuedRefused {
+        /// The provider's address.
+        by: String,
+        /// What the server's answer says.
+        message: Option<String>,
+    },
     /// It could not be handed to influxctl.
     #[error("the management token cannot be handed over: {0}")]
     NotHanded(String),
@@ -252,10 +272,7 @@ impl ServerError {
     /// How long the server asked us to wait.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
-        match &self.kind {
-            ErrorKind::Status { retry_after, .. } => *retry_after,
-            _ => None,
-        }
+        self.kind.retry_after()
     }
 
     /// The HTTP status, where there was an answer.
@@ -263,7 +280,21 @@ impl ServerError {
     pub fn status(&self) -> Option<u16> {
         match &self.kind {
             ErrorKind::Status { status, .. } | ErrorKind::Redirect { status, .. } => Some(*status),
+            ErrorKind::IssuedRefused { .. } => Some(401),
             _ => None,
+        }
+    }
+
+    /// Whether what this process presents, kept where the list says, is not taken: as it stands it never will be.
+    #[must_use]
+    pub fn refuses_the_secret(&self) -> bool {
+        match &self.kind {
+            ErrorKind::Status { status, .. } => *status == 401,
+            // A provider may answer that it does not know a client with 400, too (RFC 6749, 5.2).
+            ErrorKind::NotIssued { why, .. } => {
+                matches!(**why, ErrorKind::Status { status: 400 | 401 | 403, .. })
+            }
+            _ => false,
         }
     }
 
@@ -277,6 +308,9 @@ impl ServerError {
             | ErrorKind::Connect(_)
             | ErrorKind::Tls(_)
             | ErrorKind::ManagementToken(_)
+            | ErrorKind::ClientSecret(_)
+            | ErrorKind::NotIssued { .. }
+            | ErrorKind::IssuedRefused { .. }
             | ErrorKind::NotHanded(_)
             | ErrorKind::NoProgram { .. }
             | ErrorKind::Outdated { .. }
@@ -298,16 +332,31 @@ impl ServerError {
     /// Whether trying again soon is pointless: somebody has to change something first.
     #[must_use]
     pub fn needs_a_person(&self) -> bool {
-        match &self.kind {
-            ErrorKind::Status { status, .. } => {
-                matches!(status, 400..=499) && !matches!(status, 408 | 409 | 429)
-            }
-            ErrorKind::Redirect { .. }
-            | ErrorKind::Tls(_)
-            | ErrorKind::ManagementToken(_)
-            | ErrorKind::NotHanded(_)
-            | ErrorKind::NoProgram { .. }
-            | ErrorKind::Outdated { .. } => true,
+        self.kind.needs_a_person()
+    }
+}
+
+impl ErrorKind {
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } => *retry_after,
+            Self::NotIssued { why, .. } => why.retry_after(),
+            _ => None,
+        }
+    }
+
+    fn needs_a_person(&self) -> bool {
+        match self {
+            Self::Status { status, .. } => matches!(status, 400..=499) && !matches!(status, 408 | 409 | 429),
+            Self::NotIssued { why, .. } => why.needs_a_person(),
+            Self::Redirect { .. }
+            | Self::Tls(_)
+            | Self::ManagementToken(_)
+            | Self::ClientSecret(_)
+            | Self::IssuedRefused { .. }
+            | Self::NotHanded(_)
+            | Self::NoProgram { .. }
+            | Self::Outdated { .. } => true,
             _ => false,
         }
     }
@@ -347,9 +396,34 @@ impl Hint for ServerError {
                 "see whether it is overloaded; an answer that takes longer, a long list say, needs another `timeout`"
             }
             ErrorKind::Nonsense(_) => "something else than InfluxDB may answer at this address",
-            ErrorKind::ManagementToken(error) => return error.hint(),
+            ErrorKind::ManagementToken(error) | ErrorKind::ClientSecret(error) => return error.hint(),
+            ErrorKind::NotIssued { why, .. } => return not_issued_hint(why).map(str::to_owned),
+            ErrorKind::IssuedRefused { .. } => {
+                "see that the cluster is set up with this provider, that `scopes` and `audience` are what it expects, and that \
+                 this client may manage tokens there"
+            }
             _ => return None,
         };
         Some(hint.to_owned())
     }
+}
+
+/// What to do where the identity provider is the trouble.
+fn not_issued_hint(why: &ErrorKind) -> Option<&'static str> {
+    Some(match why {
+        ErrorKind::Status { status: 400 | 401 | 403, .. } => {
+            "see that `client_id` and what `client_secret` names are the provider's, that it lets this client use the client \
+             credentials grant with these `scopes`, and whether it wants authentication = \"post\""
+        }
+        ErrorKind::Status { status: 404 | 405, .. } | ErrorKind::Nonsense(_) => {
+            "see that `token_url` is the provider's token endpoint: `token_endpoint` in what it shows at \
+             /.well-known/openid-configuration"
+        }
+        ErrorKind::Redirect { .. } => "write the address it points to as `token_url`, if you trust it",
+        ErrorKind::Dns(_) | ErrorKind::Connect(_) => {
+            "check host and port in `token_url`, this host's resolver, and what lies between"
+        }
+        ErrorKind::Tls(_) => "name the certificate that signed the provider's in `oauth = { ca_file = … }`",
+        _ => return None,
+    })
 }

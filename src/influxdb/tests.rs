@@ -23,7 +23,9 @@ use url::Url;
 
 use super::*;
 use crate::{
-    config::{ClientCertificate, ServerConfig, TokenSource, Via},
+    config::{
+        ClientCertificate, ManagementToken, OAuthAuthentication, OAuthClient, ServerConfig, TokenSource, Via,
+    },
     model::{ClusterIds, Database, Instance, Label, Product, Secret},
 };
 
@@ -106,7 +108,7 @@ fn config(url: &str, folder: &Path) -> ServerConfig {
         cluster: None,
         data_url: url.clone(),
         url,
-        via: Via::Http(TokenSource::File(token)),
+        via: Via::Http(ManagementToken::Kept(TokenSource::File(token))),
         ca_file: None,
         client_certificate: None,
         insecure_skip_verify: false,
@@ -552,4 +554,36 @@ async fn a_client_certificate_is_shown_where_there_is_one() {
     };
     list(&without).await.expect_err("the server wants to see one");
     list(&ServerConfig { client_certificate: Some(client), ..without }).await.expect("shown");
+}
+
+#[tokio::test]
+async fn an_identity_provider_has_a_certificate_of_its_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (paths, own, key) = certificate(folder.path(), "provider", &["localhost"]);
+    let issued =
+        answer("200 OK", "", r#"{"access_token":"issued","token_type":"bearer","expires_in":"300"}"#);
+    let (port, _) = serve(Some(acceptor(own, key, None)), vec![issued]).await;
+    let (plain, asked) = serve(None, vec![answer("200 OK", "", "[]")]).await;
+    let mut config = config(&format!("http://127.0.0.1:{plain}"), folder.path());
+    let secret = config.secret().cloned().expect("it is kept in a file");
+    let client = |ca_file| OAuthClient {
+        token_url: format!("https://localhost:{port}/token").parse().expect("a url"),
+        id: "id".to_owned(),
+        secret: secret.clone(),
+        authentication: OAuthAuthentication::Basic,
+        parameters: vec![],
+        ca_file,
+        proxy: None,
+    };
+    let mut list_with = async |ca_file| {
+        config.via = Via::Http(ManagementToken::Issued(Box::new(client(ca_file))));
+        list(&config).await
+    };
+    let error = list_with(None).await.expect_err("nobody vouches for it");
+    assert!(error.to_string().contains("no management token from https://localhost:"), "{error}");
+    assert!(error.hint().expect("a hint").contains("oauth = { ca_file"), "{error}");
+    list_with(Some(paths.certificate)).await.expect("its own certificate vouches for it");
+    let asked = asked.lock().expect("asked");
+    assert_eq!(asked.len(), 1, "without a management token nobody is asked");
+    assert!(asked[0].contains("authorization: Bearer issued\r\n"), "{}", asked[0]);
 }

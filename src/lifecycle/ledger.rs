@@ -1,13 +1,14 @@
 //! The records in memory, each the same as in the store: a change is sealed first and remembered after.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use crate::{
+    hint::Hint as _,
     model::{Known, Name, Origin, Record, RecordVersion},
-    store::{Instances, RecordError, Revision, SealError, Store, StoreError, Stored},
+    store::{Instances, RecordError, RecordFault, Revision, SealError, Store, StoreError, Stored},
 };
 
 /// The store's records, read at start; memory rules after.
@@ -24,6 +25,9 @@ struct Entries {
     known: Arc<BTreeMap<Name, Known>>,
     revisions: BTreeMap<Name, Revision>,
     faults: Vec<RecordError>,
+    /// Of these the store may have another record than is known here: a change failed, and what is there then could not be
+    /// read either.
+    in_doubt: BTreeSet<Name>,
     instances: Instances,
 }
 
@@ -48,6 +52,7 @@ impl<T: Store> Ledger<T> {
             known: Arc::default(),
             revisions: BTreeMap::new(),
             faults: Vec::new(),
+            in_doubt: BTreeSet::new(),
             instances: store.instances().await?,
         };
         for (name, read) in store.load().await? {
@@ -108,6 +113,7 @@ impl<T: Store> Ledger<T> {
     ) -> Result<Arc<Record>, ChangeError> {
         let lock = self.lock_of(name);
         let _one_at_a_time = lock.lock().await;
+        self.settle(name).await?;
         let before = match self.entries().known.get(name) {
             Some(Known::Ours(record)) => Some(record.clone()),
             Some(Known::Later(_) | Known::Unreadable) => return Err(ChangeError::NotOurs(name.clone())),
@@ -123,9 +129,9 @@ impl<T: Store> Ledger<T> {
         match self.store.seal(&after, read).await {
             Ok(revision) => Ok(self.entries().put(after, revision)),
             Err(error) => {
-                // The file may be either one now: what it is decides what is planned next.
+                // It may be either one now: which it is decides what is planned next.
                 let there = self.store.read(name).await;
-                self.entries().set(name, there);
+                self.entries().set_or_doubt(name, there);
                 Err(error.into())
             }
         }
@@ -138,6 +144,7 @@ impl<T: Store> Ledger<T> {
     pub async fn forget(&self, name: &Name) -> Result<(), ChangeError> {
         let lock = self.lock_of(name);
         let _one_at_a_time = lock.lock().await;
+        self.settle(name).await?;
         let (is_ours, revision) = {
             let entries = self.entries();
             let known = entries.known.get(name);
@@ -148,12 +155,31 @@ impl<T: Store> Ledger<T> {
         }
         let Some(revision) = revision else { return Ok(()) };
         let removed = self.store.remove(name, revision).await;
-        let there = match &removed {
-            Ok(()) => Ok(None),
-            Err(_) => self.store.read(name).await,
-        };
-        self.entries().set(name, there);
+        match &removed {
+            Ok(()) => self.entries().set(name, Ok(None)),
+            Err(_) => {
+                let there = self.store.read(name).await;
+                self.entries().set_or_doubt(name, there);
+            }
+        }
         removed.map_err(ChangeError::from)
+    }
+
+    /// What the store has of a name that is in doubt is found out before anything is changed.
+    async fn settle(&self, name: &Name) -> Result<(), SealError> {
+        if !self.entries().in_doubt.contains(name) {
+            return Ok(());
+        }
+        match self.store.read(name).await {
+            Err(error) if matches!(error.fault, RecordFault::Unreadable(_)) => {
+                let (what, fix) = (error.fault.to_string(), error.hint());
+                Err(StoreError { path: error.file, what, fix, source: None }.into())
+            }
+            there => {
+                self.entries().set(name, there);
+                Ok(())
+            }
+        }
     }
 
     /// Somebody else uses these tokens: they are replaced, never ended by us. Repeated if it was interrupted.
@@ -237,8 +263,19 @@ fn take_over(record: &mut Record) {
 }
 
 impl Entries {
+    /// The same, but a store that could not be read has told nothing: what is remembered is delivered as before.
+    fn set_or_doubt(&mut self, name: &Name, read: Result<Option<Stored>, RecordError>) {
+        match read {
+            Err(RecordError { fault: RecordFault::Unreadable(_), .. }) => {
+                _ = self.in_doubt.insert(name.clone())
+            }
+            read => self.set(name, read),
+        }
+    }
+
     /// What was read of one name takes the place of what was remembered.
     fn set(&mut self, name: &Name, read: Result<Option<Stored>, RecordError>) {
+        self.in_doubt.remove(name);
         self.revisions.remove(name);
         self.faults.retain(|fault| fault.name != *name);
         let known = Arc::make_mut(&mut self.known);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::plan::since;
+use super::plan::{before, since};
 use crate::model::{Held, Known, Time};
 
 /// More than this apart, the server's Date and the local clock contradict each other.
@@ -24,6 +24,12 @@ pub enum NoTime {
         /// Ours.
         local: Time,
     },
+    /// The server tells no date and the local clock shows a time that has passed.
+    #[error("the server tells no date, and this host's clock ({local}) is behind what is sealed already")]
+    Behind {
+        /// Ours.
+        local: Time,
+    },
     /// The server tells no date and the local clock may be wrong.
     #[error("the server tells no date, and this host's clock ({local}) is not known to be right")]
     Untold {
@@ -36,6 +42,9 @@ impl crate::hint::Hint for NoTime {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Contradiction { .. } => "nothing is minted or ended until they agree".to_owned(),
+            Self::Behind { .. } => {
+                "set this host's clock; it may be ten minutes behind the server's at most".to_owned()
+            }
             Self::Untold { .. } => {
                 "synchronise the clock, or set `local_clock = \"trusted\"` in [lifecycle] if it is kept right by other means"
                     .to_owned()
@@ -63,10 +72,9 @@ pub fn judging_time(
                 Ok(date)
             }
         }
-        None => {
-            let plausible = local.as_second() > BUILT && latest_sealed.is_none_or(|sealed| local > sealed);
-            if plausible && (synchronised || trusted) { Ok(local) } else { Err(NoTime::Untold { local }) }
-        }
+        None if latest_sealed.is_some_and(|sealed| local <= sealed) => Err(NoTime::Behind { local }),
+        None if local.as_second() > BUILT && (synchronised || trusted) => Ok(local),
+        None => Err(NoTime::Untold { local }),
     }
 }
 
@@ -75,12 +83,13 @@ pub(super) fn agree(one: Time, other: Time) -> bool {
     since(one, other).max(since(other, one)) <= APART
 }
 
-/// The latest moment in any record that has surely passed.
+/// The latest moment in any record that has surely passed. When a token was made the server's clock has told, which need
+/// not agree with this host's to the second.
 pub(super) fn latest_sealed<'a>(records: impl Iterator<Item = &'a Known>) -> Option<Time> {
     records
         .filter_map(Known::record)
         .flat_map(|record| {
-            let created = record.held().map(|held: &Held| held.created_at);
+            let created = record.held().map(|held: &Held| before(held.created_at, APART));
             let since = record.retiring.iter().map(|retiring| retiring.since);
             let ended = record.ended.iter().map(|ended| ended.at);
             created.chain(since).chain(ended).chain(record.promoted_at)
@@ -116,6 +125,7 @@ mod tests {
         assert_eq!(judging_time(None, at(9), true, false, Some(at(8))), Ok(at(9)));
         assert_eq!(judging_time(None, at(9), false, true, Some(at(8))), Ok(at(9)));
         assert!(judging_time(None, at(9), false, false, Some(at(8))).is_err());
-        assert!(judging_time(None, at(9), true, false, Some(at(10))).is_err());
+        let behind = judging_time(None, at(9), true, true, Some(at(10)));
+        assert_eq!(behind, Err(NoTime::Behind { local: at(9) }));
     }
 }

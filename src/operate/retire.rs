@@ -20,7 +20,7 @@ use crate::{
         plan::{Ending, Retirement, Staying, Stays},
     },
     model::{Known, Record, ServerKey, TokenId},
-    store::{Store, age::AgeStore},
+    store::{HostStore, Store},
 };
 
 /// So many tokens are ended at once on one server.
@@ -113,8 +113,8 @@ pub fn confirmed(retirement: &Retirement, told: &str) -> Result<(), Refusal> {
 /// # Errors
 /// Nothing was ended.
 pub async fn carry_out<D: Deliver>(
-    keepers: Keepers<'_, AgeStore, D>,
-    home: &Shared<AgeStore, D, SystemClock>,
+    keepers: Keepers<'_, HostStore, D>,
+    home: &Shared<HostStore, D, SystemClock>,
     found: Retirement,
     tell: impl Fn(String),
 ) -> Result<Retired, Refusal> {
@@ -129,7 +129,7 @@ pub async fn carry_out<D: Deliver>(
         return Ok(retired);
     }
     retired.errors.extend(home.withdraw_all().await);
-    match home.ledger.store().wipe() {
+    match home.ledger.store().wipe().await {
         Ok(()) => retired.wiped = Some(home.ledger.store().path()),
         Err(error) => retired.errors.push(error.to_string()),
     }
@@ -137,7 +137,7 @@ pub async fn carry_out<D: Deliver>(
 }
 
 /// Each server in its own time.
-async fn end_all<D: Deliver>(keepers: Keepers<'_, AgeStore, D>, ends: Vec<Ending>, retired: &mut Retired) {
+async fn end_all<D: Deliver>(keepers: Keepers<'_, HostStore, D>, ends: Vec<Ending>, retired: &mut Retired) {
     let mut of: BTreeMap<_, Vec<Ending>> = BTreeMap::new();
     ends.into_iter().for_each(|one| of.entry(one.server.clone()).or_default().push(one));
     let servers = keepers.iter().filter_map(|keeper| Some((keeper, of.remove(keeper.server_name())?)));

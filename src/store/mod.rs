@@ -6,12 +6,38 @@ use std::{collections::BTreeMap, io, path::PathBuf};
 
 use crate::{
     hint::Hint,
-    model::{Instance, Name, Record, RecordVersion},
+    model::{Instance, Name, Record, RecordVersion, TokenId},
 };
 
 pub mod age;
+mod content;
+mod file;
+mod folder;
+#[cfg(feature = "daemon")]
+mod hold;
+#[cfg(feature = "daemon")]
+mod host;
+#[cfg(feature = "daemon")]
+mod instance;
+#[cfg(feature = "secret-service")]
+pub mod keyring;
+mod marks;
+#[cfg(feature = "daemon")]
+mod migrate;
 #[cfg(feature = "daemon")]
 pub mod read_only;
+mod retired;
+
+#[cfg(feature = "daemon")]
+pub use hold::{exists, is_held, wipe_rest};
+#[cfg(feature = "daemon")]
+pub use host::{HostReader, HostStore};
+#[cfg(feature = "daemon")]
+pub use instance::Machine;
+pub use marks::Purpose;
+#[cfg(feature = "daemon")]
+pub use migrate::{MigrateError, migrate, prepare};
+pub use retired::Retired;
 
 /// A record as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +103,18 @@ pub enum RecordFault {
     /// The system would not let us read it.
     #[error("cannot be read: {0}")]
     Unreadable(String),
+    /// The keyring has acknowledged it, and has it no more.
+    #[error("the keyring has no item of it any more")]
+    Missing {
+        /// The tokens in it.
+        ids: Vec<TokenId>,
+    },
+    /// The keyring has acknowledged a later one.
+    #[error("the keyring has an earlier item of it: it was put back from a backup")]
+    Older {
+        /// The tokens in the later one.
+        ids: Vec<TokenId>,
+    },
 }
 
 impl Hint for RecordError {
@@ -88,7 +126,14 @@ impl Hint for RecordError {
             }
             RecordFault::SealedForAnother => "put back the identity it was sealed for".to_owned(),
             RecordFault::Version { .. } => "run the influx-tokend that wrote it, or a later one".to_owned(),
-            RecordFault::Unreadable(_) => "see that it can be read by the user this runs as".to_owned(),
+            RecordFault::Missing { ids } | RecordFault::Older { ids } => {
+                let ids: Vec<&str> = ids.iter().map(|id| id.0.as_str()).collect();
+                let tokens = if ids.is_empty() { String::new() } else { format!(" ({})", ids.join(", ")) };
+                format!(
+                    "put the keyring back as it was; the tokens that were in it{tokens} live on their server until then"
+                )
+            }
+            RecordFault::Unreadable(_) => "see that it can be read by the user this runs as, now".to_owned(),
         })
     }
 }

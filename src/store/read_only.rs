@@ -1,28 +1,26 @@
 //! A store that is only looked at: beside a daemon that holds it, or where there is none yet.
 
-use super::{
-    Instances, RecordError, Records, Revision, SealError, Store, StoreError, Stored, age::AgeReader,
-};
+use super::{HostReader, Instances, RecordError, Records, Revision, SealError, Store, StoreError, Stored};
 use crate::model::{Instance, Name, Record};
 
 /// Reads, and refuses everything else.
 #[derive(Debug)]
 pub struct ReadOnly {
-    reader: Option<AgeReader>,
+    reader: Option<HostReader>,
     instances: Instances,
 }
 
 impl ReadOnly {
     /// Over what can be read; without a reader an empty store, as it will be made.
     #[must_use]
-    pub fn new(reader: Option<AgeReader>, instances: Option<Instances>) -> Self {
+    pub fn new(reader: Option<HostReader>, instances: Option<Instances>) -> Self {
         let none = || Instances { current: Instance::from_bits([0; 16]), former: vec![] };
         Self { reader, instances: instances.unwrap_or_else(none) }
     }
 
     fn refused(&self) -> StoreError {
         StoreError {
-            path: self.reader.as_ref().map(AgeReader::path).unwrap_or_default(),
+            path: self.reader.as_ref().map(HostReader::path).unwrap_or_default(),
             what: "is only looked at".to_owned(),
             fix: None,
             source: None,
@@ -32,16 +30,17 @@ impl ReadOnly {
 
 impl Store for ReadOnly {
     async fn load(&self) -> Result<Records, StoreError> {
-        match self.reader.clone() {
+        match &self.reader {
             None => Ok(Records::new()),
-            Some(reader) => tokio::task::spawn_blocking(move || reader.load())
-                .await
-                .unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic())),
+            Some(reader) => reader.load().await,
         }
     }
 
     async fn read(&self, name: &Name) -> Result<Option<Stored>, RecordError> {
-        self.reader.as_ref().map_or(Ok(None), |reader| reader.read(name))
+        match &self.reader {
+            None => Ok(None),
+            Some(reader) => reader.read(name).await,
+        }
     }
 
     async fn seal(&self, _: &Record, _: Option<Revision>) -> Result<Revision, SealError> {

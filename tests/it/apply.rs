@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     host::{Daemon, Host, can_read, can_write, wait_until},
-    kind::{Kind, on_each, on_each_dated},
+    kind::{Kind, on_each, on_each_in_time},
 };
 
 /// The four examples of InfluxData's page "Create a token" (InfluxDB Clustered), as list entries.
@@ -226,16 +226,16 @@ fn tokens_of_others_are_not_touched() {
 
 #[test]
 fn a_token_ended_by_a_stranger_is_replaced() {
-    on_each_dated(|host| {
+    on_each_in_time(|host| {
         host.list_of(1);
         host.apply();
         let old = host.live("t0")[0].clone();
         // Lists do not judge tokens younger than ten minutes.
-        host.sandbox.shift_clock(jiff::SignedDuration::from_mins(9));
+        host.shift_clock(jiff::SignedDuration::from_mins(9));
         host.sandbox.revoke(&old.id);
         assert_eq!(host.tokend(&["apply"]).code, Some(0));
         assert_eq!(host.live("t0").len(), 0, "not judged yet");
-        host.sandbox.shift_clock(jiff::SignedDuration::from_mins(2));
+        host.shift_clock(jiff::SignedDuration::from_mins(2));
         let ran = host.tokend(&["apply"]);
         assert_eq!(ran.code, Some(0), "{ran:?}");
         host.assert_settled("t0");

@@ -1,10 +1,16 @@
 //! What Cloud Dedicated has that no other kind of server has.
 
+use std::fs;
+
 use hyper::Method;
-use influx_sandbox::{Dedicated, Effect, ExpirationType, Fault, Options};
+use influx_sandbox::{Dedicated, Effect, ExpirationType, Fault, Options, influxctl::StandIn};
 use serde_json::Value;
 
-use crate::{host::Host, kind::Kind};
+use crate::{
+    host::{Host, ran},
+    kind::Kind,
+    peers::missing,
+};
 
 const LASTING: &str = "[[token]]\nname = \"t0\"\nwrite = [\"telemetry\"]\nlifetime = \"30d\"\n\
     [[token]]\nname = \"t1\"\nread = [\"a\"]\n";
@@ -42,6 +48,61 @@ fn tokens_are_managed_at_one_host_and_tried_at_another() {
         assert_eq!(*asked, if is_managed { &*console } else { &*data }, "{request:?}");
     }
     assert!(probes >= 3, "{probes} probes");
+}
+
+#[test]
+fn which_cluster_it_is_a_persons_influxctl_may_tell() {
+    if StandIn::program().is_none() {
+        return missing("influxctl");
+    }
+    let host = Host::on(&Kind::DEDICATED);
+    let stand_in = StandIn::new(host.path("bin"), "2.12.0").unwrap();
+    stand_in.set_console(&host.sandbox.address().to_string());
+    let Dedicated { account, cluster, .. } = Dedicated::default();
+    let login = format!(
+        "[[profile]]\nname = \"default\"\nproduct = \"dedicated\"\naccount_id = \"{account}\"\ncluster_id = \"{cluster}\"\n\
+         mgmt_token = \"{}\"\n[profile.tls]\ndisable = true\n",
+        host.sandbox.management_token()
+    );
+    fs::create_dir_all(host.path(".config/influxctl")).unwrap();
+    host.write(".config/influxctl/config.toml", &login);
+    host.list_of(1);
+    let whole = fs::read_to_string(host.path("tokens.toml")).unwrap();
+    let ids = format!("account = \"{account}\"\ncluster = \"{cluster}\"\n");
+    let without = whole.replace(&ids, "cluster = \"my-cluster\"\n");
+    assert_ne!(without, whole);
+    host.write("tokens.toml", &without);
+    let check = |options: &[&str], path: &str| {
+        let mut command = host.command(&["check"]);
+        ran(command.args(options).env("HOME", host.folder.path()).env("PATH", path).output().unwrap())
+    };
+    let bin = host.path("bin").display().to_string();
+    let told = check(&[], &bin);
+    assert_eq!(told.code, Some(1), "{told:?}");
+    assert!(
+        told.stderr.contains("needs \"account\"") && told.stderr.contains("found \"my-cluster\""),
+        "{told:?}"
+    );
+    assert!(told.stdout.starts_with("influxctl knows 1 cluster\n\n# sandbox, "), "{told:?}");
+    assert!(told.stdout.ends_with(&format!("\n{ids}\n")), "{told:?}");
+    let told = check(&["--output", "json"], &bin);
+    let known: Value = serde_json::from_str(&told.stdout).unwrap();
+    assert_eq!(
+        (&known["clusters"][0]["account"], &known["clusters"][0]["cluster"]),
+        (&account.into(), &cluster.into())
+    );
+    // Where there is none, or nobody is logged in, the faults are told all the same.
+    assert_eq!(check(&[], "/nonexistent").stdout, "");
+    host.sandbox.set_management_token("another");
+    let told = check(&[], &bin);
+    assert!(told.stdout.starts_with("note: which clusters there are: 401: "), "{told:?}");
+    assert!(told.stderr.contains("needs \"account\""), "{told:?}");
+    // What is whole needs nobody's help, nor is anybody asked about the list alone.
+    let calls = stand_in.calls().len();
+    assert_eq!(check(&["--list-only"], &bin).stdout, "");
+    host.write("tokens.toml", &whole);
+    assert_eq!(check(&["--list-only"], &bin).code, Some(0));
+    assert_eq!(stand_in.calls().len(), calls);
 }
 
 #[test]

@@ -13,7 +13,7 @@ const TOKEN: &str = "[[token]]\nname = \"t0\"\nwrite = [\"telemetry\"]\nlifetime
 
 /// A host with each kind of server that does so with an expiry; what a first run said.
 fn on_each(expiry: Expiry, scenario: impl Fn(Host, &str)) {
-    for kind in Kind::all().into_iter().filter(|kind| kind.has_date) {
+    for kind in Kind::all_in_time() {
         println!("on {}", kind.name);
         let host = Host::on_with(kind, |options| options.expiry = expiry);
         host.list(TOKEN);
@@ -33,10 +33,13 @@ fn a_token_that_outlives_its_expiry_is_replaced_in_time_all_the_same() {
         [(Expiry::Ignored, "lets it live on: "), (Expiry::After(400 * DAY), "lets it live until 20")]
     {
         on_each(expiry, |host, said| {
-            assert!(said.contains("token t0: was to expire at 20") && said.contains(told), "{said}");
+            // Where influxctl prints none, that need not be so: what was asked for is believed until it has passed.
+            let is_told = host.kind.has_date || expiry != Expiry::Ignored;
+            let is_said = said.contains("token t0: was to expire at 20") && said.contains(told);
+            assert_eq!(is_said, is_told, "{said}");
             let first = status(&host);
-            assert_eq!(first["expires_at"].is_null(), expiry == Expiry::Ignored, "{first}");
-            host.sandbox.shift_clock(SignedDuration::from_hours(5 * 24));
+            assert_eq!(first["expires_at"].is_null(), is_told && expiry == Expiry::Ignored, "{first}");
+            host.shift_clock(SignedDuration::from_hours(5 * 24));
             host.apply();
             let now = status(&host);
             assert_eq!((&now["generation"], &now["retiring"][0]["id"]), (&2.into(), &first["id"]));
@@ -52,10 +55,10 @@ fn a_token_that_expires_sooner_than_it_was_to_is_replaced_by_then() {
             said.contains("token t0: was to expire at 20") && said.contains("lets it expire at 20"),
             "{said}"
         );
-        host.sandbox.shift_clock(SignedDuration::from_mins(40));
+        host.shift_clock(SignedDuration::from_mins(40));
         host.apply();
         assert_eq!(host.mints(), 1);
-        host.sandbox.shift_clock(SignedDuration::from_mins(21));
+        host.shift_clock(SignedDuration::from_mins(21));
         host.apply();
         assert_eq!((host.mints(), &status(&host)["generation"]), (2, &2.into()));
     });

@@ -13,11 +13,12 @@ use std::{
 };
 
 use influx_sandbox::{Options, Sandbox, Token};
+use jiff::SignedDuration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::kind::Kind;
+use crate::{kind::Kind, local_clock::LocalClock};
 
 /// A test that waits longer than this for something has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -26,6 +27,8 @@ pub(crate) struct Host {
     pub(crate) folder: TempDir,
     pub(crate) sandbox: Sandbox,
     pub(crate) kind: &'static Kind,
+    /// Where this host's clock is judged by, and can be moved.
+    clock: Option<LocalClock>,
 }
 
 /// What a program said and how it ended.
@@ -57,7 +60,8 @@ impl Host {
         (kind.play)(&mut options);
         set(&mut options);
         let (folder, sandbox) = (TempDir::new().unwrap(), Sandbox::start(options).unwrap());
-        let host = Self { folder, sandbox, kind };
+        let clock = if kind.has_date { None } else { LocalClock::new(folder.path()) };
+        let host = Self { folder, sandbox, kind, clock };
         host.write("management-token", &host.sandbox.management_token());
         fs::set_permissions(host.path("management-token"), fs::Permissions::from_mode(0o600)).unwrap();
         fs::create_dir(host.path("run")).unwrap();
@@ -70,6 +74,15 @@ impl Host {
 
     pub(crate) fn write(&self, name: &str, text: &str) {
         fs::write(self.path(name), text).unwrap();
+    }
+
+    /// Time passes, for all that judge by it: on the server, and on this host where the server tells no date. What has
+    /// passed since boot stays.
+    pub(crate) fn shift_clock(&self, by: SignedDuration) {
+        self.sandbox.shift_clock(by);
+        if !self.kind.has_date {
+            self.clock.as_ref().expect("on_each_in_time has seen that it can be moved").shift(by);
+        }
     }
 
     /// A list with this server and store, quick probes, and these tables after.
@@ -121,6 +134,11 @@ impl Host {
             .env_remove("INFLUX_TOKEND_LOG")
             .env_remove("NOTIFY_SOCKET")
             .env_remove("CREDENTIALS_DIRECTORY");
+        self.on_clock(command)
+    }
+
+    fn on_clock(&self, mut command: Command) -> Command {
+        self.clock.iter().for_each(|clock| clock.shown_to(&mut command));
         command
     }
 
@@ -138,7 +156,7 @@ impl Host {
     pub(crate) fn secrets(&self, arguments: &[&str]) -> Ran {
         let mut command = Command::new(env!("CARGO_BIN_EXE_influx-secrets"));
         command.arg("--store").arg(self.path("store")).args(arguments).stdin(Stdio::null());
-        ran(command.output().unwrap())
+        ran(self.on_clock(command).output().unwrap())
     }
 
     /// The same, asking a running daemon.
@@ -149,7 +167,7 @@ impl Host {
     pub(crate) fn secrets_by_socket_command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_influx-secrets"));
         command.arg("--socket").arg(self.path("run/secrets.sock")).args(arguments).stdin(Stdio::null());
-        command
+        self.on_clock(command)
     }
 
     /// What `status` tells programs.

@@ -55,7 +55,7 @@ fn count(host: &Host, method: &str, path: &str) -> usize {
 
 /// Lets whatever is due happen.
 fn later(host: &Host) {
-    host.sandbox.shift_clock(SignedDuration::from_secs(2));
+    host.shift_clock(SignedDuration::from_secs(2));
     host.apply();
 }
 
@@ -160,7 +160,7 @@ fn what_is_not_as_it_should_be_is_refused_and_nothing_is_sealed() {
     let expired = by_hand(&host, &[("write", "telemetry")]);
     host.sandbox.expire(&expired.id);
     // The Date has whole seconds.
-    host.sandbox.shift_clock(SignedDuration::from_secs(2));
+    host.shift_clock(SignedDuration::from_secs(2));
     let nothing = by_hand(&host, &[]);
     let strange = by_hand(&host, &[("administer", "telemetry")]);
     let altered = |change: fn(&mut Token, String), to: &str| {

@@ -3,11 +3,13 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
 
 use influx_sandbox::influxctl::{Call, Defect, Shape, StandIn};
+use jiff::SignedDuration;
 
 use crate::{
     apply::EXAMPLES,
     host::{Daemon, Host, can_write, files_below, ran, wait_until},
     kind::Kind,
+    local_clock,
     peers::missing,
 };
 
@@ -257,6 +259,43 @@ fn without_a_clock_that_can_be_believed_nothing_is_judged() {
     assert!(ran.stderr.contains("the server tells no date, and this host's clock"), "{ran:?}");
     assert!(ran.stderr.contains("local_clock = \"trusted\""), "{ran:?}");
     assert_eq!(calls(&stand_in, "token create").len(), 0);
+}
+
+/// Nobody's clock is right to the second: what a server says of when it made a token may be yet to come here.
+#[test]
+fn a_server_whose_clock_is_a_little_ahead_keeps_nothing_waiting() {
+    let list = "overlap = \"0s\"\noverlap_cap = \"1ms\"\n[[token]]\nname = \"t0\"\nwrite = [\"a\"]\n";
+    let Some((host, _)) = host("2.12.0", list) else { return };
+    host.sandbox.shift_clock(SignedDuration::from_mins(5));
+    let daemon = host.daemon();
+    wait_until("t0", || host.delivered("t0").is_some(), || daemon.log());
+    let old = host.live("t0")[0].id.clone();
+    let ran = host.tokend(&["rotate", "t0"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}\n{}", daemon.log());
+    wait_until("the end of the old one", || !host.is_live(&old), || daemon.log());
+    assert_eq!(daemon.stop().0, Some(0));
+    host.assert_settled("t0");
+}
+
+#[test]
+fn a_clock_that_has_gone_back_judges_nothing_until_it_is_set() {
+    if local_clock::library().is_none() {
+        return missing("libfaketime");
+    }
+    let Some((host, stand_in)) = host("2.12.0", "[[token]]\nname = \"t0\"\nwrite = [\"a\"]\n") else {
+        return;
+    };
+    host.shift_clock(SignedDuration::from_hours(1));
+    host.apply();
+    host.shift_clock(SignedDuration::from_hours(-1));
+    let ran = host.tokend(&["rotate", "t0"]);
+    assert_eq!(ran.code, Some(4), "{ran:?}");
+    assert!(ran.stderr.contains("is behind what is sealed already"), "{ran:?}");
+    assert!(ran.stderr.contains("hint: set this host's clock"), "{ran:?}");
+    assert_eq!(calls(&stand_in, "token create").len(), 1);
+    host.shift_clock(SignedDuration::from_hours(2));
+    assert_eq!(host.tokend(&["rotate", "t0"]).code, Some(0));
+    assert_eq!(calls(&stand_in, "token create").len(), 2);
 }
 
 #[test]

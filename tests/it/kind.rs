@@ -2,7 +2,7 @@
 
 use influx_sandbox::{Dedicated, Options, influxctl::StandIn};
 
-use crate::{host::Host, peers::missing};
+use crate::{host::Host, local_clock, peers::missing};
 
 /// An entry of the table: all that tests know of a kind.
 pub(crate) struct Kind {
@@ -13,8 +13,11 @@ pub(crate) struct Kind {
     pub(crate) server: fn(&Host) -> String,
     /// The path below which its tokens and databases are managed.
     pub(crate) base: fn() -> String,
-    /// Whether it tells its date: without one the clock of this machine is believed, which no test can move.
+    /// Whether it tells its date: without one the clock of the host is believed.
     pub(crate) has_date: bool,
+    /// Whether its list tells what a token may do. Where not, nothing can be imported, and another token is minted where the
+    /// list asks for other grants.
+    pub(crate) tells_grants: bool,
 }
 
 impl Kind {
@@ -24,6 +27,7 @@ impl Kind {
         server: |_| "product = \"clustered\"\n".to_owned(),
         base: || "/api/v0".to_owned(),
         has_date: true,
+        tells_grants: true,
     };
 
     /// A release that has no management API for others.
@@ -33,6 +37,7 @@ impl Kind {
         server: |host| format!("product = \"clustered\"\n{}", by_influxctl(host)),
         base: Self::CLUSTERED.base,
         has_date: false,
+        tells_grants: false,
     };
 
     pub(crate) const DEDICATED: Self = Self {
@@ -47,6 +52,7 @@ impl Kind {
             format!("/api/v0/accounts/{account}/clusters/{cluster}")
         },
         has_date: true,
+        tells_grants: true,
     };
 
     pub(crate) const DEDICATED_BY_INFLUXCTL: Self = Self {
@@ -58,10 +64,20 @@ impl Kind {
         server: |host| format!("{}{}", (Self::DEDICATED.server)(host), by_influxctl(host)),
         base: Self::DEDICATED.base,
         has_date: false,
+        tells_grants: true,
     };
 
     const ALL: [&'static Self; 4] =
         [&Self::CLUSTERED, &Self::DEDICATED, &Self::INFLUXCTL, &Self::DEDICATED_BY_INFLUXCTL];
+
+    /// Those of which a host can be had here on which time passes: its clock is moved where the server tells no date.
+    pub(crate) fn all_in_time() -> Vec<&'static Self> {
+        let can_move = local_clock::library().is_some();
+        if !can_move {
+            missing("libfaketime");
+        }
+        Self::all().into_iter().filter(|kind| can_move || kind.has_date).collect()
+    }
 
     /// Those that can be had here.
     pub(crate) fn all() -> Vec<&'static Self> {
@@ -83,17 +99,19 @@ fn by_influxctl(host: &Host) -> String {
     format!("via = \"influxctl\"\ninfluxctl = {{ path = \"{}\" }}\n", folder.join("influxctl").display())
 }
 
-/// The same scenario on a host with each kind of server that tells its date and what its tokens may do, where that matters.
-pub(crate) fn on_each_dated(scenario: impl Fn(Host)) {
-    for kind in Kind::all().into_iter().filter(|kind| kind.has_date) {
-        println!("on {}", kind.name);
-        scenario(Host::on(kind));
-    }
-}
-
 /// The same scenario on a host with each kind of server.
 pub(crate) fn on_each(scenario: impl Fn(Host)) {
-    for kind in Kind::all() {
+    on(Kind::all(), scenario);
+}
+
+/// And one that takes its time, which `Host::shift_clock` moves.
+pub(crate) fn on_each_in_time(scenario: impl Fn(Host)) {
+    on(Kind::all_in_time(), scenario);
+}
+
+/// With one of these.
+pub(crate) fn on(kinds: impl IntoIterator<Item = &'static Kind>, scenario: impl Fn(Host)) {
+    for kind in kinds {
         // Read where the scenario fails.
         println!("on {}", kind.name);
         scenario(Host::on(kind));

@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 
 use crate::{
     host::{Host, can_write, wait_until},
-    kind::{on_each, on_each_dated},
+    kind::{Kind, on, on_each, on_each_in_time},
 };
 
 /// So many names, each to write to `telemetry`, with these words in [lifecycle].
@@ -29,16 +29,16 @@ fn settle(host: &Host, lifecycle: &str, names: &[&str]) {
 
 #[test]
 fn a_token_is_replaced_when_its_time_has_come_and_not_before() {
-    on_each_dated(|host| {
+    on_each_in_time(|host| {
         settle(&host, "lifetime = \"9d\"\noverlap = \"1h\"\n", &["t0"]);
         let old = host.live("t0")[0].clone();
         let rotates = host.status_of("t0")["rotates_at"].clone();
         assert!(rotates.is_string(), "{rotates}");
         // Half of nine days, less a tenth at most.
-        host.sandbox.shift_clock(SignedDuration::from_hours(85));
+        host.shift_clock(SignedDuration::from_hours(85));
         host.apply();
         assert_eq!(host.live("t0").len(), 1);
-        host.sandbox.shift_clock(SignedDuration::from_hours(24));
+        host.shift_clock(SignedDuration::from_hours(24));
         let ran = host.apply();
         assert!(ran.stdout.contains("t0"), "{ran:?}");
         assert_eq!(host.status_of("t0")["generation"], 2);
@@ -59,7 +59,7 @@ fn a_rotation_is_undone_and_the_schedule_waits_for_a_person() {
     let after = host.status_of("t0");
     assert_eq!((&after["generation"], &after["id"]), (&3.into(), &old.id.clone().into()));
     assert!(after["waits"].as_str().unwrap().contains("until `influx-tokend rotate` asks"), "{after}");
-    host.sandbox.shift_clock(SignedDuration::from_hours(6 * 24));
+    host.shift_clock(SignedDuration::from_hours(6 * 24));
     host.apply();
     assert_eq!(host.delivered("t0"), Some(old.secret), "the schedule is suspended");
     assert_eq!(host.tokend(&["rotate", "t0"]).code, Some(0));
@@ -125,7 +125,7 @@ fn a_daemon_that_ends_a_token_says_who_is_cut_off() {
 
 #[test]
 fn a_name_that_leaves_the_list_is_delivered_through_its_grace_and_then_ended() {
-    on_each_dated(|host| {
+    on_each_in_time(|host| {
         settle(&host, "grace = \"1h\"\n", &["t0", "t1"]);
         let (left, secret) = (host.live("t1")[0].id.clone(), host.delivered("t1"));
         list(&host, "grace = \"1h\"\n", &["t0"]);
@@ -135,15 +135,15 @@ fn a_name_that_leaves_the_list_is_delivered_through_its_grace_and_then_ended() {
         assert!(waits["waits"].as_str().unwrap().contains("left the list, its token ends at"), "{waits}");
         assert_eq!(host.delivered("t1"), secret, "unchanged");
         // Put back in time, nothing has happened.
-        host.sandbox.shift_clock(SignedDuration::from_mins(50));
+        host.shift_clock(SignedDuration::from_mins(50));
         list(&host, "grace = \"1h\"\n", &["t0", "t1"]);
         host.apply();
-        host.sandbox.shift_clock(SignedDuration::from_mins(20));
+        host.shift_clock(SignedDuration::from_mins(20));
         host.apply();
         assert_eq!((host.delivered("t1"), host.is_live(&left)), (secret, true));
         list(&host, "grace = \"1ms\"\n", &["t0"]);
         host.apply();
-        host.sandbox.shift_clock(SignedDuration::from_secs(2));
+        host.shift_clock(SignedDuration::from_secs(2));
         host.apply();
         assert!(!host.is_live(&left));
         assert_eq!(host.delivered("t1"), None);
@@ -162,7 +162,7 @@ fn many_names_that_leave_the_list_wait_for_a_persons_word() {
     let host = settled("grace = \"1ms\"\n", &names);
     list(&host, "grace = \"1ms\"\n", &["t0", "new"]);
     host.tokend(&["apply"]);
-    host.sandbox.shift_clock(SignedDuration::from_secs(2));
+    host.shift_clock(SignedDuration::from_secs(2));
     let ran = host.tokend(&["apply"]);
     assert_eq!(ran.code, Some(3), "{ran:?}");
     assert!(ran.stderr.contains("its token is ended once a person confirms it"), "{ran:?}");
@@ -181,7 +181,8 @@ fn many_names_that_leave_the_list_wait_for_a_persons_word() {
 
 #[test]
 fn other_grants_are_given_in_place_and_taken_after_the_grace() {
-    on_each_dated(|host| {
+    let kinds = Kind::all_in_time().into_iter().filter(|kind| kind.tells_grants);
+    on(kinds, |host| {
         settle(&host, "grace = \"1h\"\n", &["t0"]);
         let token = host.live("t0")[0].clone();
         let wants = |databases: &str| {
@@ -192,13 +193,32 @@ fn other_grants_are_given_in_place_and_taken_after_the_grace() {
         assert!(can_write(&host, &token.secret, "a") && can_write(&host, &token.secret, "telemetry"));
         assert_eq!(host.delivered("t0"), Some(token.secret.clone()), "the same token");
         // A server's clock that is set ahead takes nothing.
-        host.sandbox.shift_clock(SignedDuration::from_mins(61));
+        host.shift_clock(SignedDuration::from_mins(61));
         host.apply();
         assert!(can_write(&host, &token.secret, "telemetry"));
         host.list("grace = \"1ms\"\n[[token]]\nname = \"t0\"\nwrite = [\"a\"]\n");
         host.apply();
         assert!(can_write(&host, &token.secret, "a") && !can_write(&host, &token.secret, "telemetry"));
         assert_eq!(host.sandbox.tokens().len(), 1, "none was minted for it");
+    });
+}
+
+#[test]
+fn where_nobody_tells_what_a_token_may_do_another_takes_its_place_for_other_grants() {
+    on(Kind::all().into_iter().filter(|kind| !kind.tells_grants), |host| {
+        settle(&host, "", &["t0"]);
+        let ran = host.apply();
+        assert!(ran.stderr.contains("server default: what tokens may do is not told"), "{ran:?}");
+        assert!(!ran.stderr.contains("were changed on the server"), "{ran:?}");
+        let old = host.live("t0")[0].clone();
+        host.list("[[token]]\nname = \"t0\"\nwrite = [\"a\"]\n");
+        for _ in 0..2 {
+            host.apply();
+            let new = host.delivered("t0").unwrap();
+            assert!(can_write(&host, &new, "a") && !can_write(&host, &new, "telemetry"));
+            assert!(can_write(&host, &old.secret, "telemetry"), "who has the old one goes on");
+            assert_eq!((host.mints(), host.status_of("t0")["generation"].clone()), (2, 2.into()));
+        }
     });
 }
 
@@ -223,7 +243,7 @@ fn a_daemon_replaces_a_token_whose_time_comes_while_it_runs() {
     let daemon = host.daemon();
     daemon.wait_for("ready");
     let old = host.delivered("t0");
-    host.sandbox.shift_clock(SignedDuration::from_hours(5 * 24 + 1));
+    host.shift_clock(SignedDuration::from_hours(5 * 24 + 1));
     let ran = host.tokend(&["apply"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     wait_until("another value", || host.delivered("t0") != old, || daemon.log());

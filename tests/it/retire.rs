@@ -7,9 +7,9 @@ use influx_sandbox::{Effect, Event, Fault, Token};
 use serde_json::Value;
 
 use crate::{
-    host::{Daemon, Host, Ran, files_below, wait_until},
+    host::{Daemon, Host, Ran, files_below, ran, wait_until},
     import::imported,
-    kind::on_each_dated,
+    kind::{Kind, on},
 };
 
 const TOKENS: &str = "overlap_cap = \"1h\"\n[[token]]\nname = \"t0\"\nwrite = [\"telemetry\"]\n\
@@ -78,7 +78,8 @@ fn assert_retired(host: &Host, others: &[Token; 3]) {
 
 #[test]
 fn a_person_sees_what_ends_and_what_does_not_and_confirms_that() {
-    on_each_dated(|host| {
+    let kinds = Kind::all().into_iter().filter(|kind| kind.tells_grants);
+    on(kinds, |host| {
         let others = fill(&host);
         let before = live_ids(&host);
         let (digest, shown) = show(&host);
@@ -104,6 +105,24 @@ fn a_person_sees_what_ends_and_what_does_not_and_confirms_that() {
         assert_retired(&host, &others);
         let requests = host.sandbox.requests();
         assert_eq!(requests.iter().filter(|request| request.method == "DELETE").count(), 4);
+    });
+}
+
+/// And so has nothing that others use too.
+#[test]
+fn a_host_that_cannot_import_anything_ends_all_that_it_has_minted() {
+    on(Kind::all().into_iter().filter(|kind| !kind.tells_grants), |host| {
+        host.list(TOKENS);
+        host.apply();
+        assert_eq!(host.tokend(&["rotate", "t0"]).code, Some(0));
+        let foreign = host.sandbox.add_token("edge [influx-tokend of another]", &[("write", "a")]);
+        let ran = retire(&host);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        assert!(ran.stdout.contains("ended 4 tokens and wiped"), "{ran:?}");
+        assert_eq!(live_ids(&host), [foreign]);
+        assert!(host.path("store/retired").exists());
+        let ran = host.tokend(&["apply"]);
+        assert!(ran.stderr.contains("was retired: its tokens have ended"), "{ran:?}");
     });
 }
 
@@ -193,6 +212,38 @@ fn a_daemon_that_could_not_end_all_mints_nothing_and_goes_on_when_asked() {
     assert_eq!(host.delivered("t0"), None, "what has ended is not handed out");
     host.sandbox.clear_faults();
     assert_eq!(retire(&host).code, Some(0));
+    assert_eq!(daemon.wait(), Some(0));
+    assert_retired(&host, &others);
+}
+
+/// It has stopped minting and ending by then.
+#[test]
+fn a_daemon_that_cannot_see_what_to_end_after_all_takes_up_its_work_again() {
+    let (host, others) = host();
+    let mut daemon = host.daemon();
+    // Of its first pass.
+    daemon.wait_for("bears this store's label");
+    let before = live_ids(&host);
+    let (digest, _) = show(&host);
+    // It looks twice: once for what to confirm, and again when nothing else is under way any more.
+    host.sandbox.fault(Fault::on(Some(Method::GET), "/api/v0/tokens", Effect::Silence).after(1).times(1));
+    host.sandbox.clear_requests();
+    let mut command = host.command(&["retire", &digest]);
+    let retire = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_until("the second look", || host.sandbox.requests().len() == 2, || daemon.log());
+    host.list(&format!("{TOKENS}[[token]]\nname = \"t2\"\nwrite = [\"telemetry\"]\n"));
+    let ran = ran(retire.wait_with_output().unwrap());
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.stderr.contains("list tokens: no answer within 1 s"), "{ran:?}");
+    assert!(!host.path("store/retired").exists());
+    assert!(before.iter().all(|id| host.is_live(id)));
+    daemon.wait_for("the host is not retired: its tokens are looked after again");
+    // By itself, what was put into the list meanwhile, and what a person asks for.
+    wait_until("t2", || host.delivered("t2").is_some(), || daemon.log());
+    let ran = host.tokend(&["rotate", "t0"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}\n{}", daemon.log());
+    assert_eq!(host.status_of("t0")["generation"], 3);
+    assert_eq!(self::retire(&host).code, Some(0));
     assert_eq!(daemon.wait(), Some(0));
     assert_retired(&host, &others);
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::{
     host::{Host, can_write, ran, wait_until},
-    kind::{on_each, on_each_dated},
+    kind::{on_each, on_each_in_time},
     peers::{find, missing},
 };
 
@@ -96,7 +96,7 @@ fn without_a_daemon_apply_ends_what_is_due_and_waits_for_nothing() {
     assert!(host.is_live(&old), "not due");
     host.list(&format!("overlap = \"0s\"\noverlap_cap = \"1ms\"\n{TOKENS}"));
     // The Date has whole seconds.
-    host.sandbox.shift_clock(SignedDuration::from_secs(2));
+    host.shift_clock(SignedDuration::from_secs(2));
     let new = host.live("t0").into_iter().find(|token| token.id != old).unwrap();
     let plan = host.tokend(&["plan"]);
     assert!(plan.stdout.contains(&format!("ask for t0 whether {} still works", new.id)), "{plan:?}");
@@ -121,7 +121,7 @@ fn rotate_until_due(host: &Host) -> String {
     assert!(host.is_live(&old));
     host.list(&format!("overlap = \"0s\"\noverlap_cap = \"1ms\"\n{TOKENS}"));
     // The Date has whole seconds.
-    host.sandbox.shift_clock(SignedDuration::from_secs(2));
+    host.shift_clock(SignedDuration::from_secs(2));
     old
 }
 
@@ -145,14 +145,14 @@ fn nothing_is_ended_while_the_new_one_is_refused_or_cannot_be_delivered() {
 
 #[test]
 fn an_end_that_nobody_heard_of_is_settled_by_the_list() {
-    on_each_dated(|host| {
+    on_each_in_time(|host| {
         let old = rotate_until_due(&host);
         host.sandbox.fault(Fault::on(Some(Method::DELETE), &host.api("/tokens/"), Effect::CutAfter).times(1));
         let ran = host.tokend(&["apply"]);
         assert_eq!(ran.code, Some(4), "{ran:?}");
         assert!(!host.is_live(&old));
         // Lists do not judge tokens younger than ten minutes.
-        host.sandbox.shift_clock(SignedDuration::from_mins(11));
+        host.shift_clock(SignedDuration::from_mins(11));
         host.apply();
         assert_eq!(host.status_of("t0")["retiring"], Value::Array(vec![]));
         host.assert_settled("t0");
@@ -167,7 +167,7 @@ fn time_asleep_is_no_part_of_an_overlap() {
     let host = settled("overlap_cap = \"7d\"\n");
     let old = host.live("t0")[0].id.clone();
     assert_eq!(host.tokend(&["rotate", "t0"]).code, Some(0));
-    host.sandbox.shift_clock(SignedDuration::from_hours(8 * 24));
+    host.shift_clock(SignedDuration::from_hours(8 * 24));
     // The clock that counts time asleep, and the one that does not, in a time namespace of its own.
     let later = |clocks: &[&str]| {
         let inner = host.command(&["apply"]);
@@ -226,11 +226,11 @@ fn a_mint_that_fails_leaves_the_old_value_and_says_so() {
 fn a_person_goes_over_the_pause_after_three_replacements() {
     let host = settled("");
     for _ in 0..3 {
-        host.sandbox.shift_clock(SignedDuration::from_mins(11));
+        host.shift_clock(SignedDuration::from_mins(11));
         host.sandbox.revoke(&host.live("t0")[0].id);
         host.apply();
     }
-    host.sandbox.shift_clock(SignedDuration::from_mins(11));
+    host.shift_clock(SignedDuration::from_mins(11));
     host.sandbox.revoke(&host.live("t0")[0].id);
     let ran = host.tokend(&["apply"]);
     assert_eq!(ran.code, Some(3), "{ran:?}");
@@ -238,7 +238,7 @@ fn a_person_goes_over_the_pause_after_three_replacements() {
     let ran = host.tokend(&["rotate", "t0"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     host.assert_settled("t0");
-    host.sandbox.shift_clock(SignedDuration::from_mins(11));
+    host.shift_clock(SignedDuration::from_mins(11));
     host.sandbox.revoke(&host.live("t0")[0].id);
     host.apply();
     host.assert_settled("t0");
@@ -260,7 +260,7 @@ fn a_cut_off_rotation_is_finished_by_the_next_run() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(host.delivered("t0"), Some(old));
-    host.sandbox.shift_clock(SignedDuration::from_hours(1));
+    host.shift_clock(SignedDuration::from_hours(1));
     host.apply();
     assert_eq!(host.status_of("t0")["generation"], 2);
     assert_eq!(host.live("t0").len(), 2, "one new, and the old one in its overlap");

@@ -1,6 +1,7 @@
 //! `influx-tokend check`: are list, store and servers as they should be?
 
 use clap::Args;
+use serde::Serialize;
 
 use super::{
     Outcome, Output,
@@ -8,7 +9,8 @@ use super::{
 };
 use crate::{
     cli::{Format, ui},
-    config::Config,
+    config::{self, Config},
+    influxdb::{KnownCluster, known_clusters},
     operate::{check::Checked, command::Command, plan::Told},
 };
 
@@ -23,10 +25,11 @@ pub(super) struct Check {
 }
 
 pub(super) fn run(context: &Context, check: Check) -> Result<Outcome, Failure> {
-    let checked = match context.ask(&Command::Check { list_only: check.list_only })? {
-        Some(checked) => checked,
-        None => here(context, check)?,
-    };
+    let checked = look(context, check);
+    if checked.is_err() && !check.list_only {
+        tell_clusters(context, check.output.output)?;
+    }
+    let checked = checked?;
     let faults = checked.faults.len();
     match check.output.output {
         Format::Json => ui::print_json(&checked)?,
@@ -39,7 +42,14 @@ pub(super) fn run(context: &Context, check: Check) -> Result<Outcome, Failure> {
     }
 }
 
-/// Without a daemon.
+/// By the daemon, where one runs.
+fn look(context: &Context, check: Check) -> Result<Checked, Failure> {
+    match context.ask(&Command::Check { list_only: check.list_only })? {
+        Some(checked) => Ok(checked),
+        None => here(context, check),
+    }
+}
+
 fn here(context: &Context, check: Check) -> Result<Checked, Failure> {
     let config = context.load()?;
     let mut checked = Checked::list(&config);
@@ -60,6 +70,37 @@ async fn ask_servers(config: &Config, checked: &mut Checked) -> Result<(), Failu
         Err(error) => checked.faults.push(Told::of_error(&error)),
     }
     Ok(())
+}
+
+/// Where a list does not say which cluster of Cloud Dedicated it is about, a person's influxctl may.
+fn tell_clusters(context: &Context, format: Format) -> Result<(), Failure> {
+    #[derive(Serialize)]
+    struct Known {
+        clusters: Vec<KnownCluster>,
+    }
+    let Some(influxctl) = Config::unidentified(&config::read_remains(&context.list)) else { return Ok(()) };
+    let known = context.block_on(async { Ok::<_, Failure>(known_clusters(influxctl).await) })?;
+    match (known, format) {
+        (Ok(None), _) => {}
+        (Ok(Some(clusters)), Format::Json) => ui::print_json(&Known { clusters })?,
+        (Ok(Some(clusters)), Format::Text) => ui::print(&as_toml(&clusters))?,
+        (Err(_), Format::Json) => {}
+        (Err(error), Format::Text) => {
+            ui::print(&format!("note: which clusters there are: {}\n", error.kind))?
+        }
+    }
+    Ok(())
+}
+
+/// Lines to be put into a list.
+fn as_toml(clusters: &[KnownCluster]) -> String {
+    let mut text = format!("influxctl knows {}\n", ui::count(clusters.len(), "cluster"));
+    for KnownCluster { account, cluster, name, url } in clusters {
+        let called = [name, url].into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let called = if called.is_empty() { called } else { format!("# {called}\n") };
+        text += &format!("\n{called}account = \"{account}\"\ncluster = \"{cluster}\"\n");
+    }
+    text + "\n"
 }
 
 fn text(context: &Context, checked: &Checked, list_only: bool) -> String {

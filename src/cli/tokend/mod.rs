@@ -22,6 +22,7 @@ mod revoke;
 mod rotate;
 mod run;
 mod status;
+mod store;
 mod strays;
 mod take_over;
 
@@ -83,6 +84,8 @@ enum Command {
     Hook(hook::Hook),
     /// End all tokens of this host and wipe its store, after showing what that is
     Retire(retire::Retire),
+    /// Move the store, or seal it anew; the daemon is stopped for it
+    Store(store::Store),
     /// Say that this machine takes the place of the one that the store was made on
     TakeOver,
 }
@@ -107,6 +110,7 @@ pub fn main(arguments: Tokend) -> Result<Outcome, Failure> {
         Command::Forget(forget) => forget::run(&context, &forget),
         Command::Hook(hook) => hook::run(&context, &hook),
         Command::Retire(retire) => retire::run(&context, &retire),
+        Command::Store(store) => store::run(&context, store),
         Command::TakeOver => take_over::run(&context),
     }
 }

@@ -15,7 +15,7 @@ use crate::{
         command::{Command, Refusal},
         retire::{self, Retired},
     },
-    store::age::{self, AgeStore},
+    store,
 };
 
 /// What to confirm.
@@ -28,14 +28,14 @@ pub(super) struct Retire {
 }
 
 pub(super) fn run(context: &Context, arguments: &Retire) -> Result<Outcome, Failure> {
-    let store = context.store_folder();
-    let state = age::Retired::of(&store);
-    if state == age::Retired::Wholly {
+    let folder = context.store_folder();
+    let state = store::Retired::of(&folder);
+    if state == store::Retired::Wholly {
         context.load()?;
-        AgeStore::wipe_rest(&store)?;
-        return tell(arguments.output.output, &Retired { wiped: Some(store), ..Retired::default() });
+        store::wipe_rest(&folder)?;
+        return tell(arguments.output.output, &Retired { wiped: Some(folder), ..Retired::default() });
     }
-    let is_begun = state == age::Retired::Begun && !AgeStore::is_held(&store);
+    let is_begun = state == store::Retired::Begun && !store::is_held(&folder);
     let place = Place { context, is_begun };
     match &arguments.digest {
         None => show(&place, arguments.output.output),
@@ -64,7 +64,7 @@ impl Place<'_> {
         work: impl AsyncFnOnce(&[&HostKeeper], &Home) -> Result<T, Refusal>,
     ) -> Result<T, Failure> {
         let config = self.context.load()?;
-        if !AgeStore::exists(&config.store.path) {
+        if !store::exists(&config.store.path) {
             return Err(Failure::Usage {
                 what: format!("there is no store in {:?}: nothing to retire", config.store.path),
                 fix: format!("see that {:?} is this host's list", self.context.list),

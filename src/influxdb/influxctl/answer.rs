@@ -3,10 +3,13 @@
 
 use std::collections::BTreeSet;
 
-use super::json::{Json, first};
+use super::{
+    KnownCluster,
+    json::{Json, first},
+};
 use crate::{
-    influxdb::{ErrorKind, Minted, Order},
-    model::{Action, Credential, Grant, Grants, Label, Listed, Secret, Time, TokenId},
+    influxdb::{ErrorKind, Minted, Order, http::clean},
+    model::{Action, Credential, Grant, Grants, Label, Listed, Secret, Time, TokenId, Uuid},
 };
 
 /// Names that the string of a new token may have.
@@ -43,6 +46,30 @@ fn rows<'s, 'a>(answer: &'s Json<'a>) -> Option<&'s [Json<'a>]> {
         },
         _ => None,
     }
+}
+
+/// The rows of `cluster list`, as far as they have both ids.
+///
+/// # Errors
+/// It is no list of clusters.
+pub(super) fn clusters(output: &[u8]) -> Result<Vec<KnownCluster>, ErrorKind> {
+    let answer = first(output)?;
+    let rows = rows(&answer).ok_or_else(|| unexpected("cluster list", &answer))?;
+    let cluster = |row: &Json<'_>| {
+        let text = |keys: &[&str]| row.get(keys)?.text().map(clean).filter(|text| !text.is_empty());
+        let id = |keys: &[&str]| Some(text(keys)?.parse::<Uuid>().ok()?.to_string());
+        Some(KnownCluster {
+            account: id(&["account_id", "accountId"])?,
+            cluster: id(&["cluster_id", "clusterId", "id"])?,
+            name: text(&["name"]),
+            url: text(&["url"]),
+        })
+    };
+    let clusters: Vec<KnownCluster> = rows.iter().filter_map(cluster).collect();
+    if clusters.is_empty() && !rows.is_empty() {
+        return Err(unexpected("cluster list", &answer));
+    }
+    Ok(clusters)
 }
 
 /// The names of `database list`.
@@ -186,6 +213,25 @@ fn unexpected(what: &str, answer: &Json<'_>) -> ErrorKind {
 mod tests {
     use super::*;
     use crate::model::Marker;
+
+    #[test]
+    fn a_cluster_is_told_by_its_ids() {
+        let ids = r#""account_id":"11111111-1111-4111-8111-111111111111","cluster_id":"33333333-3333-4333-8333-333333333333""#;
+        let rows = format!(
+            r#"[{{{ids},"name":"p\u0007rod","state":"ready","created_at":{{"seconds":1}}}},{{"name":"x"}}]"#
+        );
+        let known = KnownCluster {
+            account: "11111111-1111-4111-8111-111111111111".to_owned(),
+            cluster: "33333333-3333-4333-8333-333333333333".to_owned(),
+            name: Some("prod".to_owned()),
+            url: None,
+        };
+        assert_eq!(clusters(rows.as_bytes()).expect("a list"), [known]);
+        assert_eq!(clusters(b"[]").expect("a list"), []);
+        for nonsense in ["{\"a\":1}", "[{\"name\":\"x\"}]", "[1]", "no JSON", ""] {
+            assert!(clusters(nonsense.as_bytes()).is_err(), "{nonsense}");
+        }
+    }
 
     const ID: &str = "55555555-5555-4555-8555-555555555555";
     const CANARY: &str = "apiv1_canarycanarycanarycanarycanarycanary";

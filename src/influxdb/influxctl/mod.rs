@@ -30,10 +30,12 @@ use crate::{
 };
 
 mod answer;
+mod clusters;
 mod json;
 mod profile;
 mod version;
 
+pub use clusters::{KnownCluster, known_clusters};
 pub use profile::remove_leftovers;
 use profile::{Profile, ProfileFile};
 use version::Version;
@@ -46,14 +48,21 @@ const ASKING: Limits = Limits { time: Duration::from_secs(10), bytes: 64 << 10 }
 pub(super) struct Influxctl {
     server: ServerName,
     given: Given,
-    profile: Profile,
-    management_token: Option<ManagementToken>,
+    /// What it logs in with, where that is ours.
+    own: Option<OwnLogin>,
     proxy: Option<String>,
     timeout: Duration,
-    /// For profiles of ours, and what the tool keeps of its own.
-    private: PathBuf,
     /// Of the file that was asked last.
     version: Mutex<Option<(Stamp, Version)>>,
+}
+
+/// A management token, and what else stands in the profile with it.
+#[derive(Debug)]
+struct OwnLogin {
+    token: ManagementToken,
+    profile: Profile,
+    /// For that profile, and what the tool keeps of its own: a folder on tmpfs that is ours alone.
+    private: PathBuf,
 }
 
 /// Tells one installation from another: device, inode, and when it was changed.
@@ -70,19 +79,33 @@ struct Failed {
 impl Influxctl {
     /// `private`: a folder on tmpfs that is ours alone.
     pub(super) fn new(name: &ServerName, config: &ServerConfig, given: Given, private: &Path) -> Self {
-        let token = match &given.login {
-            Login::ManagementToken(source) => Some(ManagementToken::new(source.clone())),
+        let own = match &given.login {
+            Login::ManagementToken(source) => Some(OwnLogin {
+                token: ManagementToken::kept(source.clone()),
+                profile: Profile::new(config),
+                private: private.to_owned(),
+            }),
             Login::Profile { .. } => None,
         };
         Self {
             server: name.clone(),
-            profile: Profile::new(config),
-            management_token: token,
+            own,
             proxy: config.proxy.as_ref().map(ToString::to_string),
             timeout: config.timeout,
-            private: private.to_owned(),
             version: Mutex::default(),
             given,
+        }
+    }
+
+    /// As a person runs it, about nothing in particular.
+    fn of_a_person(given: Given) -> Self {
+        Self {
+            server: ServerName(ServerName::DEFAULT.to_owned()),
+            given,
+            own: None,
+            proxy: None,
+            timeout: ASKING.time,
+            version: Mutex::default(),
         }
     }
 
@@ -95,9 +118,9 @@ impl Influxctl {
 
     pub(super) async fn list(&self, known: &BTreeSet<TokenId>) -> Result<Listing, ServerError> {
         let verb = "list tokens";
-        if let Some(token) = &self.management_token {
-            // A list begins a pass, and the management token is read once per pass.
-            token.forget().await;
+        if let Some(own) = &self.own {
+            // A list begins a pass.
+            own.token.begin_pass().await;
         }
         let version = self.version().await.map_err(|failed| self.error(verb, failed))?;
         let mut words = vec!["token", "list", "--format", "json"];
@@ -186,16 +209,15 @@ impl Influxctl {
     /// Runs it with these words, once its version is known to do.
     async fn call(&self, words: &[&str], bytes: usize) -> Result<Said, Failed> {
         self.version().await?;
-        let token = match &self.management_token {
-            None => None,
-            Some(token) => {
-                Some(token.get().await.map_err(|error| undone(ErrorKind::ManagementToken(error)))?)
-            }
-        };
-        let profile = token.as_ref().map(|token| self.profile.write(&self.private, token)).transpose();
-        let profile = profile.map_err(|error| {
-            undone(ErrorKind::NotHanded(format!("cannot be handed over in {:?}: {error}", self.private)))
-        })?;
+        let (mut token, mut profile) = (None, None);
+        if let Some(OwnLogin { token: source, profile: own, private }) = &self.own {
+            let secret = source.get().await.map_err(undone)?;
+            let failed = |error| {
+                undone(ErrorKind::NotHanded(format!("cannot be handed over in {private:?}: {error}")))
+            };
+            profile = Some(own.write(private, &secret).map_err(failed)?);
+            token = Some(secret);
+        }
         let mut command = self.command();
         command.args(self.who(profile.as_ref())).args(words);
         let ran = program::run(&mut command, Limits { time: self.timeout, bytes }).await;
@@ -206,9 +228,9 @@ impl Influxctl {
         }
         let failed = failure(&said, token.as_ref());
         if failed.undone
-            && let Some(token) = &self.management_token
+            && let Some(own) = &self.own
         {
-            token.forget().await;
+            own.token.refused().await;
         }
         Err(failed)
     }
@@ -236,13 +258,13 @@ impl Influxctl {
     fn command(&self) -> Command {
         let mut command = Command::new(&self.given.program);
         command.env_clear();
-        let kept: &[&str] = match self.given.login {
-            Login::ManagementToken(_) => &["PATH", "LANG"],
-            Login::Profile { .. } => &["PATH", "LANG", "HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"],
+        let kept: &[&str] = match self.own {
+            Some(_) => &["PATH", "LANG"],
+            None => &["PATH", "LANG", "HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"],
         };
         command.envs(kept.iter().filter_map(|name| Some((name, env::var_os(name)?))));
-        if matches!(self.given.login, Login::ManagementToken(_)) {
-            command.env("HOME", &self.private);
+        if let Some(own) = &self.own {
+            command.env("HOME", &own.private);
         }
         let proxies = ["HTTPS_PROXY", "HTTP_PROXY"];
         command.envs(self.proxy.iter().flat_map(|proxy| proxies.map(|name| (name, proxy))));
@@ -265,7 +287,7 @@ impl Influxctl {
         let text = said.text() + &said.stderr;
         let version = Version::parse(&text)
             .ok_or_else(|| undone(ErrorKind::Nonsense("`influxctl version` tells no version".to_owned())))?;
-        let least = Version::least(self.management_token.is_some());
+        let least = Version::least(self.own.is_some());
         if version < least {
             return Err(undone(ErrorKind::Outdated { found: version.to_string(), least: least.to_string() }));
         }

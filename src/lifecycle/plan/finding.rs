@@ -64,6 +64,8 @@ pub enum Matter {
         /// The token on the server; `None` where it is said in a way we do not know.
         has: Option<Grants>,
     },
+    /// Of no token the server tells what it may do in a way we know.
+    GrantsUntold,
     /// The token may do more than the list asks for.
     Surplus {
         /// The token.
@@ -254,7 +256,12 @@ impl fmt::Display for Matter {
             Self::GrantsAltered { has: Some(has) } => {
                 write!(f, "its grants were changed on the server to {has}")
             }
-            Self::GrantsAltered { has: None } => f.write_str("its grants were changed on the server"),
+            Self::GrantsAltered { has: None } => {
+                f.write_str("what it may do is told in a way that is not known here, it may have been changed")
+            }
+            Self::GrantsUntold => {
+                f.write_str("what tokens may do is not told in a way that is known here, a change is not noticed")
+            }
             Self::Surplus { has, until } => {
                 write!(f, "may do more than the list asks for ({has}), is narrowed at {until:.0}")
             }

@@ -16,7 +16,8 @@ pub(super) fn plan(
     plan: &mut Plan,
 ) -> Option<Why> {
     let has = row.map_or(Some(&current.grants), |row| row.grants.as_ref());
-    if row.is_some() && has != Some(&current.grants) {
+    let is_told = has.is_some() || scene.tells_grants;
+    if row.is_some() && has != Some(&current.grants) && is_told {
         plan.find(&record.name, Matter::GrantsAltered { has: has.cloned() });
     }
     // What is said in a way that is not known here may be more than is known.

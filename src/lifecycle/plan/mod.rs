@@ -272,6 +272,9 @@ pub const MAX_REPLACED: usize = 3;
 pub fn plan(view: &View<'_>) -> Plan {
     let mut plan = Plan::default();
     let scene = &Scene::new(view);
+    if !scene.tells_grants && !view.listing.tokens.is_empty() {
+        plan.findings.push(Finding { name: None, matter: Matter::GrantsUntold });
+    }
     for (name, known) in view.records {
         match known {
             Known::Unreadable => plan.find(name, Matter::Unreadable),
@@ -308,6 +311,8 @@ struct Scene<'a> {
     listed: OnceCell<HashSet<&'a ServerKey>>,
     /// Addresses that this server had before: its list shows tokens that records know from there (rule 12).
     former: HashSet<&'a ServerKey>,
+    /// Whether the list tells of any token what it may do. What influxctl prints may tell it of none.
+    tells_grants: bool,
     /// So many tokens would be ended because their names left the list that a person has to say so (rule 11).
     brake: bool,
 }
@@ -324,7 +329,8 @@ impl<'a> Scene<'a> {
     fn new(view: &'a View<'a>) -> Self {
         let by_id = view.listing.tokens.iter().map(|row| (&row.id, row)).collect();
         let (by_marker, listed, former) = (OnceCell::new(), OnceCell::new(), HashSet::new());
-        let mut scene = Self { view, by_id, by_marker, listed, former, brake: false };
+        let tells_grants = view.listing.tokens.iter().any(|row| row.grants.is_some());
+        let mut scene = Self { view, by_id, by_marker, listed, former, tells_grants, brake: false };
         scene.former = scene.former_addresses();
         scene.brake = removal::brakes(&scene);
         scene

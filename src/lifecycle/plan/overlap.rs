@@ -44,7 +44,16 @@ fn wait(scene: &Scene<'_>, spec: &Spec, record: &Record, retiring: &Retiring) ->
     if is_picked_up(scene, spec, record, retiring) {
         return Some(scene.lifecycle.overlap);
     }
-    longest(&retiring.held, scene.lifecycle)
+    let held = &retiring.held;
+    let usual = || outlived(scene, held).then(|| CAP_WITHOUT_EXPIRY.max(scene.lifecycle.overlap));
+    longest(held, scene.lifecycle).or_else(usual)
+}
+
+/// Whether it was left to an expiry that has passed without ending it. Not every server says at once that it takes none:
+/// what influxctl prints of a new token may leave it out.
+fn outlived(scene: &Scene<'_>, held: &Held) -> bool {
+    held.expires_at.is_some_and(|at| at <= scene.now)
+        && row_of(scene, held).is_some_and(|row| row.is_live(scene.now))
 }
 
 /// Once a former token has had its least time, it is looked again soon whether its last reader has read the new one: for

@@ -9,8 +9,13 @@ use std::{
 use age::secrecy::SecretString;
 use zeroize::Zeroizing;
 
-use super::{Layout, file, store_error, store_fault};
-use crate::{model::Secret, store::StoreError};
+use crate::{
+    model::Secret,
+    store::{
+        StoreError, file,
+        folder::{Layout, store_error, store_fault},
+    },
+};
 
 /// The largest identity file.
 const MAX_IDENTITY_BYTES: u64 = 64 << 10;
@@ -117,6 +122,19 @@ impl Identities {
         };
         let text = std::str::from_utf8(&bytes).map_err(|_| no_identity(&path, "is not text"))?;
         parse(text, &path).map(Some)
+    }
+
+    /// What is in this file opens records as well; nothing is sealed for it.
+    #[cfg(feature = "daemon")]
+    pub(super) fn read_with(&mut self, path: &Path, unwrap_with: &mut dyn Unwrap) -> Result<(), StoreError> {
+        // Whom files are sealed for is settled before.
+        let _own = self.recipients().count();
+        let layout = Layout { root: PathBuf::new() };
+        if let Some(other) = Self::open(&layout, &IdentitySource::File(path.to_owned()), unwrap_with)? {
+            self.x25519.extend(other.x25519);
+            self.plugins.extend(other.plugins);
+        }
+        Ok(())
     }
 
     /// A new one, and the text of its file.

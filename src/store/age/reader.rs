@@ -8,15 +8,16 @@ use std::{
 };
 
 use age::DecryptError;
-use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::{
-    Identities, IdentitySource, Layout, MAX_SEALED_BYTES, Unwrap, file, retired, store_error, store_fault,
-};
+use super::{Identities, IdentitySource, MAX_SEALED_BYTES, Unwrap};
 use crate::{
-    model::{MAX_RECORD_BYTES, Name, Record, RecordVersion},
-    store::{RecordError, RecordFault, Records, StoreError, Stored},
+    model::{MAX_RECORD_BYTES, Name},
+    store::{
+        Purpose, RecordError, RecordFault, Records, StoreError, Stored, content, file,
+        folder::{Layout, refuse_keyring, store_error, store_fault},
+        marks,
+    },
 };
 
 /// Opens the records of a store.
@@ -38,7 +39,8 @@ impl AgeReader {
     ) -> Result<Self, StoreError> {
         let layout = Layout { root: path.to_owned() };
         fs::metadata(path).map_err(|error| store_error(path, "cannot open the store", error))?;
-        retired::refuse(&layout)?;
+        marks::refuse(&layout, Purpose::Work)?;
+        refuse_keyring(&layout)?;
         let identities = Identities::open(&layout, identity, unwrap_with)?.ok_or_else(|| {
             store_fault(path, "has no identity", "name the store's folder, or its identity with `--identity`")
         })?;
@@ -90,7 +92,7 @@ impl AgeReader {
             }
         };
         let json = self.decrypt(&sealed, MAX_RECORD_BYTES).map_err(fault)?;
-        let record = parse(&json).map_err(fault)?;
+        let record = content::parse(&json).map_err(fault)?;
         if record.name != *name {
             return Err(fault(RecordFault::Renamed { inside: record.name.to_string() }));
         }
@@ -144,7 +146,7 @@ impl AgeReader {
     /// It cannot be read.
     #[cfg(feature = "daemon")]
     pub fn instances(&self) -> Result<Option<crate::store::Instances>, StoreError> {
-        let file = super::instance::InstanceFile::read(&self.layout.instance())?;
+        let file = crate::store::instance::InstanceFile::read(&self.layout.instance())?;
         Ok(file.map(|file| file.instances()))
     }
 
@@ -165,27 +167,5 @@ fn fault_of(error: &DecryptError) -> RecordFault {
             RecordFault::Damaged("its header ends too early".to_owned())
         }
         _ => RecordFault::Damaged("it is no age file, or was changed".to_owned()),
-    }
-}
-
-/// What another version says may not even parse as this one's; its version is then what a person has to know.
-fn parse(json: &[u8]) -> Result<Record, RecordFault> {
-    #[derive(Deserialize)]
-    struct Versioned {
-        version: RecordVersion,
-    }
-    let is_ours = |version: RecordVersion| version.major == RecordVersion::CURRENT.major;
-    match serde_json::from_slice::<Record>(json) {
-        Ok(record) if is_ours(record.version) => Ok(record),
-        Ok(Record { version: found, .. }) => Err(RecordFault::Version { found }),
-        Err(error) => match serde_json::from_slice(json) {
-            Ok(Versioned { version: found }) if !is_ours(found) => Err(RecordFault::Version { found }),
-            // Told by place alone: the text around it may hold a secret.
-            _ => Err(RecordFault::Damaged(format!(
-                "its content is no record (line {}, column {})",
-                error.line(),
-                error.column()
-            ))),
-        },
     }
 }

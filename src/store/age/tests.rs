@@ -10,7 +10,7 @@ use crate::{
     model::{
         Allow, Credential, Grants, Held, Name, Origin, Product, Record, Secret, ServerKey, Time, TokenId,
     },
-    store::{RecordFault, SealError, Store as _, Stored},
+    store::{Purpose, RecordFault, SealError, Store as _, Stored},
 };
 
 const CANARY: &str = "canary-0123456789";
@@ -42,7 +42,8 @@ fn options(path: &Path) -> OpenOptions {
         recipients: vec![],
         machine_id: path.join("machine-id"),
         keys: Keys::default(),
-        being_retired: false,
+        also_opened_by: None,
+        purpose: Purpose::Work,
     }
 }
 
@@ -288,21 +289,21 @@ fn a_retired_store_is_opened_by_nobody_but_who_goes_on_to_retire_it() {
     let store = open(folder.path());
     store.seal_record(&record("a"), None).expect("sealed");
     store.seal_list("[server]").expect("sealed");
-    assert_eq!(Retired::of(&path), Retired::No);
+    assert_eq!(crate::store::Retired::of(&path), crate::store::Retired::No);
     store.begin_to_retire().expect("begun");
     drop(store);
-    assert_eq!(Retired::of(&path), Retired::Begun);
+    assert_eq!(crate::store::Retired::of(&path), crate::store::Retired::Begun);
     let refused = AgeStore::open(options(folder.path())).expect_err("it is being retired");
     assert!(refused.to_string().contains("is being retired"), "{refused}");
     let refused = AgeReader::open(&path, &IdentitySource::OfStore, &mut Keys::default());
     assert!(refused.expect_err("nor read").to_string().contains("is being retired"));
 
     let store =
-        AgeStore::open(OpenOptions { being_retired: true, ..options(folder.path()) }).expect("a store");
+        AgeStore::open(OpenOptions { purpose: Purpose::Retire, ..options(folder.path()) }).expect("a store");
     store.wipe().expect("wiped");
     drop(store);
-    assert_eq!(Retired::of(&path), Retired::Wholly);
-    AgeStore::wipe_rest(&path).expect("once more");
+    assert_eq!(crate::store::Retired::of(&path), crate::store::Retired::Wholly);
+    crate::store::wipe_rest(&path).expect("once more");
     let mut left: Vec<_> =
         fs::read_dir(&path).expect("a folder").map(|entry| entry.expect("an entry").file_name()).collect();
     left.sort();

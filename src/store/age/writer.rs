@@ -1,24 +1,28 @@
 //! Sealing records: the one process that holds the lock.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions as FileOptions, TryLockError},
-    io::{self, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    fs,
+    io::{self, Write as _},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use age::secrecy::ExposeSecret as _;
 use zeroize::Zeroizing;
 
-use super::{
-    AgeReader, Identities, IdentitySource, Keys, Layout, MAX_SEALED_BYTES, Machine, file,
-    identity::parse_recipients, instance::InstanceFile, retired, store_error, store_fault,
-};
+use super::{AgeReader, Identities, IdentitySource, Keys, MAX_SEALED_BYTES, identity::parse_recipients};
 use crate::{
+    hint::Hint,
     model::{Name, Record},
     replace::{Replace, create, sync_folder_of},
-    store::{Instances, RecordError, Records, Revision, SealError, Store, StoreError, Stored},
+    store::{
+        Instances, Machine, Purpose, RecordError, RecordFault, Records, Revision, SealError, Store,
+        StoreError, Stored, file,
+        folder::{Layout, refuse_keyring, store_error, store_fault},
+        hold::{Hold, make_folder, remove_leftovers, take_lock},
+        instance::InstanceFile,
+        marks, retired,
+    },
 };
 
 /// The largest list (it is sealed too).
@@ -37,8 +41,37 @@ pub struct OpenOptions {
     pub machine_id: PathBuf,
     /// Unwraps the identity, where it is wrapped.
     pub keys: Keys,
-    /// Also a store that is being retired, to go on with that.
-    pub being_retired: bool,
+    /// A file with what else may open records; nothing is sealed for it.
+    pub also_opened_by: Option<PathBuf>,
+    /// What for: a store that is being given up or moved is opened for that only.
+    pub purpose: Purpose,
+}
+
+/// Why a store was not sealed anew.
+#[derive(Debug, thiserror::Error)]
+pub enum ResealError {
+    /// It is not available.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A record cannot be read.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// A record cannot be sealed.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+}
+
+impl Hint for ResealError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Store(error) => error.hint(),
+            Self::Record(RecordError { fault: RecordFault::SealedForAnother, .. }) => {
+                Some("name the identity that opened it until now with `--opened-by FILE`".to_owned())
+            }
+            Self::Record(error) => error.hint(),
+            Self::Seal(error) => error.hint(),
+        }
+    }
 }
 
 /// A store, held by this process alone. Cheap to clone.
@@ -50,11 +83,7 @@ pub struct AgeStore {
 struct Inner {
     reader: AgeReader,
     recipients: Vec<Box<dyn age::Recipient + Send + Sync>>,
-    machine_id: PathBuf,
-    machine: Machine,
-    instance: Mutex<InstanceFile>,
-    /// Held as long as the file is open.
-    _lock: File,
+    folder: Hold,
 }
 
 impl std::fmt::Debug for AgeStore {
@@ -73,26 +102,24 @@ impl AgeStore {
         let layout = Layout { root: options.path.clone() };
         make_folder(&layout.root)?;
         let lock = take_lock(&layout)?;
-        if !options.being_retired {
-            retired::refuse(&layout)?;
-        }
+        marks::refuse(&layout, options.purpose)?;
+        refuse_keyring(&layout)?;
         make_folder(&layout.tokens())?;
-        remove_leftovers(&layout)?;
+        remove_leftovers(&[&layout.root, &layout.tokens()])?;
         let identities = Identities::open(&layout, &options.identity, &mut options.keys.clone())?;
         let has_records = holds_records(&layout)?;
-        let (identities, instance) = complete(&layout, &options, identities, has_records)?;
+        let (mut identities, instance) = complete(&layout, &options, identities, has_records)?;
+        if let Some(path) = &options.also_opened_by {
+            identities.read_with(path, &mut options.keys.clone())?;
+        }
         let recipients = parse_recipients(&options.recipients, &layout.root)?;
-        let machine = instance.machine(&options.machine_id);
-        Ok(Self {
-            inner: Arc::new(Inner {
-                reader: AgeReader { layout, identities: Arc::new(identities) },
-                recipients,
-                machine_id: options.machine_id,
-                machine,
-                instance: Mutex::new(instance),
-                _lock: lock,
-            }),
-        })
+        let reader = AgeReader { layout: layout.clone(), identities: Arc::new(identities) };
+        let folder = Hold::new(layout, lock, instance, options.machine_id);
+        Ok(Self { inner: Arc::new(Inner { reader, recipients, folder }) })
+    }
+
+    pub(in crate::store) fn hold(&self) -> &Hold {
+        &self.inner.folder
     }
 
     /// The store's folder.
@@ -104,24 +131,7 @@ impl AgeStore {
     /// Whether the store was made on this machine, as it was when the store was opened.
     #[must_use]
     pub fn machine(&self) -> &Machine {
-        &self.inner.machine
-    }
-
-    /// Whether a store has been made there. One that may not be looked at has: opening it says what is wrong, and it is
-    /// never taken for none.
-    #[must_use]
-    pub fn exists(path: &Path) -> bool {
-        match fs::metadata(Layout { root: path.to_owned() }.tokens()) {
-            Ok(_) => true,
-            Err(error) => error.kind() != io::ErrorKind::NotFound,
-        }
-    }
-
-    /// Whether a process holds the store there.
-    #[must_use]
-    pub fn is_held(path: &Path) -> bool {
-        let lock = File::open(Layout { root: path.to_owned() }.lock());
-        lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
+        self.inner.folder.machine()
     }
 
     /// Puts a record durably into the store; see [`Store::seal`]. After an error the file may be the old one or the
@@ -182,6 +192,10 @@ impl AgeStore {
         if self.accepted_list().is_ok_and(|known| known.is_some_and(|known| *known == text)) {
             return Ok(());
         }
+        self.write_list(text)
+    }
+
+    fn write_list(&self, text: &str) -> Result<(), StoreError> {
         let path = self.inner.reader.layout.list();
         let write = || -> io::Result<()> {
             let mut file = Replace::new(&path)?;
@@ -191,18 +205,29 @@ impl AgeStore {
         write().map_err(|error| store_error(&path, "cannot seal the list", error))
     }
 
+    /// Seals everything anew, for whom it is sealed now. Where it is interrupted, some of it is.
+    ///
+    /// # Errors
+    /// Something cannot be read, and nothing was sealed; or it could not be sealed.
+    pub fn reseal(&self) -> Result<usize, ResealError> {
+        let records = self.inner.reader.load()?;
+        let records: Vec<Stored> = records.into_values().collect::<Result<_, _>>()?;
+        let list = self.accepted_list()?;
+        for Stored { record, revision } in &records {
+            self.seal_record(record, Some(*revision))?;
+        }
+        if let Some(text) = list {
+            self.write_list(&text)?;
+        }
+        Ok(records.len())
+    }
+
     /// From now on nothing opens this store but who goes on to retire it.
     ///
     /// # Errors
     /// It cannot be written.
     pub fn begin_to_retire(&self) -> Result<(), StoreError> {
-        let mark = self.inner.reader.layout.retired();
-        let write = || -> io::Result<()> {
-            let mut file = Replace::new(&mark)?;
-            file.write(retired::MARK.as_bytes())?;
-            file.commit().map(drop)
-        };
-        write().map_err(|error| store_error(&mark, "cannot note that the store is retired", error))
+        self.inner.folder.begin_to_retire()
     }
 
     /// Takes everything out of the store, after [`Self::begin_to_retire`]; what opens it too, if that is kept in it.
@@ -213,42 +238,12 @@ impl AgeStore {
         retired::wipe(&self.inner.reader.layout)
     }
 
-    /// The same once there is no record left to open the store for: a crash may have come between.
-    ///
-    /// # Errors
-    /// Something is left, or another process holds the store.
-    pub fn wipe_rest(path: &Path) -> Result<(), StoreError> {
-        let layout = Layout { root: path.to_owned() };
-        let _lock = take_lock(&layout)?;
-        retired::wipe(&layout)
-    }
-
     /// This machine takes the place of the one that the store was made on.
     ///
     /// # Errors
     /// It cannot be written.
     pub fn take_over(&self) -> Result<(), StoreError> {
-        self.amend_instance(|instance| {
-            instance.take_over(&self.inner.machine_id);
-            Ok(())
-        })
-        .map(drop)
-    }
-
-    fn renew(&self) -> Result<Instances, StoreError> {
-        self.amend_instance(|instance| instance.renew(&self.inner.machine_id))
-    }
-
-    fn amend_instance(
-        &self,
-        amend: impl FnOnce(&mut InstanceFile) -> Result<(), StoreError>,
-    ) -> Result<Instances, StoreError> {
-        let mut instance = self.inner.instance.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut amended = instance.clone();
-        amend(&mut amended)?;
-        amended.write(&self.inner.reader.layout)?;
-        *instance = amended;
-        Ok(instance.instances())
+        self.inner.folder.take_over()
     }
 
     fn encrypt(&self, clear: &[u8]) -> io::Result<Vec<u8>> {
@@ -293,11 +288,11 @@ impl Store for AgeStore {
     }
 
     async fn instances(&self) -> Result<Instances, StoreError> {
-        Ok(self.inner.instance.lock().unwrap_or_else(PoisonError::into_inner).instances())
+        Ok(self.inner.folder.instances())
     }
 
     async fn renew_instance(&self) -> Result<Instances, StoreError> {
-        self.off_thread(Self::renew).await
+        self.off_thread(|store| store.inner.folder.renew()).await
     }
 }
 
@@ -364,96 +359,6 @@ fn complete(
             Ok((identities, instance))
         }
     }
-}
-
-/// A folder of ours alone: made so, or found so.
-fn make_folder(path: &Path) -> Result<(), StoreError> {
-    let made = DirBuilder::new().mode(0o700).create(path);
-    match made {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(store_error(path, "cannot make the folder", error)),
-    }
-    let metadata = fs::metadata(path).map_err(|error| store_error(path, "cannot open the folder", error))?;
-    let own = rustix::process::geteuid().as_raw();
-    if !metadata.is_dir() {
-        return Err(store_fault(path, "is no folder", "name another path in [store]"));
-    }
-    if metadata.uid() != own {
-        let owner = metadata.uid();
-        let what = format!("belongs to uid {owner}, this process runs as uid {own}");
-        return Err(store_fault(
-            path,
-            what,
-            format!("run as uid {owner}: `setpriv --reuid {owner} …`, or its unit"),
-        ));
-    }
-    if metadata.mode() & 0o022 != 0 {
-        let what = format!("can be written by others (mode {:o})", metadata.mode() & 0o7777);
-        return Err(store_fault(path, what, format!("chmod 0700 {}", path.display())));
-    }
-    if metadata.mode() & 0o055 != 0 {
-        tracing::warn!("store {path:?} can be listed by others; chmod 0700 {}", path.display());
-    }
-    Ok(())
-}
-
-fn take_lock(layout: &Layout) -> Result<File, StoreError> {
-    let path = layout.lock();
-    let failed = |error| store_error(&path, "cannot take the lock", error);
-    let mut file = FileOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path)
-        .map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            let _unread = (&file).take(32).read_to_string(&mut holder);
-            let who = holder
-                .trim()
-                .parse::<u32>()
-                .map_or_else(|_| "another process".to_owned(), |pid| format!("process {pid}"));
-            let what = format!("is held by {who}");
-            return Err(store_fault(
-                &layout.root,
-                what,
-                "a running influx-tokend applies the list by itself; stop it first for this",
-            ));
-        }
-        Err(TryLockError::Error(error)) => return Err(failed(error)),
-    }
-    // For people only; the lock itself is the kernel's.
-    let _told = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
-    Ok(file)
-}
-
-/// What a crash left half-written. Called under the lock, so it is nobody's work in progress.
-fn remove_leftovers(layout: &Layout) -> Result<(), StoreError> {
-    for folder in [&layout.root, &layout.tokens()] {
-        let failed = |error| store_error(folder, "cannot list the folder", error);
-        for entry in fs::read_dir(folder).map_err(failed)? {
-            let name = entry.map_err(failed)?.file_name();
-            if name.to_str().is_some_and(is_leftover) {
-                let path = folder.join(&name);
-                fs::remove_file(&path)
-                    .map_err(|error| store_error(&path, "cannot remove the leftover", error))?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// `.NAME.` and sixteen hexadecimal digits, as [`Replace`] names what it has not finished.
-fn is_leftover(name: &str) -> bool {
-    let Some((stem, digits)) = name.rsplit_once('.') else {
-        return false;
-    };
-    stem.starts_with('.') && digits.len() == 16 && digits.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 /// Anything in the folder for records counts, whatever it is called.

@@ -26,11 +26,13 @@ mod dedicated;
 mod fault;
 pub mod influxctl;
 mod management;
+mod provider;
 mod serve;
 mod state;
 
 pub use dedicated::{Dedicated, ExpirationType};
 pub use fault::{Effect, Fault};
+pub use provider::Provider;
 pub use state::{Activation, Event, Recorded, Token, Written};
 
 use serve::Part;
@@ -59,6 +61,8 @@ pub struct Options {
     pub expiry: Expiry,
     /// Plays a cluster of Cloud Dedicated, not Clustered.
     pub dedicated: Option<Dedicated>,
+    /// The identity provider whose tokens the management API takes beside the management token.
+    pub provider: Option<Provider>,
 }
 
 /// What becomes of the expiry that a mint asks for.
@@ -85,6 +89,7 @@ impl Default for Options {
             rest: true,
             expiry: Expiry::Kept,
             dedicated: None,
+            provider: None,
         }
     }
 }
@@ -217,6 +222,24 @@ impl Sandbox {
     /// Another one from now on.
     pub fn set_management_token(&self, token: &str) {
         token.clone_into(&mut self.state().management_token);
+    }
+
+    /// Where the identity provider issues tokens.
+    #[must_use]
+    pub fn token_url(&self) -> String {
+        format!("{}{}", self.url(), provider::PATH)
+    }
+
+    /// Changes what the identity provider does from now on, where there is one.
+    pub fn set_provider(&self, change: impl FnOnce(&mut Provider)) {
+        if let Some(provider) = &mut self.state().options.provider {
+            change(provider);
+        }
+    }
+
+    /// No token that the identity provider has issued so far is taken any more: it signs with another key.
+    pub fn end_issued(&self) {
+        self.state().issued.clear();
     }
 
     /// Every token there is or was.

@@ -52,7 +52,7 @@ struct Update {
 
 pub(crate) fn answer(state: &mut State, request: &Request<'_>) -> Answer {
     let token = request.authorization.and_then(|value| value.strip_prefix("Bearer "));
-    if token != Some(state.management_token.as_str()) {
+    if !token.is_some_and(|token| state.may_manage(token)) {
         return Answer::error(401, "unauthorized");
     }
     let path = request.path.strip_prefix("/api/v0").unwrap_or_default();

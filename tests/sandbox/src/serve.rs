@@ -22,7 +22,7 @@ use crate::{
     answer::{Answer, Sent, Wrong},
     data,
     fault::Effect,
-    influxctl, management,
+    influxctl, management, provider,
     state::{Event, Recorded, State},
 };
 
@@ -187,6 +187,11 @@ fn dispatch(
         let as_of = now.saturating_sub(lag).unwrap_or(now);
         let request = management::Request { method: &head.method, path, authorization, body, as_of };
         return (management::answer(state, &request), None);
+    }
+    if let (provider::PATH, Some(provider)) = (path, state.options.provider.clone())
+        && part != Part::Data
+    {
+        return (provider::answer(state, &provider, authorization, body), None);
     }
     if part == Part::Management {
         return (Answer::error(404, "not found"), None);

@@ -132,6 +132,8 @@ pub(crate) struct State {
     pub(crate) options: Options,
     pub(crate) clock: Clock,
     pub(crate) management_token: String,
+    /// What the identity provider has issued, and until when it is taken.
+    pub(crate) issued: BTreeMap<String, Timestamp>,
     pub(crate) databases: BTreeSet<String>,
     pub(crate) tokens: BTreeMap<String, Token>,
     pub(crate) written: BTreeMap<String, Vec<Written>>,
@@ -146,6 +148,7 @@ impl State {
         Self {
             clock: Clock::new(),
             management_token: options.management_token.clone().unwrap_or_else(|| random_text("mgmt_", 24)),
+            issued: BTreeMap::new(),
             databases: options.databases.iter().cloned().collect(),
             tokens: BTreeMap::new(),
             written: BTreeMap::new(),
@@ -209,6 +212,12 @@ impl State {
         }
     }
 
+    /// Whether this lets somebody in to the management API.
+    pub(crate) fn may_manage(&self, token: &str) -> bool {
+        let is_issued = || self.issued.get(token).is_some_and(|until| *until > self.clock.now());
+        token == self.management_token || is_issued()
+    }
+
     /// The id of the token with this secret.
     pub(crate) fn id_of(&self, secret: &str) -> Option<&str> {
         self.by_secret.get(secret).map(String::as_str)
@@ -238,7 +247,7 @@ fn random_bytes<const N: usize>() -> [u8; N] {
 }
 
 /// A prefix and so many random bytes in hexadecimal (at most 48).
-fn random_text(prefix: &str, bytes: usize) -> String {
+pub(crate) fn random_text(prefix: &str, bytes: usize) -> String {
     let digits: String = random_bytes::<48>()[..bytes].iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{prefix}{digits}")
 }

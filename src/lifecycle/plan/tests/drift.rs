@@ -111,12 +111,24 @@ fn what_others_may_use_is_replaced_and_not_changed() {
 #[test]
 fn grants_that_are_said_in_an_unknown_way_are_not_overwritten() {
     let mut world = World::new().settled();
+    world.list(2, 30, |_| {});
+    world.listing.tokens[0].grants = None;
+    let plan = world.plan();
+    assert!(found(&plan, |matter| *matter == Matter::GrantsAltered { has: None }));
+    assert!(!found(&plan, |matter| *matter == Matter::GrantsUntold));
+    world.wants(&["b"]);
+    assert_eq!(world.plan().steps, [Step::Mint { name: name("a"), why: Why::Grants }]);
+}
+
+#[test]
+fn where_no_grants_are_told_that_is_said_once_and_no_token_was_changed() {
+    let mut world = World::new().settled();
     world.listing.tokens[0].grants = None;
     let plan = world.plan();
     assert_eq!(plan.steps, []);
-    assert!(found(&plan, |matter| *matter == Matter::GrantsAltered { has: None }));
-    world.wants(&["b"]);
-    assert_eq!(world.plan().steps, [Step::Mint { name: name("a"), why: Why::Grants }]);
+    assert_eq!(plan.findings, [Finding { name: None, matter: Matter::GrantsUntold }]);
+    world.listing.tokens.clear();
+    assert!(!found(&world.plan(), |matter| *matter == Matter::GrantsUntold), "there is none yet");
 }
 
 #[test]

@@ -98,6 +98,25 @@ fn a_former_token_is_ended_after_a_week_and_lives_to_its_expiry_if_it_has_one() 
 }
 
 #[test]
+fn one_that_lives_past_its_expiry_is_ended_after_a_week_all_the_same() {
+    let former = |age: i64, expired: i64| {
+        let mut world = World::new().rotated(age);
+        let expired = at(world.now - expired);
+        world.former(|held| held.expires_at = Some(expired));
+        world
+    };
+    assert_eq!(ends(&former(WEEK, 0).plan()), ["id-9"]);
+    assert_eq!(
+        former(WEEK - 1, 60).plan().steps,
+        [],
+        "a clock that was set ahead ends nothing that was just replaced"
+    );
+    let mut world = former(WEEK, 0);
+    world.listing.tokens[1].expires_at = Some(at(world.now));
+    assert_eq!(ends(&world.plan()), Vec::<&str>::new(), "the list says that it has expired");
+}
+
+#[test]
 fn the_cap_of_the_list_counts_and_never_less_than_the_floor() {
     let cap = Duration::from_secs(7200);
     for (age, overlap, ended) in [(7199, 3600, 0), (7200, 3600, 1), (7200, 7201, 0), (7201, 7201, 1)] {

@@ -3,17 +3,16 @@
 
 #[cfg(feature = "daemon")]
 use std::io;
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 #[cfg(feature = "daemon")]
-use super::store_error;
-use super::{Layout, store_fault};
+use super::folder::store_error;
+use super::{
+    StoreError,
+    folder::{Layout, store_fault},
+};
 #[cfg(feature = "daemon")]
 use crate::replace::sync_folder_of;
-use crate::store::StoreError;
 
 /// Whether a store was retired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,14 +33,9 @@ impl Retired {
         if fs::symlink_metadata(layout.retired()).is_err() {
             return Self::No;
         }
-        let is_left = fs::read_dir(layout.tokens()).is_ok_and(|mut records| records.next().is_some());
+        let is_left = fs::read_dir(layout.tokens()).is_ok_and(|mut records| records.next().is_some())
+            || fs::symlink_metadata(layout.index()).is_ok();
         if is_left { Self::Begun } else { Self::Wholly }
-    }
-}
-
-impl Layout {
-    pub(super) fn retired(&self) -> PathBuf {
-        self.root.join("retired")
     }
 }
 
@@ -69,12 +63,20 @@ pub(super) fn wipe(layout: &Layout) -> Result<(), StoreError> {
     let tokens = layout.tokens();
     let failed = |error| store_error(&tokens, "the records cannot be removed", error);
     let mut records = Vec::new();
-    for entry in fs::read_dir(&tokens).map_err(failed)? {
-        records.push(entry.map_err(failed)?.path());
+    match fs::read_dir(&tokens) {
+        Ok(entries) => {
+            for entry in entries {
+                records.push(entry.map_err(failed)?.path());
+            }
+            records.iter().try_for_each(|path| remove(path))?;
+            sync_folder_of(&tokens.join("any")).map_err(failed)?;
+        }
+        // A store in a keyring has none.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
     }
-    records.iter().try_for_each(|path| remove(path))?;
-    sync_folder_of(&tokens.join("any")).map_err(failed)?;
-    let rest = [layout.list(), layout.instance(), layout.identity(), layout.wrapped_identity()];
+    let rest =
+        [layout.index(), layout.list(), layout.instance(), layout.identity(), layout.wrapped_identity()];
     rest.iter().try_for_each(|path| remove(path))?;
     let mark = layout.retired();
     sync_folder_of(&mark).map_err(|error| store_error(&mark, "cannot be made durable", error))

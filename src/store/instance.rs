@@ -7,12 +7,11 @@ use hmac::{Hmac, Mac as _};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-use super::{Layout, file, store_error, store_fault};
-use crate::{
-    model::Instance,
-    replace::Replace,
-    store::{Instances, StoreError},
+use super::{
+    Instances, StoreError, file,
+    folder::{Layout, store_error, store_fault},
 };
+use crate::{model::Instance, replace::Replace};
 
 /// Where systemd keeps it (machine-id(5)).
 const USUAL: &str = "/etc/machine-id";
