@@ -54,7 +54,6 @@ pub mod supervisor;
 pub mod sys;
 #[cfg(feature = "daemon")]
 pub mod systemctl;
-#[cfg(feature = "daemon")]
 pub mod telegraf;
 #[cfg(feature = "daemon")]
 pub mod watch;

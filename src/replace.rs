@@ -1,9 +1,9 @@
-//! Files of ours alone that are whole or not there, and durable once they are.
+//! Files that are whole or not there, and durable once they are; ours alone unless said otherwise.
 
 use std::{
     fs,
     io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -16,6 +16,14 @@ pub(crate) struct Replace {
     committed: bool,
 }
 
+/// Whose a file is, and what they may do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ownership {
+    pub(crate) mode: u32,
+    /// User and group; ours if not given.
+    pub(crate) owner: Option<(u32, u32)>,
+}
+
 impl Replace {
     pub(crate) fn new(target: &Path) -> io::Result<Self> {
         let name = target.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
@@ -23,6 +31,17 @@ impl Replace {
         let temporary = target.with_file_name(format!(".{name}.{random:016x}"));
         let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
         Ok(Self { target: target.to_owned(), temporary, file, committed: false })
+    }
+
+    /// One that is somebody else's, or that they may read, before the first byte.
+    pub(crate) fn owned(target: &Path, ownership: Ownership) -> io::Result<Self> {
+        let new = Self::new(target)?;
+        if let Some((uid, gid)) = ownership.owner {
+            std::os::unix::fs::fchown(&new.file, Some(uid), Some(gid))?;
+        }
+        // Whatever the umask says.
+        new.file.set_permissions(fs::Permissions::from_mode(ownership.mode))?;
+        Ok(new)
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {

@@ -89,12 +89,18 @@ impl Shown {
         self.get("CanReload") == "yes"
     }
 
-    /// The program that it runs: `{ path=/usr/bin/telegraf ; argv[]=… ; … }`.
+    /// The program that it runs: `{ path=/usr/bin/telegraf ; argv[]=… ; … }`; of `influx-secrets exec -- PROGRAM` that one.
     #[must_use]
     pub fn program(&self) -> Option<PathBuf> {
         let command = self.get("ExecStart").strip_prefix("{ path=")?;
-        let (path, _) = command.split_once(" ; argv[]=")?;
-        Some(PathBuf::from(path))
+        let (path, rest) = command.split_once(" ; argv[]=")?;
+        let path = PathBuf::from(path);
+        if path.file_name().is_none_or(|name| name != "influx-secrets") {
+            return Some(path);
+        }
+        // Quotes are not shown: a path with a space is cut, and tells no version then.
+        let run_by_it = rest.split_once(" exec ").and_then(|(_, exec)| exec.split_once("-- "));
+        Some(run_by_it.and_then(|(_, command)| command.split(' ').next()).map_or(path, PathBuf::from))
     }
 
     fn state(&self) -> State {
@@ -242,6 +248,18 @@ mod tests {
         let with_space =
             Shown::parse("ExecStart={ path=/opt/my agents/telegraf ; argv[]=/opt/my agents/telegraf ; }");
         assert_eq!(with_space.program(), Some("/opt/my agents/telegraf".into()));
+        for (arguments, program) in [
+            ("exec -- /usr/bin/telegraf -config /etc/telegraf/telegraf.conf", "/usr/bin/telegraf"),
+            ("--socket /s exec --telegraf -- /opt/telegraf --config x -- y", "/opt/telegraf"),
+            ("watch edge -- /usr/bin/telegraf", "/usr/bin/influx-secrets"),
+            ("exec", "/usr/bin/influx-secrets"),
+        ] {
+            let by = "/usr/bin/influx-secrets";
+            let shown = Shown::parse(&format!(
+                "ExecStart={{ path={by} ; argv[]={by} {arguments} ; ignore_errors=no }}\n"
+            ));
+            assert_eq!(shown.program(), Some(program.into()), "{arguments}");
+        }
         assert_eq!(Shown::parse("LoadState=not-found\nExecStart=\n").program(), None);
         assert!(!Shown::parse("LoadState=not-found\n").is_known());
     }

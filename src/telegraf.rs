@@ -1,16 +1,12 @@
 //! What a Telegraf's version can do.
 
-use std::{fmt, path::Path, time::Duration};
+use std::fmt;
 
-use rustix::process::geteuid;
-use tokio::process::Command;
+#[cfg(feature = "daemon")]
+mod ask;
+mod store;
 
-use crate::program::{self, Limits};
-
-/// `telegraf --version` has this long.
-const LIMITS: Limits = Limits { time: Duration::from_secs(10), bytes: 64 << 10 };
-/// Nobody (systemd's own number for it).
-const NOBODY: u32 = 65_534;
+pub use store::{Store, StoreError, defines};
 
 /// A version, as far as it matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,8 +16,12 @@ pub struct Version {
     patch: u32,
 }
 
+const fn version(major: u32, minor: u32, patch: u32) -> Version {
+    Version { major, minor, patch }
+}
+
 /// The first that can be reloaded while a dynamic secret store is in use; those before end (telegraf#18839, and seen).
-pub const RELOADS: Version = Version { major: 1, minor: 38, patch: 4 };
+pub const RELOADS: Version = version(1, 38, 4);
 
 impl Version {
     /// Reads what `telegraf --version` prints: `Telegraf 1.39.3`, `Telegraf 1.40.0-1a2b3c4d (git: …)`.
@@ -38,17 +38,6 @@ impl Version {
             digits.parse().ok()
         };
         Some(Self { major: number()?, minor: number()?, patch: number().unwrap_or(0) })
-    }
-
-    /// Asks a program that is called like Telegraf. Not as root: it is the unit's program, not ours.
-    pub async fn of(program: &Path) -> Option<Self> {
-        let mut command = Command::new(program);
-        command.arg("--version").env_clear().current_dir("/");
-        if geteuid().is_root() {
-            command.uid(NOBODY).gid(NOBODY);
-        }
-        let said = program::run(&mut command, LIMITS).await.ok()?;
-        Self::parse(&said.text()).filter(|_| said.status.success())
     }
 
     /// Whether a reload is safe, whatever secret stores it uses.

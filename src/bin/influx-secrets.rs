@@ -3,7 +3,10 @@
 use std::process::ExitCode;
 
 use influx_tokend::{
-    cli::{secrets, ui},
+    cli::{
+        secrets::{self, Ended},
+        ui,
+    },
     harden::harden_process,
 };
 
@@ -14,8 +17,12 @@ fn main() -> ExitCode {
         ui::note(PROGRAM, &format!("warning: secrets may reach a core dump: {error}"));
     }
     match secrets::main(std::env::args_os().skip(1)) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(1),
+        Ok(Ended::Code(code)) => ExitCode::from(code),
+        Ok(Ended::Signal(signal)) => {
+            secrets::end_as(signal);
+            // As shells tell it, where that was not to be.
+            ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX))
+        }
         Err(failure) => {
             ui::error(PROGRAM, &failure);
             ExitCode::from(failure.exit_code())

@@ -1,9 +1,9 @@
-//! One connection, one request, one whole answer within a time.
+//! A connection, and for each request over it one whole answer within a time.
 
 use std::{
     io::{self, Read as _, Write as _},
     os::unix::net::UnixStream,
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -26,6 +26,8 @@ const MAX_ERROR: usize = 64 << 10;
 /// A whole answer, in memory that is wiped.
 pub(super) struct Answer {
     pub(super) status: u16,
+    /// The other end closes the connection after it.
+    pub(super) closes: bool,
     received: Received,
     body: std::ops::Range<usize>,
 }
@@ -41,30 +43,67 @@ impl Answer {
     }
 }
 
-/// Asks for `target`, and says whether it is for somebody else; the body of a good answer has at most `limit` bytes.
-pub(super) fn get(
-    socket: &Path,
-    target: &str,
-    relays: bool,
-    limit: usize,
+/// Until when there is to be an answer.
+pub(super) struct Deadline {
+    at: Instant,
     patience: Duration,
-) -> Result<Answer, Error> {
-    let unreachable = |why| Error::Unreachable { socket: socket.to_owned(), why };
-    let deadline = Deadline { at: Instant::now() + patience, patience };
-    let stream = open(socket, patience).map_err(|errno| unreachable(why(errno.into(), &deadline)))?;
-    let relay = if relays { "x-influx-secrets: relay\r\n" } else { "" };
-    let request = format!(
-        "GET {target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nuser-agent: influx-secrets/{}\r\n{relay}\r\n",
-        env!("CARGO_PKG_VERSION")
-    );
-    (&stream).write_all(request.as_bytes()).map_err(|error| unreachable(why(error, &deadline)))?;
-    answer(&stream, limit, &deadline).map_err(|fault| match fault {
-        Fault::Io(error) => unreachable(why(error, &deadline)),
-        Fault::Closed => unreachable(Unreachable::Closed),
-        Fault::Nonsense(nonsense) => {
-            Error::Nonsense { socket: socket.to_owned(), what: nonsense.to_string() }
-        }
-    })
+}
+
+impl Deadline {
+    pub(super) fn after(patience: Duration) -> Self {
+        Self { at: Instant::now() + patience, patience }
+    }
+
+    fn left(&self) -> Duration {
+        self.at.saturating_duration_since(Instant::now())
+    }
+}
+
+/// What is asked.
+pub(super) struct Question<'a> {
+    pub(super) target: &'a str,
+    /// What is answered is for somebody else.
+    pub(super) relays: bool,
+    /// A good answer's body has at most so many bytes.
+    pub(super) limit: usize,
+    /// More is asked over this connection.
+    pub(super) keeps: bool,
+}
+
+/// A connection to the daemon.
+pub(super) struct Connection {
+    stream: UnixStream,
+    socket: PathBuf,
+}
+
+impl Connection {
+    pub(super) fn open(socket: &Path, deadline: &Deadline) -> Result<Self, Error> {
+        let stream = open(socket, deadline.left()).map_err(|errno| Error::Unreachable {
+            socket: socket.to_owned(),
+            why: why(errno.into(), deadline),
+        })?;
+        Ok(Self { stream, socket: socket.to_owned() })
+    }
+
+    pub(super) fn ask(&self, question: &Question<'_>, deadline: &Deadline) -> Result<Answer, Error> {
+        let unreachable = |why| Error::Unreachable { socket: self.socket.clone(), why };
+        let Question { target, relays, limit, keeps } = *question;
+        let connection = if keeps { "keep-alive" } else { "close" };
+        let relay = if relays { "x-influx-secrets: relay\r\n" } else { "" };
+        let request = format!(
+            "GET {target} HTTP/1.1\r\nhost: localhost\r\nconnection: {connection}\r\n\
+             user-agent: influx-secrets/{}\r\n{relay}\r\n",
+            env!("CARGO_PKG_VERSION")
+        );
+        (&self.stream).write_all(request.as_bytes()).map_err(|error| unreachable(why(error, deadline)))?;
+        answer(&self.stream, limit, deadline).map_err(|fault| match fault {
+            Fault::Io(error) => unreachable(why(error, deadline)),
+            Fault::Closed => unreachable(Unreachable::Closed),
+            Fault::Nonsense(nonsense) => {
+                Error::Nonsense { socket: self.socket.clone(), what: nonsense.to_string() }
+            }
+        })
+    }
 }
 
 /// Connects; std's own way has no time limit, and waits for as long as the queue of a hung daemon is full.
@@ -82,11 +121,6 @@ enum Fault {
     Io(io::Error),
     Closed,
     Nonsense(Nonsense),
-}
-
-struct Deadline {
-    at: Instant,
-    patience: Duration,
 }
 
 /// Memory for an answer, that is wiped however it ends.
@@ -108,7 +142,7 @@ impl Received {
     /// What has come in the meantime; 0 at the end.
     fn read(&mut self, stream: &UnixStream, deadline: &Deadline) -> Result<usize, Fault> {
         loop {
-            let left = deadline.at.saturating_duration_since(Instant::now());
+            let left = deadline.left();
             if left.is_zero() {
                 return Err(Fault::Io(io::ErrorKind::TimedOut.into()));
             }
@@ -144,7 +178,7 @@ fn answer(stream: &UnixStream, limit: usize, deadline: &Deadline) -> Result<Answ
             break head;
         }
     };
-    let Head { status, length, body } = head;
+    let Head { status, length, body, closes } = head;
     let limit = if status == 200 { limit } else { MAX_ERROR };
     if length > limit {
         return Err(Fault::Nonsense(Nonsense::LongBody { length, limit }));
@@ -157,7 +191,7 @@ fn answer(stream: &UnixStream, limit: usize, deadline: &Deadline) -> Result<Answ
             return Err(Fault::Nonsense(Nonsense::CutBody { got, length }));
         }
     }
-    Ok(Answer { status, received, body: body..end })
+    Ok(Answer { status, closes, received, body: body..end })
 }
 
 fn why(error: io::Error, deadline: &Deadline) -> Unreachable {
@@ -185,8 +219,7 @@ mod tests {
         let (ours, mut theirs) = UnixStream::pair().expect("a pair");
         theirs.write_all(bytes).expect("a buffer that holds it");
         drop(theirs);
-        let patience = Duration::from_secs(30);
-        answer(&ours, 1 << 16, &Deadline { at: Instant::now() + patience, patience })
+        answer(&ours, 1 << 16, &Deadline::after(Duration::from_secs(30)))
     }
 
     proptest! {

@@ -1,4 +1,4 @@
-//! Asks the daemon over its secrets socket: HTTP/1.1, one request per connection, blocking.
+//! Asks the daemon over its secrets socket: HTTP/1.1, blocking. One request per connection, but for a [`Session`].
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
@@ -10,9 +10,13 @@ mod cursor;
 mod error;
 mod exchange;
 mod response;
+mod session;
 
 pub use cursor::Cursor;
 pub use error::{Error, Unreachable};
+pub use session::Session;
+
+use exchange::{Answer, Connection, Deadline, Question};
 
 /// What is answered at once comes within this time, or not at all.
 const AT_ONCE: Duration = Duration::from_secs(5);
@@ -58,7 +62,17 @@ impl Client {
     /// # Errors
     /// There is none for this caller, or no daemon.
     pub fn secret(&self, name: &Name) -> Result<Secret, Error> {
-        let answer = self.get(&format!("/v1/secret/{name}"), MAX_SECRET, AT_ONCE)?;
+        self.secret_in(name, &self.get(&target_of(name), MAX_SECRET, AT_ONCE)?)
+    }
+
+    /// For many secrets, all of them within this time.
+    #[must_use]
+    pub fn session(&self, patience: Duration) -> Session<'_> {
+        Session::new(self, patience)
+    }
+
+    /// The secret that an answer brings.
+    fn secret_in(&self, name: &Name, answer: &Answer) -> Result<Secret, Error> {
         let said = || answer.said();
         match answer.status {
             200 => {}
@@ -95,8 +109,10 @@ impl Client {
         }
     }
 
-    fn get(&self, target: &str, limit: usize, patience: Duration) -> Result<exchange::Answer, Error> {
-        exchange::get(&self.socket, target, self.relays, limit, patience)
+    fn get(&self, target: &str, limit: usize, patience: Duration) -> Result<Answer, Error> {
+        let deadline = Deadline::after(patience);
+        let question = Question { target, relays: self.relays, limit, keeps: false };
+        Connection::open(&self.socket, &deadline)?.ask(&question, &deadline)
     }
 
     /// What no status of the table stands for.
@@ -110,4 +126,8 @@ impl Client {
     fn nonsense(&self, what: &str) -> Error {
         Error::Nonsense { socket: self.socket.clone(), what: what.to_owned() }
     }
+}
+
+fn target_of(name: &Name) -> String {
+    format!("/v1/secret/{name}")
 }

@@ -19,6 +19,8 @@ pub(super) struct Head {
     pub(super) length: usize,
     /// Where the body begins.
     pub(super) body: usize,
+    /// Nothing comes after it.
+    pub(super) closes: bool,
 }
 
 /// What influx-tokend never answers.
@@ -70,13 +72,16 @@ pub(super) fn head(bytes: &[u8]) -> Result<Option<Head>, Nonsense> {
     let (Some(status @ 200..), Some(1)) = (response.code, response.version) else {
         return Err(Nonsense::NotHttp);
     };
-    let mut length = None;
+    let (mut length, mut closes) = (None, false);
     for header in response.headers.iter() {
         if header.name.eq_ignore_ascii_case("transfer-encoding") {
             return Err(Nonsense::Encoded("transfer-encoding"));
         }
         if header.name.eq_ignore_ascii_case("content-encoding") {
             return Err(Nonsense::Encoded("content-encoding"));
+        }
+        if header.name.eq_ignore_ascii_case("connection") {
+            closes |= header.value.trim_ascii().eq_ignore_ascii_case(b"close");
         }
         if header.name.eq_ignore_ascii_case("content-length") {
             let this = digits(header.value).ok_or(Nonsense::BadLength)?;
@@ -87,7 +92,7 @@ pub(super) fn head(bytes: &[u8]) -> Result<Option<Head>, Nonsense> {
         }
     }
     let length = length.ok_or(Nonsense::NoLength)?;
-    Ok(Some(Head { status, length, body }))
+    Ok(Some(Head { status, length, body, closes }))
 }
 
 /// Digits alone: what std parses may begin with a plus.
@@ -120,12 +125,16 @@ mod tests {
 
     #[test]
     fn what_the_daemon_never_answers_is_told_apart() {
-        let cases: [(&str, Result<Option<Head>, Nonsense>); 12] = [
+        let cases: [(&str, Result<Option<Head>, Nonsense>); 13] = [
             ("", Ok(None)),
             ("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n", Ok(None)),
             (
                 "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc",
-                Ok(Some(Head { status: 200, length: 3, body: 38 })),
+                Ok(Some(Head { status: 200, length: 3, body: 38, closes: false })),
+            ),
+            (
+                "HTTP/1.1 403 No\r\ncontent-length: 0\r\nConnection: Close\r\n\r\n",
+                Ok(Some(Head { status: 403, length: 0, body: 57, closes: true })),
             ),
             ("SSH-2.0-OpenSSH\r\n", Err(Nonsense::NotHttp)),
             ("HTTP/1.0 200 OK\r\ncontent-length: 3\r\n\r\n", Err(Nonsense::NotHttp)),
@@ -181,7 +190,8 @@ mod tests {
                 prop_assert_eq!(head(&text.as_bytes()[..cut]), Ok(None));
             }
             let whole = head(format!("{text}{body}").as_bytes());
-            prop_assert_eq!(whole, Ok(Some(Head { status, length: body.len(), body: text.len() })));
+            let expected = Head { status, length: body.len(), body: text.len(), closes: false };
+            prop_assert_eq!(whole, Ok(Some(expected)));
         }
     }
 }

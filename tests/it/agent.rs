@@ -32,6 +32,11 @@ pub(crate) type Points = BTreeMap<String, BTreeSet<u64>>;
 impl Agent {
     /// `snippet` is what is in `telegraf.d`; it writes points named `name`.
     pub(crate) fn start(host: &Host, telegraf: &Path, name: &str, snippet: &str) -> Self {
+        Self::start_by(host, &mut Command::new(telegraf), name, snippet)
+    }
+
+    /// `command` lacks its configuration.
+    pub(crate) fn start_by(host: &Host, command: &mut Command, name: &str, snippet: &str) -> Self {
         let (log, counter) = (host.path(&format!("{name}.log")), host.path(&format!("{name}.count")));
         let script = host.path(&format!("{name}.sh"));
         let count = counter.display();
@@ -48,7 +53,7 @@ impl Agent {
         let configuration = host.path(&format!("{name}.conf"));
         fs::write(&configuration, agent).unwrap();
         let output = fs::File::create(&log).unwrap();
-        let child = Command::new(telegraf)
+        let child = command
             .arg("--config")
             .arg(configuration)
             .stdin(Stdio::null())
@@ -76,7 +81,7 @@ impl Agent {
         kill_process(self.pid(), Signal::HUP).unwrap();
     }
 
-    fn pid(&self) -> Pid {
+    pub(crate) fn pid(&self) -> Pid {
         Pid::from_raw(self.child.id().cast_signed()).unwrap()
     }
 
@@ -133,6 +138,13 @@ impl Agent {
         let made: u64 = fs::read_to_string(&self.counter).unwrap().trim().parse().unwrap();
         assert!(made - last <= 1, "{}: {made} points were made, {last} have arrived", self.name);
         points
+    }
+
+    /// Takes what is in `telegraf.d` for another.
+    pub(crate) fn rewrite(&self, host: &Host, adapt: impl FnOnce(String) -> String) {
+        let path = host.path(&format!("{}.conf", self.name));
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(path, adapt(text)).unwrap();
     }
 
     /// Ends it as systemd does.

@@ -324,7 +324,7 @@ fn what_cannot_be_understood_is_code_2_and_help_is_a_result() {
     assert_failed(&reader.run(&["get", "edge-writer"]), 1, &["call it \"edge_writer\""]);
     for (arguments, said) in [
         (&["--help"][..], "Exit codes: 0 done, 1 error, 2 usage, 5 daemon unreachable"),
-        (&["-h"], "  watch    Run a command each time a token has a new secret"),
+        (&["-h"], "  watch        Run a command each time a token has a new secret"),
         (&["watch", "--help"], "Usage: influx-secrets watch [OPTIONS] NAME -- COMMAND [ARGS…]"),
         (&["--version"], VERSION),
     ] {

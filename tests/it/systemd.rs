@@ -57,6 +57,7 @@ fn material() -> Option<TempDir> {
     let files = [
         (of_this_tree("tests/systemd/driver"), "driver"),
         (of_this_tree("README.md"), "README.md"),
+        (of_this_tree("docs/agents.md"), "agents.md"),
         (package, "influx-tokend.deb"),
         (sandbox, "influx-sandbox"),
         (telegraf, "telegraf"),

@@ -4,8 +4,16 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use lexopt::{Arg, Parser};
 
-use super::options::{COMMANDS, Key, Opt, Sub, Verb, help, options_of, usage};
+use super::{
+    backend::Terms,
+    commands::{COMMANDS, Sub, Verb},
+    exec,
+    install::Order,
+    options::{Key, Opt, help, options_of, usage},
+};
 use crate::{cli::Format, duration, hint::Hint, nearest::nearest};
+
+mod orders;
 
 /// How long `wait` waits when nobody says: what systemd gives a unit to start, less some.
 const WAIT: Duration = Duration::from_secs(80);
@@ -42,6 +50,9 @@ pub(super) enum Command {
     Render { file: PathBuf, out: Option<PathBuf> },
     Wait { names: Vec<String>, timeout: Duration },
     Watch { name: String, command: Vec<OsString> },
+    Backend(Terms),
+    InstallExec(Order),
+    Exec(exec::Order),
 }
 
 /// A command line that cannot be understood.
@@ -131,7 +142,7 @@ fn unknown_option(text: &str, sub: Option<&Sub>) -> Usage {
         }
         (_, Some(near), _) => format!("did you mean {near:?}?"),
         (_, None, None) => "`influx-secrets --help` shows the options".to_owned(),
-        (_, None, Some(Sub { verb: Verb::Watch, .. })) => {
+        (_, None, Some(Sub { verb: Verb::Watch | Verb::Exec, .. })) => {
             "write `--` before the command that is to be run".to_owned()
         }
         (_, None, Some(sub)) => format!("`influx-secrets {} --help` shows the options", sub.name),
@@ -163,7 +174,10 @@ struct Given {
 impl Given {
     fn take(&mut self, option: &Opt, parser: &mut Parser) -> Result<(), Usage> {
         let long = option.long;
-        let wanted = option.value.unwrap_or_default();
+        let Some(wanted) = option.value else {
+            self.options.push((option.key, OsString::new()));
+            return Ok(());
+        };
         let value = match parser.optional_value() {
             Some(value) => value,
             None => match parser.value() {
@@ -189,7 +203,8 @@ impl Given {
             self.options.extend(parser.values().into_iter().flatten().map(|value| (Key::Check, value)));
             return Ok(());
         }
-        if self.options.iter().any(|(key, _)| *key == option.key) {
+        let is_one = !matches!(option.key, Key::File | Key::Env);
+        if is_one && self.options.iter().any(|(key, _)| *key == option.key) {
             return Err(Usage::new(format!("option \"--{long}\" stands there twice"), "keep one of them"));
         }
         self.options.push((option.key, value));
@@ -246,13 +261,16 @@ impl Given {
             }
             Verb::Render => Command::Render { file: self.operand(sub)?.into(), out: self.path(Key::Out) },
             Verb::Wait => Command::Wait {
-                timeout: self.timeout()?,
+                timeout: self.timeout()?.unwrap_or(WAIT),
                 names: self.operands.drain(..).map(|name| text(name, "NAME")).collect::<Result<_, _>>()?,
             },
             Verb::Watch => Command::Watch {
                 name: text(self.operand(sub)?, "NAME")?,
                 command: std::mem::take(&mut self.operands),
             },
+            Verb::Backend => Command::Backend(self.terms()?),
+            Verb::InstallExec => Command::InstallExec(self.order(sub)?),
+            Verb::Exec => Command::Exec(self.exec(sub)?),
         };
         if matches!(&command, Command::Watch { command, .. } if command.is_empty()) {
             return Err(Usage::of(sub, "COMMAND is missing"));
@@ -283,11 +301,13 @@ impl Given {
         }
     }
 
-    fn timeout(&mut self) -> Result<Duration, Usage> {
-        let Some(value) = self.value(Key::Timeout) else { return Ok(WAIT) };
-        value.to_str().and_then(duration::parse).ok_or_else(|| {
-            Usage::new(format!("\"--timeout\" is {value:?}"), format!("expected {}", duration::EXPECTED))
-        })
+    fn timeout(&mut self) -> Result<Option<Duration>, Usage> {
+        let parsed = |value: OsString| {
+            value.to_str().and_then(duration::parse).ok_or_else(|| {
+                Usage::new(format!("\"--timeout\" is {value:?}"), format!("expected {}", duration::EXPECTED))
+            })
+        };
+        self.value(Key::Timeout).map(parsed).transpose()
     }
 }
 

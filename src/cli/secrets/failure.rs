@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf, time::Duration};
 
-pub use super::arguments::Usage;
+pub use super::{arguments::Usage, backend::BadRequest, exec::Unfit, install::NotInstalled};
 use crate::{
     client,
     hint::Hint,
@@ -80,6 +80,47 @@ pub enum Failure {
     /// The text.
     #[error("{0:?} is not UTF-8")]
     NotText(PathBuf),
+    /// What an agent asks.
+    #[error(transparent)]
+    Request(#[from] BadRequest),
+    /// The answer to it.
+    #[error("the answer has {bytes} bytes, more than the {limit} that may be printed")]
+    TooMuch {
+        /// Of the whole answer.
+        bytes: usize,
+        /// What was to be the most.
+        limit: usize,
+    },
+    /// What an agent is to run.
+    #[error(transparent)]
+    Install(#[from] NotInstalled),
+    /// Telegraf, or how it was to be run.
+    #[error(transparent)]
+    Telegraf(#[from] Unfit),
+    /// No place for secrets.
+    #[error("there is no folder in memory: neither \"XDG_RUNTIME_DIR\" names one nor is there \"/dev/shm\"")]
+    NoMemory,
+    /// What is to be passed on.
+    #[error("cannot hold signals")]
+    Signals(#[source] io::Error),
+    /// The command.
+    #[error("{program:?} cannot be started")]
+    NotStarted {
+        /// Which.
+        program: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The command, after it was started.
+    #[error("{program:?} was ended, as it cannot be waited for")]
+    Lost {
+        /// Which.
+        program: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The result could not be printed.
     #[error("cannot print")]
     Print(#[from] io::Error),
@@ -92,6 +133,9 @@ impl Failure {
         match self {
             Self::Usage(_) => 2,
             Self::Daemon(client::Error::Unreachable { .. }) | Self::InVain { reached: false, .. } => 5,
+            // As shells and env(1) have it.
+            Self::NotStarted { source, .. } if source.kind() == io::ErrorKind::NotFound => 127,
+            Self::NotStarted { .. } => 126,
             _ => 1,
         }
     }
@@ -106,12 +150,27 @@ impl Hint for Failure {
             Self::Store(error) => error.hint(),
             Self::Record(error) => error.hint(),
             Self::Name(error) => error.hint(),
+            Self::Request(error) => error.hint(),
+            Self::Install(error) => error.hint(),
+            Self::Telegraf(error) => error.hint(),
+            Self::NoMemory => Some("mount a tmpfs at \"/dev/shm\"".to_owned()),
+            Self::TooMuch { .. } => Some(
+                "ask for fewer names at once, or allow more with `--max-output`; Datadog's agent wants \
+                 `secret_backend_output_max_size` raised too"
+                    .to_owned(),
+            ),
             Self::Unknown { near: Some(near), .. } => Some(format!("did you mean {near:?}?")),
             Self::Unknown { near: None, .. } => Some("`influx-secrets list` shows the names".to_owned()),
             Self::NotReady(_) => Some("`influx-tokend status` shows what it waits for".to_owned()),
             Self::OtherStore { .. } => Some("`--id` says what references call this store".to_owned()),
             Self::Literal(_) => Some("write @{influx:NAME}".to_owned()),
-            Self::File { .. } | Self::TooLarge(_) | Self::NotText(_) | Self::Print(_) => None,
+            Self::File { .. }
+            | Self::TooLarge(_)
+            | Self::NotText(_)
+            | Self::Signals(_)
+            | Self::NotStarted { .. }
+            | Self::Lost { .. }
+            | Self::Print(_) => None,
         }
     }
 }

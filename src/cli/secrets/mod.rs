@@ -3,10 +3,15 @@
 use std::ffi::OsString;
 
 mod arguments;
+mod backend;
+mod brief;
 mod check;
+mod commands;
+mod exec;
 mod failure;
 mod follow;
 mod get;
+mod install;
 mod list;
 mod options;
 mod render;
@@ -17,22 +22,36 @@ mod text;
 mod wait;
 mod watch;
 
-pub use failure::{Failure, Usage};
+pub use exec::end_as;
+pub use failure::{BadRequest, Failure, NotInstalled, Unfit, Usage};
 
 use crate::cli::ui;
 use arguments::{Asked, Command, From, Invocation};
 use source::Source;
 
-/// Does what the arguments, without the program's name, ask for. `true`: all is well.
+/// How it comes to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// By itself.
+    Code(u8),
+    /// As a child was: by a signal.
+    Signal(i32),
+}
+
+impl Ended {
+    const DONE: Self = Self::Code(0);
+}
+
+/// Does what the arguments, without the program's name, ask for.
 ///
 /// # Errors
-/// What a person has to know; nothing of the result has been printed then.
-pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<bool, Failure> {
+/// What a person has to know; nothing of the result has been printed then, but for what `backend` answers an agent.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<Ended, Failure> {
     let Invocation { from, id, command } = match arguments::parse(arguments)? {
         Asked::Run(invocation) => invocation,
         Asked::Text(text) => {
             ui::print(&text)?;
-            return Ok(true);
+            return Ok(Ended::DONE);
         }
     };
     match (command, from) {
@@ -42,16 +61,20 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<bool, Failu
         (Command::Watch { name, command }, From::Daemon(socket)) => {
             watch::run(&source::client(socket), &name, &command)?;
         }
+        (Command::Backend(terms), from) => backend::run(from, terms)?,
+        (Command::Exec(order), from) => return exec::run(from, &id, &order),
+        (Command::InstallExec(order), from) => install::run(from, &order)?,
         (command, from) => {
             // Whether references resolve is told to people, their secrets to nobody.
             let relays = !matches!(command, Command::Check { .. });
-            return read(&Source::new(from, relays), &id, command);
+            let is_well = read(&Source::new(from, relays), &id, command)?;
+            return Ok(Ended::Code(u8::from(!is_well)));
         }
     }
-    Ok(true)
+    Ok(Ended::DONE)
 }
 
-/// The commands that read once.
+/// The commands that read once. `true`: all is well.
 fn read(source: &Source, id: &str, command: Command) -> Result<bool, Failure> {
     match command {
         Command::Get { name } => get::run(source, &name)?,
@@ -59,8 +82,12 @@ fn read(source: &Source, id: &str, command: Command) -> Result<bool, Failure> {
         Command::Resolve { text } => resolve::run(source, id, text.as_deref())?,
         Command::Check { files } => return check::run(source, id, &files),
         Command::Render { file, out } => render::run(source, id, &file, out.as_deref())?,
-        // Their arguments are refused together with a store.
-        Command::Wait { .. } | Command::Watch { .. } => {}
+        // Done, or their arguments are refused together with a store.
+        Command::Wait { .. }
+        | Command::Watch { .. }
+        | Command::Backend(_)
+        | Command::InstallExec(_)
+        | Command::Exec(_) => {}
     }
     Ok(true)
 }

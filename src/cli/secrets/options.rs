@@ -1,7 +1,9 @@
-//! What the command line knows: the commands, their options and their help. The parser and the help read the same
+//! What the command line knows: the options of each command, and the help. The parser and the help read the same
 //! tables, so neither knows what the other does not.
 
 use std::fmt::Write as _;
+
+use super::commands::{COMMANDS, Sub};
 
 /// An option.
 #[derive(Debug)]
@@ -28,36 +30,18 @@ pub(super) enum Key {
     Check,
     Out,
     Timeout,
-}
-
-/// A command.
-#[derive(Debug)]
-pub(super) struct Sub {
-    pub(super) verb: Verb,
-    pub(super) name: &'static str,
-    /// What it is given beside options.
-    pub(super) operands: &'static str,
-    about: &'static str,
-    /// What else there is to say; a line each.
-    more: &'static [&'static str],
-    pub(super) options: &'static [&'static Opt],
-    /// Whether it can read a store without a daemon.
-    pub(super) reads_a_store: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verb {
-    Get,
-    List,
-    Resolve,
-    Render,
-    Wait,
-    Watch,
+    MaxOutput,
+    For,
+    User,
+    File,
+    Env,
+    Telegraf,
+    Delivered,
 }
 
 macro_rules! option {
     ($name:ident, $key:ident, $long:literal, $short:expr, $value:expr, $($about:literal),+) => {
-        static $name: Opt =
+        pub(super) static $name: Opt =
             Opt { key: Key::$key, long: $long, short: $short, value: $value, about: &[$($about),+] };
     };
 }
@@ -138,79 +122,58 @@ option!(
     "[default: 80s]"
 );
 
+option!(
+    AGENT_TIMEOUT,
+    Timeout,
+    "timeout",
+    None,
+    Some("TIME"),
+    "Answer within this time: a whole number and one of ms, s, m, h, d",
+    "[default: 3s, as Vector waits for 5]"
+);
+option!(
+    MAX_OUTPUT,
+    MaxOutput,
+    "max-output",
+    None,
+    Some("SIZE"),
+    "Print no more than this: a number of bytes, or one with KiB or MiB",
+    "[default: 1MiB, as Datadog's agent takes no more]"
+);
+option!(FOR, For, "for", None, Some("AGENT"), "Whose rules the file is to satisfy: datadog or vector");
+option!(USER, User, "user", None, Some("NAME"), "Who the agent runs as [default: dd-agent, vector]");
+
+option!(
+    FILE,
+    File,
+    "file",
+    None,
+    Some("FILE"),
+    "A file that COMMAND reads: it is given a copy with references",
+    "resolved wherever an argument is FILE or ends in =FILE"
+);
+option!(
+    ENV,
+    Env,
+    "env",
+    None,
+    Some("NAME=REF"),
+    "A variable for COMMAND, as NAME='@{influx:edge_writer}'; the",
+    "environment of a process is easier to see than its files"
+);
+option!(TELEGRAF, Telegraf, "telegraf", None, None, "COMMAND is Telegraf, whatever it is called");
+option!(
+    DELIVERED,
+    Delivered,
+    "delivered",
+    None,
+    Some("PATH"),
+    "Where files are delivered, for Telegraf before 1.37",
+    "[default: secrets beside the socket]"
+);
+
 /// What every command takes.
 pub(super) static EVERYWHERE: [&Opt; 7] = [&SOCKET, &STORE, &IDENTITY, &UNWRAP, &ID, &HELP, &VERSION];
-
-/// All commands, in the order of the help.
-pub(super) static COMMANDS: [Sub; 6] = [
-    Sub {
-        verb: Verb::Get,
-        name: "get",
-        operands: "NAME",
-        about: "Print a secret; without a newline, unless a person reads it",
-        more: &[],
-        options: &[],
-        reads_a_store: true,
-    },
-    Sub {
-        verb: Verb::List,
-        name: "list",
-        operands: "",
-        about: "List the names, never the secrets",
-        more: &["A line each: name, state, generation and expiry, with tabs between."],
-        options: &[&OUTPUT],
-        reads_a_store: true,
-    },
-    Sub {
-        verb: Verb::Resolve,
-        name: "resolve",
-        operands: "[TEXT]",
-        about: "Print a text with its references resolved, or check those of files",
-        more: &[
-            "TEXT has references, such as '@{influx:edge_writer}'; without one, or for '-', stdin.",
-            "With --check nothing is resolved: each reference is listed, with what becomes of it.",
-        ],
-        options: &[&CHECK],
-        reads_a_store: true,
-    },
-    Sub {
-        verb: Verb::Render,
-        name: "render",
-        operands: "FILE",
-        about: "Print a file with its references resolved; those to other stores stay",
-        more: &["FILE is '-' for stdin. It is written whole or not at all."],
-        options: &[&OUT],
-        reads_a_store: true,
-    },
-    Sub {
-        verb: Verb::Wait,
-        name: "wait",
-        operands: "[NAME…]",
-        about: "Wait until tokens are ready; without names, all that the caller may read",
-        more: &[
-            "Waits for the daemon too, and for a list that lets the caller read. Tells on stderr what",
-            "it waits for, each time that changes. Without names there must be one token at least.",
-        ],
-        options: &[&TIMEOUT],
-        reads_a_store: false,
-    },
-    Sub {
-        verb: Verb::Watch,
-        name: "watch",
-        operands: "NAME -- COMMAND [ARGS…]",
-        about: "Run a command each time a token has a new secret",
-        more: &[
-            "Reads NAME at the start, and again only after COMMAND exited 0: until then the daemon",
-            "takes it that the former secret is in use. One run serves all changes during the one",
-            "before. A COMMAND that fails is run again, after 1 s, 2 s, … 60 s at most.",
-            "COMMAND is started without a shell and without input, and is told no secret. When watch",
-            "is ended, a COMMAND that runs is left to come to its own end, unless the signal went to",
-            "both, as systemd and terminals send it.",
-        ],
-        options: &[],
-        reads_a_store: false,
-    },
-];
 
 /// The help of a command; of the whole program without one.
 pub(super) fn help(sub: Option<&Sub>) -> String {
@@ -220,7 +183,7 @@ pub(super) fn help(sub: Option<&Sub>) -> String {
             text += "Reads the InfluxDB tokens of this host: one by name, or wherever a text refers to one\n\n\
                      Usage: influx-secrets [OPTIONS] COMMAND\n\nCommands:\n";
             for sub in &COMMANDS {
-                _ = writeln!(text, "  {:<9}{}", sub.name, sub.about);
+                _ = writeln!(text, "  {:<13}{}", sub.name, sub.about);
             }
         }
         Some(sub) => {

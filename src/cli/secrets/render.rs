@@ -2,18 +2,14 @@
 
 use std::{io, path::Path};
 
+use zeroize::Zeroizing;
+
 use super::{Failure, Source, resolve::value_of, text::read_text};
 use crate::{cli::ui, reference::substitute, replace::Replace};
 
 pub(super) fn run(source: &Source, id: &str, file: &Path, out: Option<&Path>) -> Result<(), Failure> {
-    let text = read_text(file)?;
     // All or nothing: the text is whole before anything of it is written.
-    let rendered = substitute(&text, |reference| {
-        if reference.store != id {
-            return Ok::<_, Failure>(None);
-        }
-        value_of(source, reference).map(Some)
-    })?;
+    let rendered = rendered(source, id, &read_text(file)?)?;
     match out {
         None => Ok(ui::print(&rendered)?),
         Some(path) => write(path, rendered.as_bytes()).map_err(|source| Failure::File {
@@ -22,6 +18,16 @@ pub(super) fn run(source: &Source, id: &str, file: &Path, out: Option<&Path>) ->
             source,
         }),
     }
+}
+
+/// The text with our references resolved.
+pub(super) fn rendered(source: &Source, id: &str, text: &str) -> Result<Zeroizing<String>, Failure> {
+    substitute(text, |reference| {
+        if reference.store != id {
+            return Ok(None);
+        }
+        value_of(source, reference).map(Some)
+    })
 }
 
 /// The old file or the new one, whole.

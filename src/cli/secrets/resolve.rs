@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use zeroize::Zeroizing;
+
 use super::{Failure, Source, get::print_secret, text::read_text};
 use crate::{
     model::Secret,
@@ -13,7 +15,12 @@ pub(super) fn run(source: &Source, id: &str, text: Option<&str>) -> Result<(), F
         None | Some("-") => read_text(Path::new("-"))?,
         Some(text) => text.to_owned(),
     };
-    let resolved = substitute(&text, |reference| {
+    print_secret(&resolved(source, id, &text)?)
+}
+
+/// The text with its references resolved, every one of which is to be ours.
+pub(super) fn resolved(source: &Source, id: &str, text: &str) -> Result<Zeroizing<String>, Failure> {
+    substitute(text, |reference| {
         if reference.store != id && reference.spelling != Spelling::Literal {
             return Err(Failure::OtherStore {
                 reference: reference.to_string(),
@@ -21,8 +28,7 @@ pub(super) fn run(source: &Source, id: &str, text: Option<&str>) -> Result<(), F
             });
         }
         value_of(source, reference).map(Some)
-    })?;
-    print_secret(&resolved)
+    })
 }
 
 /// The secret that one of our references stands for.

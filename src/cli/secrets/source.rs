@@ -43,13 +43,23 @@ impl Source {
         self.read.borrow_mut().insert(name.clone(), secret.clone());
         Ok(secret)
     }
+
+    /// Has each name read again, and nothing in memory until then.
+    pub(super) fn forget(&self) {
+        self.read.borrow_mut().clear();
+    }
 }
 
 /// Of the daemon at this socket, else the one that the environment names, else the usual one.
-pub(super) fn client(socket: Option<PathBuf>) -> Client {
+pub(super) fn client(named: Option<PathBuf>) -> Client {
+    Client::new(socket(named))
+}
+
+/// Where that is.
+pub(super) fn socket(named: Option<PathBuf>) -> PathBuf {
     let of_environment = || {
         let path = std::env::var_os("INFLUX_SECRETS_SOCKET").filter(|path| !path.is_empty());
         path.map(PathBuf::from)
     };
-    Client::new(socket.or_else(of_environment).unwrap_or_else(|| Paths::of_this_process().socket))
+    named.or_else(of_environment).unwrap_or_else(|| Paths::of_this_process().socket)
 }

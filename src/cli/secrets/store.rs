@@ -22,6 +22,7 @@ pub(super) struct Store {
     path: PathBuf,
     identity: IdentitySource,
     unwrap: Option<PathBuf>,
+    is_attended: bool,
     reader: OnceCell<AgeReader>,
 }
 
@@ -31,16 +32,26 @@ impl Store {
             path: path.unwrap_or_else(|| Paths::of_this_process().store),
             identity: identity.map_or(IdentitySource::OfStore, IdentitySource::File),
             unwrap,
+            is_attended: true,
             reader: OnceCell::new(),
         }
+    }
+
+    /// Where nobody is there to be asked for a passphrase, terminal or not.
+    pub(super) fn unattended(
+        path: Option<PathBuf>,
+        identity: Option<PathBuf>,
+        unwrap: Option<PathBuf>,
+    ) -> Self {
+        Self { is_attended: false, ..Self::new(path, identity, unwrap) }
     }
 
     pub(super) fn reader(&self) -> Result<&AgeReader, Failure> {
         if let Some(reader) = self.reader.get() {
             return Ok(reader);
         }
-        let reader =
-            AgeReader::open(&self.path, &self.identity, &mut Person { unwrap: self.unwrap.as_deref() })?;
+        let mut person = Person { unwrap: self.unwrap.as_deref(), is_there: self.is_attended };
+        let reader = AgeReader::open(&self.path, &self.identity, &mut person)?;
         Ok(self.reader.get_or_init(|| reader))
     }
 
@@ -59,12 +70,15 @@ impl Store {
 /// What opens a wrapped identity comes from whoever runs this.
 struct Person<'a> {
     unwrap: Option<&'a Path>,
+    is_there: bool,
 }
 
 impl Unwrap for Person<'_> {
     /// Typed where nobody sees it.
     fn passphrase(&mut self, wrapped: &Path) -> Result<Secret, StoreError> {
-        rpassword::prompt_password("passphrase of the identity: ").map(Secret::new).map_err(|_| StoreError {
+        let typed =
+            self.is_there.then(|| rpassword::prompt_password("passphrase of the identity: ").ok()).flatten();
+        typed.map(Secret::new).ok_or_else(|| StoreError {
             path: wrapped.to_owned(),
             what: "is wrapped by a passphrase, and there is no terminal to ask for it".to_owned(),
             fix: Some("run this at a terminal, or name a clear identity with `--identity`".to_owned()),

@@ -1,4 +1,7 @@
-use super::{super::options::EVERYWHERE, *};
+use super::{
+    super::{commands::COMMANDS, options::EVERYWHERE},
+    *,
+};
 
 fn parsed(line: &[&str]) -> Result<Asked, Usage> {
     parse(line.iter().map(OsString::from))
@@ -116,6 +119,22 @@ fn a_command_to_run_keeps_its_own_options() {
 }
 
 #[test]
+fn an_answer_has_a_time_and_a_size() {
+    let Command::Backend(terms) = invocation(&["backend"]).command else { panic!("no backend") };
+    assert_eq!(terms, Terms { patience: Duration::from_secs(3), max_output: 1 << 20 });
+    for (text, bytes) in [("20", 20), ("0", 0), ("3KiB", 3072), ("16MiB", 16 << 20), ("4095MiB", 4095 << 20)]
+    {
+        let line = ["backend", "--max-output", text, "--timeout=9s"];
+        let Command::Backend(terms) = invocation(&line).command else { panic!("no backend") };
+        assert_eq!(terms, Terms { patience: Duration::from_secs(9), max_output: bytes });
+    }
+    for wrong in ["", "x", "-1", "1.5MiB", "1MB", "1 MiB", "4096MiB", "99999999999", "MiB"] {
+        let refusal = refusal(&["backend", &format!("--max-output={wrong}")]);
+        assert!(refusal.contains("expected a number of bytes, or one with KiB or MiB"), "{refusal}");
+    }
+}
+
+#[test]
 fn what_cannot_be_understood_is_told_with_what_would_do() {
     for (line, said) in [
         (&[][..], "a command is missing | `influx-secrets --help` shows the commands"),
@@ -138,6 +157,9 @@ fn what_cannot_be_understood_is_told_with_what_would_do() {
         (&["--socket", "--id", "x", "get"], "option \"--socket\" wants PATH, found \"--id\""),
         (&["get", "--id", "x", "--id", "y", "a"], "option \"--id\" stands there twice"),
         (&["list", "--output", "xml"], "\"--output\" is \"xml\" | expected \"text\" or \"json\""),
+        (&["backend", "a"], "unexpected \"a\" | usage: influx-secrets backend [OPTIONS]"),
+        (&["install-exec", "/p"], "\"--for\" is missing | usage: influx-secrets install-exec"),
+        (&["install-exec", "--for", "x"], "\"--for\" is \"x\" | expected \"datadog\" or \"vector\""),
         (&["wait", "--timeout", "80"], "\"--timeout\" is \"80\" | expected a whole number and one of ms"),
     ] {
         let refusal = refusal(line);
