@@ -69,6 +69,14 @@ impl Drop for Replace {
     }
 }
 
+/// Writes a file whether or not there is one: afterwards it is this one or the former, whole.
+#[cfg(feature = "daemon")]
+pub(crate) fn rewrite(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = Replace::new(path)?;
+    file.write(bytes)?;
+    file.commit().map(drop)
+}
+
 /// Writes a file that must not exist yet, whole or not at all.
 #[cfg(feature = "daemon")]
 pub(crate) fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {

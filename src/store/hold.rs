@@ -14,7 +14,7 @@ use super::{
     instance::{InstanceFile, Machine},
     retired,
 };
-use crate::replace::Replace;
+use crate::replace::rewrite;
 
 /// What every kind of store has beside its records.
 pub(super) struct Hold {
@@ -80,12 +80,8 @@ impl Hold {
     /// From now on nothing opens this store but who goes on to retire it.
     pub(super) fn begin_to_retire(&self) -> Result<(), StoreError> {
         let mark = self.layout.retired();
-        let write = || -> io::Result<()> {
-            let mut file = Replace::new(&mark)?;
-            file.write(retired::MARK.as_bytes())?;
-            file.commit().map(drop)
-        };
-        write().map_err(|error| store_error(&mark, "cannot note that the store is retired", error))
+        rewrite(&mark, retired::MARK.as_bytes())
+            .map_err(|error| store_error(&mark, "cannot note that the store is retired", error))
     }
 }
 

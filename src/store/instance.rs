@@ -11,7 +11,7 @@ use super::{
     Instances, StoreError, file,
     folder::{Layout, store_error, store_fault},
 };
-use crate::{model::Instance, replace::Replace};
+use crate::{model::Instance, replace::rewrite};
 
 /// Where systemd keeps it (machine-id(5)).
 const USUAL: &str = "/etc/machine-id";
@@ -79,12 +79,8 @@ impl InstanceFile {
 
     pub(super) fn write(&self, layout: &Layout) -> Result<(), StoreError> {
         let path = layout.instance();
-        let write = || -> io::Result<()> {
-            let mut file = Replace::new(&path)?;
-            file.write(&self.to_json())?;
-            file.commit().map(drop)
-        };
-        write().map_err(|error| store_error(&path, "cannot write the instance", error))
+        rewrite(&path, &self.to_json())
+            .map_err(|error| store_error(&path, "cannot write the instance", error))
     }
 
     pub(super) fn instances(&self) -> Instances {

@@ -12,7 +12,7 @@ use super::{
     retired,
 };
 #[cfg(feature = "daemon")]
-use crate::replace::{Replace, sync_folder_of};
+use crate::replace::{rewrite, sync_folder_of};
 
 /// What a store is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,10 +105,5 @@ fn says(mark: &Path, text: &str) -> bool {
 
 #[cfg(feature = "daemon")]
 fn write(mark: &Path, text: &str) -> Result<(), StoreError> {
-    let write = || -> io::Result<()> {
-        let mut file = Replace::new(mark)?;
-        file.write(text.as_bytes())?;
-        file.commit().map(drop)
-    };
-    write().map_err(|error| store_error(mark, "cannot be written", error))
+    rewrite(mark, text.as_bytes()).map_err(|error| store_error(mark, "cannot be written", error))
 }

@@ -40,7 +40,9 @@ fn material() -> Option<TempDir> {
         missing("systemd");
         return None;
     }
-    for program in ["unshare", "nsenter", "dpkg-deb", "script", "dbus-daemon"] {
+    for program in
+        ["unshare", "nsenter", "dpkg-deb", "script", "dbus-daemon", "dbus-send", "gnome-keyring-daemon"]
+    {
         find(program, "")?;
     }
     let telegraf = find("telegraf", "TELEGRAF")?;

@@ -14,7 +14,7 @@ use super::{AgeReader, Identities, IdentitySource, Keys, MAX_SEALED_BYTES, ident
 use crate::{
     hint::Hint,
     model::{Name, Record},
-    replace::{Replace, create, sync_folder_of},
+    replace::{Replace, create, rewrite, sync_folder_of},
     store::{
         Instances, Machine, Purpose, RecordError, RecordFault, Records, Revision, SealError, Store,
         StoreError, Stored, file,
@@ -197,12 +197,10 @@ impl AgeStore {
 
     fn write_list(&self, text: &str) -> Result<(), StoreError> {
         let path = self.inner.reader.layout.list();
-        let write = || -> io::Result<()> {
-            let mut file = Replace::new(&path)?;
-            file.write(&self.encrypt(text.as_bytes())?)?;
-            file.commit().map(drop)
-        };
-        write().map_err(|error| store_error(&path, "cannot seal the list", error))
+        let sealed = self.encrypt(text.as_bytes());
+        sealed
+            .and_then(|sealed| rewrite(&path, &sealed))
+            .map_err(|error| store_error(&path, "cannot seal the list", error))
     }
 
     /// Seals everything anew, for whom it is sealed now. Where it is interrupted, some of it is.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     model::{Marker, Name, Record, TokenId},
-    replace::Replace,
+    replace::rewrite,
     store::{
         StoreError, file,
         folder::{Layout, store_error, store_fault},
@@ -92,12 +92,9 @@ impl Index {
     /// Durably.
     pub(super) fn write(&self, layout: &Layout) -> Result<(), StoreError> {
         let path = layout.index();
-        let write = || -> io::Result<()> {
-            let mut file = Replace::new(&path)?;
-            file.write(&serde_json::to_vec(self)?)?;
-            file.commit().map(drop)
-        };
-        write().map_err(|error| store_error(&path, "cannot write the index", error))
+        let json = serde_json::to_vec(self).map_err(io::Error::other);
+        json.and_then(|json| rewrite(&path, &json))
+            .map_err(|error| store_error(&path, "cannot write the index", error))
     }
 
     /// Whether the keyring has acknowledged any item.

@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     model::{Name, Record},
-    replace::{Replace, create},
+    replace::{create, rewrite},
 };
 
 mod index;
@@ -147,12 +147,7 @@ impl KeyringStore {
             return Ok(());
         }
         let path = self.inner.folder.layout.list();
-        let write = || -> io::Result<()> {
-            let mut file = Replace::new(&path)?;
-            file.write(text.as_bytes())?;
-            file.commit().map(drop)
-        };
-        write().map_err(|error| store_error(&path, "cannot keep the list", error))
+        rewrite(&path, text.as_bytes()).map_err(|error| store_error(&path, "cannot keep the list", error))
     }
 
     /// From now on nothing opens this store but who goes on to retire it.
