@@ -6,6 +6,7 @@
 mod admin;
 mod agent;
 mod apply;
+mod credentials;
 mod daemon;
 mod dedicated;
 mod expiry;
