@@ -18,7 +18,7 @@ fn the_package_does_on_a_host_what_it_should() {
     let output = Command::new(of_this_tree("tests/systemd/boot"))
         .arg(material.path())
         .arg(results.path())
-        .arg("540")
+        .arg("780")
         .output()
         .unwrap();
     let log = fs::read_to_string(results.path().join("log")).unwrap_or_default();
@@ -40,7 +40,7 @@ fn material() -> Option<TempDir> {
         missing("systemd");
         return None;
     }
-    for program in ["unshare", "nsenter", "dpkg-deb", "script", "dbus-daemon"] {
+    for program in ["unshare", "nsenter", "dpkg-deb", "script", "dbus-daemon", "python3"] {
         find(program, "")?;
     }
     let telegraf = find("telegraf", "TELEGRAF")?;
@@ -56,6 +56,7 @@ fn material() -> Option<TempDir> {
     let folder = TempDir::new().unwrap();
     let files = [
         (of_this_tree("tests/systemd/driver"), "driver"),
+        (of_this_tree("tests/systemd/credentials"), "credentials"),
         (of_this_tree("README.md"), "README.md"),
         (package, "influx-tokend.deb"),
         (sandbox, "influx-sandbox"),
