@@ -5,6 +5,8 @@ use std::{
     os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
 };
 
+use tokio::io::{Interest, unix::AsyncFd};
+
 /// What systemd-timesyncd leaves when it has set the clock, until the next boot (systemd-timesyncd.service(8)).
 const TIMESYNCD: &str = "/run/systemd/timesync/synchronized";
 
@@ -62,6 +64,20 @@ pub fn peer_pidfd(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
         1 if fd[0] >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd[0]) }),
         _ => Err(io::ErrorKind::InvalidData.into()),
     }
+}
+
+/// A file descriptor of which can be waited for that there is something to read; of a pidfd, that its process has ended.
+///
+/// # Errors
+/// It cannot be waited for.
+///
+/// # Panics
+/// Outside of a runtime.
+pub fn to_be_read(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an owned descriptor is open, and stays the same one, until it is dropped, here with the value that owns it.
+    #[expect(unsafe_code, reason = "the safe way is deprecated, for it takes what nobody owns")]
+    let registered = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
+    Ok(registered?)
 }
 
 /// Fills `values` with a `SOL_SOCKET` option and tells how many there are.

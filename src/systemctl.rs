@@ -146,6 +146,29 @@ pub async fn show(unit: &Unit) -> Result<Shown, SystemctlError> {
     Ok(Shown::parse(&said))
 }
 
+/// Whether systemd fetches a credential from us when it starts this unit, as far as its files tell.
+///
+/// # Errors
+/// systemd does not answer.
+pub async fn loads_our_credentials(unit: &Unit) -> Result<bool, SystemctlError> {
+    // `show` cannot tell: these are [unprintable] to it.
+    Ok(has_our_credentials(&systemctl(&["cat", "--", unit.as_str()], ASKING).await?))
+}
+
+/// Lines `LoadCredential=ID:PATH` in the files of a unit, in the order in which they count; one without a value takes
+/// back those before it.
+fn has_our_credentials(files: &str) -> bool {
+    let of_line = |line: &str| {
+        let (key, value) = line.split_once('=')?;
+        let is_one = matches!(key.trim(), "LoadCredential" | "LoadCredentialEncrypted");
+        is_one.then(|| value.trim().to_owned())
+    };
+    files.lines().filter_map(of_line).fold(false, |has, value| {
+        let path = value.split_once(':').map_or("", |(_, path)| path);
+        !value.is_empty() && (has || path.ends_with("/credentials.sock"))
+    })
+}
+
 /// Has a unit read again what it has read before, and waits until it has been told to. One that is being started is
 /// waited for: for systemd it is nothing that could be reloaded, but it may have read already.
 ///
@@ -262,6 +285,30 @@ mod tests {
         }
         assert_eq!(Shown::parse("LoadState=not-found\nExecStart=\n").program(), None);
         assert!(!Shown::parse("LoadState=not-found\n").is_known());
+    }
+
+    #[test]
+    fn credentials_of_ours_are_found_in_a_units_files() {
+        let file = |line: &str| {
+            format!(
+                "# /usr/lib/systemd/system/telegraf.service\n[Service]\n{line}\nExecStart=/usr/bin/telegraf\n"
+            )
+        };
+        for (lines, has) in [
+            ("LoadCredential=telegraf.t:/run/influx-tokend/credentials.sock", true),
+            (" LoadCredential = t:%t/influx-tokend/credentials.sock ", true),
+            ("LoadCredentialEncrypted=t:/run/influx-tokend/credentials.sock", true),
+            ("LoadCredential=t:/run/influx-tokend/credentials.sock\nLoadCredential=u:/etc/u", true),
+            ("LoadCredential=t:/run/influx-tokend/credentials.sock\nLoadCredential=", false),
+            ("LoadCredential=\nLoadCredential=t:/run/influx-tokend/credentials.sock", true),
+            ("# LoadCredential=t:/run/influx-tokend/credentials.sock", false),
+            ("LoadCredential=t:/etc/t", false),
+            ("LoadCredential=t", false),
+            ("ExecStartPre=cat t:/run/influx-tokend/credentials.sock", false),
+            ("", false),
+        ] {
+            assert_eq!(has_our_credentials(&file(lines)), has, "{lines}");
+        }
     }
 
     #[test]

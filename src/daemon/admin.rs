@@ -37,7 +37,7 @@ type Answer = Response<BoxBody<Bytes, Infallible>>;
 
 /// Carries out commands until told to stop.
 pub(super) async fn answer(gate: Arc<Gate>, listener: UnixListener, stopping: watch::Receiver<bool>) {
-    serve("admin", listener, stopping.clone(), |stream| {
+    serve("admin", usize::MAX, listener, stopping.clone(), |stream| {
         let peer = Peer::of(&stream).ok()?;
         Some(talk(gate.clone(), stream, peer, stopping.clone()))
     })

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    deliver::{Memory, socket::WhyNot},
+    deliver::{Left, Memory, socket::WhyNot},
     hint::Hint,
     model::{Name, Spec},
     operate::command::Refusal,
@@ -64,13 +64,18 @@ struct State {
     /// What the list asks for.
     wanted: Arc<BTreeMap<Name, Spec>>,
     answering: Option<Answering>,
+    /// What was being answered when the process before was killed.
+    left: Option<Answering>,
 }
 
 impl Desk {
-    pub(super) fn new(passed: Passed) -> Self {
+    pub(super) fn new(mut passed: Passed) -> Self {
         let (memory, gate) = (memory(), Arc::<Gate>::default());
         memory.secrets().explain(why_not(gate.clone()));
-        Self { passed, memory, gate, state: tokio::sync::Mutex::default() }
+        // Whatever becomes of the sockets.
+        let left = Some(Answering::what_is_left(passed.take_left(), &memory));
+        let state = State { left, ..State::default() };
+        Self { passed, memory, gate, state: tokio::sync::Mutex::new(state) }
     }
 
     /// What a list's tokens are answered from. Where it names another socket than the one before, that is given up.
@@ -107,7 +112,8 @@ impl Desk {
 
     /// What is being answered is answered.
     pub(super) async fn stop(&self) {
-        if let Some(answering) = self.state.lock().await.answering.take() {
+        let mut state = self.state.lock().await;
+        for answering in [state.answering.take(), state.left.take()].into_iter().flatten() {
             answering.stop().await;
         }
     }
@@ -133,6 +139,20 @@ impl Answering {
             let (listener, _file) = sockets.admin.into_parts();
             admin::answer(gate, listener, stopping).await;
         });
+        if let Some(credentials) = sockets.credentials {
+            let (answers, stopping) = (memory.credentials(), stop.subscribe());
+            tasks.spawn(async move {
+                let (listener, _file) = credentials.into_parts();
+                answers.serve(listener, stopping).await;
+            });
+        }
+        Self { stop, tasks }
+    }
+
+    fn what_is_left(left: Vec<Left>, memory: &Memory) -> Self {
+        let stop = watch::Sender::new(false);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(memory.credentials().take_up(left, stop.subscribe()));
         Self { stop, tasks }
     }
 

@@ -3,28 +3,37 @@
 use std::{
     fs::{self, Permissions},
     io,
-    os::unix::{
-        fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown},
-        net::{UnixListener as StdListener, UnixStream},
+    os::{
+        fd::OwnedFd,
+        unix::{
+            fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown},
+            net::{UnixListener as StdListener, UnixStream},
+        },
     },
     path::{Path, PathBuf},
 };
 
-use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::{
+    io::{FdFlags, fcntl_setfd},
+    net::sockopt::socket_acceptconn,
+};
 use tokio::net::UnixListener;
 
-use crate::hint::Hint;
+use crate::{deliver::Left, hint::Hint};
 
 /// Who may speak to the admin socket besides root and the daemon's own user.
 const ADMIN_GROUP: &str = "influx-tokend-admin";
 /// The secrets socket is for everybody: each request is decided by who makes it.
 const SECRETS_MODE: u32 = 0o666;
+/// Where systemd asks for credentials nobody else may, but root, as which it does, and whoever owns the socket.
+const CREDENTIALS_MODE: u32 = 0o600;
 
 /// A socket that cannot be had.
 #[derive(Debug, thiserror::Error)]
 #[error("socket {path:?}: {what}: {source}")]
 pub(super) struct ListenError {
     path: PathBuf,
+    unit: &'static str,
     what: &'static str,
     #[source]
     source: io::Error,
@@ -33,11 +42,14 @@ pub(super) struct ListenError {
 impl Hint for ListenError {
     fn hint(&self) -> Option<String> {
         Some(match self.source.kind() {
-            io::ErrorKind::AddrInUse => "end the other process, or name another path in [deliver.socket]".to_owned(),
-            io::ErrorKind::AlreadyExists => "move away what stands there".to_owned(),
-            io::ErrorKind::PermissionDenied => {
-                "make its folder belong to the user this runs as, or let systemd listen: `systemctl enable --now influx-tokend.socket`".to_owned()
+            io::ErrorKind::AddrInUse => {
+                "end the other process, or name another path in [deliver.socket]".to_owned()
             }
+            io::ErrorKind::AlreadyExists => "move away what stands there".to_owned(),
+            io::ErrorKind::PermissionDenied => format!(
+                "make its folder belong to the user this runs as, or let systemd listen: `systemctl enable --now {}`",
+                self.unit
+            ),
             _ => return None,
         })
     }
@@ -48,64 +60,103 @@ impl Hint for ListenError {
 pub(super) struct Sockets {
     pub(super) secrets: Listening,
     pub(super) admin: Listening,
+    /// Where it cannot be had, the rest goes on without.
+    pub(super) credentials: Option<Listening>,
 }
 
 /// What systemd passed to this process. Taken once: the descriptors have one owner.
 #[derive(Debug, Default)]
-pub(super) struct Passed(Vec<(PathBuf, StdListener)>);
+pub(super) struct Passed {
+    listening: Vec<(PathBuf, StdListener)>,
+    /// What the process before has left unanswered.
+    left: Vec<Left>,
+}
 
 impl Passed {
-    /// All listening Unix sockets, by the path they are bound to.
+    /// All listening Unix sockets, by the path they are bound to, and the connections that were kept for us.
     pub(super) fn take() -> Self {
         let fds = sd_listen_fds::get().unwrap_or_else(|error| {
             tracing::warn!("what systemd says of its sockets makes no sense: {error}");
             vec![]
         });
-        let mut passed = Vec::new();
+        let mut passed = Self::default();
         for (name, fd) in fds {
-            let listener = StdListener::from(fd.into_std());
-            let path =
-                listener.local_addr().ok().and_then(|address| address.as_pathname().map(Path::to_owned));
+            let (name, fd) = (name.unwrap_or_default(), fd.into_std());
             // Programs that we start have no business with it.
-            match (path, fcntl_setfd(&listener, FdFlags::CLOEXEC)) {
-                (Some(path), Ok(())) => passed.push((path, listener)),
-                _ => tracing::warn!(
-                    "systemd passed {:?}, which is no unix socket with a path",
-                    name.unwrap_or_default()
-                ),
+            let is_ours = fcntl_setfd(&fd, FdFlags::CLOEXEC).is_ok() && passed.add(&name, fd);
+            if !is_ours {
+                tracing::warn!("systemd passed {name:?}, which is no unix socket with a path");
             }
         }
-        Self(passed)
+        passed
+    }
+
+    /// Whether it is something of ours.
+    fn add(&mut self, name: &str, fd: OwnedFd) -> bool {
+        if !socket_acceptconn(&fd).unwrap_or(true) {
+            let left = Left::new(name, fd.into());
+            let is_ours = left.is_some();
+            self.left.extend(left);
+            return is_ours;
+        }
+        let listener = StdListener::from(fd);
+        let path = listener.local_addr().ok().and_then(|address| address.as_pathname().map(Path::to_owned));
+        let is_ours = path.is_some();
+        self.listening.extend(path.map(|path| (path, listener)));
+        is_ours
+    }
+
+    /// The connections that were kept for us: whoever takes them answers.
+    pub(super) fn take_left(&mut self) -> Vec<Left> {
+        std::mem::take(&mut self.left)
     }
 
     /// Another descriptor of the socket, so that a start that fails halfway can be tried again.
     fn at(&self, path: &Path) -> Option<io::Result<StdListener>> {
-        self.0.iter().find(|(there, _)| there == path).map(|(_, listener)| listener.try_clone())
+        self.listening.iter().find(|(there, _)| there == path).map(|(_, listener)| listener.try_clone())
     }
 }
 
 impl Sockets {
-    /// Both, the admin socket beside the secrets socket.
+    /// All of them, the others beside the secrets socket.
     ///
     /// # Errors
-    /// One cannot be made.
+    /// One cannot be made that nothing goes on without.
     pub(super) fn open(secrets: &Path, passed: &Passed) -> Result<Self, ListenError> {
-        let admin = secrets.with_file_name("admin.sock");
+        let (admin, credentials) =
+            (secrets.with_file_name("admin.sock"), secrets.with_file_name("credentials.sock"));
         let group = uzers::get_group_by_name(ADMIN_GROUP).map(|group| group.gid());
         let sockets = Self {
-            secrets: Listening::open(secrets, passed, |path| {
+            secrets: Listening::open(secrets, "influx-tokend.socket", passed, |path| {
                 fs::set_permissions(path, Permissions::from_mode(SECRETS_MODE))
             })?,
-            admin: Listening::open(&admin, passed, |path| {
+            admin: Listening::open(&admin, "influx-tokend-admin.socket", passed, |path| {
                 // Without the group, or the right to give it the socket, it is ours alone.
                 let given = group.is_some() && chown(path, None, group).is_ok();
                 fs::set_permissions(path, Permissions::from_mode(if given { 0o660 } else { 0o600 }))
             })?,
+            credentials: Self::optional(Listening::open(
+                &credentials,
+                "influx-tokend-credentials.socket",
+                passed,
+                |path| fs::set_permissions(path, Permissions::from_mode(CREDENTIALS_MODE)),
+            )),
         };
-        for (path, _) in passed.0.iter().filter(|(path, _)| path != secrets && *path != admin) {
+        let ours = [secrets, &admin, &credentials];
+        for (path, _) in passed.listening.iter().filter(|(path, _)| !ours.contains(&path.as_path())) {
             tracing::warn!("systemd listens on {path:?}, which the list does not name: nobody answers there");
         }
         Ok(sockets)
+    }
+
+    /// Somebody may have masked its unit, who wants no credentials.
+    fn optional(opened: Result<Listening, ListenError>) -> Option<Listening> {
+        opened
+            .inspect_err(|error| {
+                tracing::warn!("no credentials are given: {error}");
+                error.hint().iter().for_each(|hint| tracing::warn!("hint: {hint}"));
+            })
+            .ok()
     }
 }
 
@@ -119,10 +170,11 @@ pub(super) struct Listening {
 impl Listening {
     fn open(
         path: &Path,
+        unit: &'static str,
         passed: &Passed,
         protect: impl FnOnce(&Path) -> io::Result<()>,
     ) -> Result<Self, ListenError> {
-        let failed = |what| move |source| ListenError { path: path.to_owned(), what, source };
+        let failed = |what| move |source| ListenError { path: path.to_owned(), unit, what, source };
         let (listener, made) = match passed.at(path) {
             Some(listener) => (listener.map_err(failed("cannot use"))?, None),
             None => {
@@ -190,7 +242,7 @@ mod tests {
     use super::*;
 
     fn open(path: &Path) -> Result<Listening, ListenError> {
-        Listening::open(path, &Passed::default(), |path| {
+        Listening::open(path, "influx-tokend.socket", &Passed::default(), |path| {
             fs::set_permissions(path, Permissions::from_mode(SECRETS_MODE))
         })
     }

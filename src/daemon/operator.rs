@@ -136,6 +136,7 @@ impl Operator {
             servers: self.servers(keepers),
             tokens: tokens.into_iter().map(|status| seen.of(status)).collect(),
             hooks: self.hooks.status(&*self.home).await,
+            refused_credentials: self.home.deliver.credentials().refused(),
         }
     }
 

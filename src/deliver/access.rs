@@ -43,14 +43,17 @@ impl Readers {
     #[must_use]
     pub fn admit(&self, peer: &Peer) -> bool {
         let in_group = |gid: &u32| *gid != NOBODY && self.gids.contains(gid);
-        let exactly = MatchOptions::new();
         peer.is_master()
             || (peer.uid != NOBODY && self.uids.contains(&peer.uid))
             || std::iter::once(&peer.gid).chain(&peer.groups).any(in_group)
-            || peer
-                .unit
-                .as_ref()
-                .is_some_and(|unit| self.units.iter().any(|wanted| wanted.matches_with(unit, exactly)))
+            || peer.unit.as_ref().is_some_and(|unit| self.admit_unit(unit))
+    }
+
+    /// Whether a unit is one of them, whoever runs in it.
+    #[must_use]
+    pub fn admit_unit(&self, unit: &str) -> bool {
+        let exactly = MatchOptions::new();
+        self.units.iter().any(|wanted| wanted.matches_with(unit, exactly))
     }
 }
 
@@ -310,6 +313,30 @@ mod tests {
         assert_eq!(why[10..], [Why::Nobody, Why::Missing]);
         let text = readers.warnings.last().expect("a warning").to_string();
         assert_eq!(text, "allow: group \"telegraf\" does not exist on this host");
+    }
+
+    #[test]
+    fn units_are_matched_whole_by_pattern_and_by_nothing_else() {
+        let units = ["telegraf@*.service", r"tmpl@in\x2dst.service", "[bad"].map(str::to_owned).to_vec();
+        let allow = Allow { units, ..allow(&["telegraf", "0"], &[]) };
+        let readers = Resolver::new(Fake::default()).resolve(&allow, Instant::now());
+        let admitted = |unit: &&str| readers.admit_unit(unit);
+        let all = [
+            "telegraf@edge.service",
+            r"tmpl@in\x2dst.service",
+            "telegraf@.service",
+            "telegraf.service",
+            "Telegraf@edge.service",
+            "telegraf@edge.service.service",
+            "my-telegraf@edge.service",
+            "tmpl@in-st.service",
+            "[bad",
+            "telegraf",
+            "",
+        ];
+        let admitted: Vec<&str> = all.into_iter().filter(admitted).collect();
+        assert_eq!(admitted, [all[0], all[1], all[2], all[5]], "a pattern goes to the end of the name");
+        assert_eq!(readers.warnings.iter().map(|warning| warning.why).collect::<Vec<_>>(), [Why::NoPattern]);
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::{
 mod access;
 mod acl;
 mod bounded;
+pub mod credentials;
 mod files;
 mod generations;
 mod hooks;
@@ -32,10 +33,12 @@ mod tests;
 mod ways;
 
 pub use access::{Kind, Readers, Unresolved, Why};
+pub use credentials::{Left, Refused};
 pub use files::Files;
 pub use hooks::{Hooks, Read as ReadHooks};
 
 use access::{Nss, Resolver};
+use credentials::Credentials;
 use socket::{Book, Secrets, Served};
 use ways::Ways;
 
@@ -175,13 +178,14 @@ fn fix_for(error: &io::Error) -> Option<String> {
     Some(fix.to_owned())
 }
 
-/// What is handed out from memory alone, over the secrets socket.
+/// What is handed out from memory alone: over the secrets socket, and as credentials.
 #[derive(Clone, Debug)]
 pub struct Memory {
     resolver: Arc<Mutex<Resolver<Nss>>>,
     served: Arc<Served>,
     book: Arc<Book>,
     secrets: Arc<Secrets>,
+    credentials: Arc<Credentials>,
 }
 
 impl Memory {
@@ -191,13 +195,20 @@ impl Memory {
         let (served, book) = (Arc::new(Served::new(epoch)), Arc::<Book>::default());
         let resolver = Arc::new(Mutex::new(Resolver::new(Nss)));
         let secrets = Arc::new(Secrets::new(served.clone(), book.clone(), resolver.clone()));
-        Self { resolver, served, book, secrets }
+        let credentials = Arc::new(Credentials::new(secrets.clone(), served.clone(), book.clone()));
+        Self { resolver, served, book, secrets, credentials }
     }
 
     /// What answers on the secrets socket.
     #[must_use]
     pub fn secrets(&self) -> Arc<Secrets> {
         self.secrets.clone()
+    }
+
+    /// What answers where systemd asks for credentials.
+    #[must_use]
+    pub fn credentials(&self) -> Arc<Credentials> {
+        self.credentials.clone()
     }
 
     /// See [`Deliver::expect`].
@@ -252,6 +263,12 @@ impl Deliveries {
     #[must_use]
     pub fn secrets(&self) -> Arc<Secrets> {
         self.memory.secrets()
+    }
+
+    /// What answers where systemd asks for credentials.
+    #[must_use]
+    pub fn credentials(&self) -> Arc<Credentials> {
+        self.memory.credentials()
     }
 
     /// The same, for these hooks too.
@@ -377,6 +394,7 @@ impl Deliver for Deliveries {
 
     async fn expect(&self, names: &BTreeMap<&Name, &Allow>) {
         self.memory.expect(names).await;
+        self.memory.served.complete();
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     config::ConfigError,
-    deliver::socket::LastRead,
+    deliver::{Refused, socket::LastRead},
     hint::Hint as _,
     lifecycle::Status,
     model::{Behind, Generations, Holders, Name, Time, Unit},
@@ -25,6 +25,9 @@ pub struct HostStatus {
     /// Hooks that have not acknowledged what is delivered, and those that cannot be read.
     #[serde(default)]
     pub hooks: Vec<HookStatus>,
+    /// Credentials that were refused and have not been given since; only a daemon knows.
+    #[serde(default)]
+    pub refused_credentials: Vec<Refused>,
 }
 
 /// The list.

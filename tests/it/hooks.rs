@@ -14,8 +14,8 @@ use crate::{
     peers::find,
 };
 
-/// Answers `show` with the file `shown`, or `shown.1`, `shown.2`, … in turn, and does what `job` says for everything else
-/// that is no enabling.
+/// Answers `show` with the file `shown`, or `shown.1`, `shown.2`, … in turn, `cat` with the file `unit`, and does what `job`
+/// says for everything else that is no enabling.
 const SYSTEMCTL: &str = r#"#!/bin/sh
 cd "$(dirname "$0")/.." || exit 9
 shift 2
@@ -25,6 +25,8 @@ case $1 in
     n=$(($(cat shows 2>/dev/null || echo 0) + 1))
     echo $n >shows
     if [ -e shown.$n ]; then cat shown.$n; else cat shown; fi ;;
+  cat)
+    if [ -e unit ]; then cat unit; fi ;;
   try-reload-or-restart | try-restart | start)
     if [ -e job ]; then . ./job; fi ;;
 esac
@@ -87,7 +89,8 @@ fn run(host: &Host) -> Ran {
 fn asked(host: &Host) -> Vec<String> {
     let text = fs::read_to_string(host.path("asked")).unwrap_or_default();
     let _none = fs::remove_file(host.path("asked"));
-    text.lines().filter(|line| !line.starts_with("show ")).map(str::to_owned).collect()
+    let is_a_look = |line: &str| ["show ", "cat "].iter().any(|look| line.starts_with(look));
+    text.lines().filter(|line| !is_a_look(line)).map(str::to_owned).collect()
 }
 
 fn acknowledged(host: &Host) -> String {
@@ -137,6 +140,21 @@ fn one_is_added_for_a_telegraf_as_its_version_can_take_it() {
     );
     let table = hook(&host, &["list"]).stdout;
     assert!(table.contains("UNIT") && table.contains("telegraf.service  reload"), "{table}");
+}
+
+#[test]
+fn one_that_has_its_tokens_as_credentials_is_restarted() {
+    let host = host();
+    runs_telegraf(&host, "1.39.3");
+    let drop_in =
+        env!("CARGO_MANIFEST_DIR").to_owned() + "/systemd/telegraf.service.d/influx-tokend-credentials.conf";
+    host.write("unit", &fs::read_to_string(drop_in).unwrap());
+    let ran = add(&host, &["--token", "t0"]);
+    let said = "telegraf.service: restart whenever there is a new value of t0 (its tokens are credentials, which systemd \
+                fetches when it is started and at no reload)";
+    assert!(ran.stdout.starts_with(said), "{ran:?}");
+    let ran = add(&host, &["--token", "t0", "--reload"]);
+    assert!(ran.stderr.contains("warning: its tokens are credentials"), "{ran:?}");
 }
 
 #[test]

@@ -18,7 +18,7 @@ fn the_package_does_on_a_host_what_it_should() {
     let output = Command::new(of_this_tree("tests/systemd/boot"))
         .arg(material.path())
         .arg(results.path())
-        .arg("540")
+        .arg("780")
         .output()
         .unwrap();
     let log = fs::read_to_string(results.path().join("log")).unwrap_or_default();
@@ -40,9 +40,17 @@ fn material() -> Option<TempDir> {
         missing("systemd");
         return None;
     }
-    for program in
-        ["unshare", "nsenter", "dpkg-deb", "script", "dbus-daemon", "dbus-send", "gnome-keyring-daemon"]
-    {
+    let programs = [
+        "unshare",
+        "nsenter",
+        "dpkg-deb",
+        "script",
+        "dbus-daemon",
+        "dbus-send",
+        "gnome-keyring-daemon",
+        "python3",
+    ];
+    for program in programs {
         find(program, "")?;
     }
     let telegraf = find("telegraf", "TELEGRAF")?;
@@ -58,6 +66,7 @@ fn material() -> Option<TempDir> {
     let folder = TempDir::new().unwrap();
     let files = [
         (of_this_tree("tests/systemd/driver"), "driver"),
+        (of_this_tree("tests/systemd/credentials"), "credentials"),
         (of_this_tree("README.md"), "README.md"),
         (of_this_tree("docs/agents.md"), "agents.md"),
         (package, "influx-tokend.deb"),

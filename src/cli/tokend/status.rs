@@ -10,6 +10,7 @@ use crate::{
     cli::ui,
     config::Config,
     daemon::hooks,
+    deliver::Refused,
     lifecycle::{Clocks, State, Status, plan, statuses},
     model::Time,
     operate::{
@@ -49,6 +50,7 @@ fn here(context: &Context) -> Result<HostStatus, Failure> {
         servers: vec![],
         tokens: tokens.into_iter().map(TokenStatus::sealed).collect(),
         hooks: hooks_here(&config),
+        refused_credentials: vec![],
     })
 }
 
@@ -82,6 +84,7 @@ fn text(status: &HostStatus) -> String {
     }
     status.servers.iter().for_each(|server| text += &server_text(server, now));
     status.hooks.iter().for_each(|hook| text += &hook_text(hook));
+    status.refused_credentials.iter().for_each(|refused| text += &refused_text(refused, now));
     if let Some(fault) = &status.list.fault {
         text += &format!("the last accepted list is in force, the one in the file has faults:\n{fault}\n");
     }
@@ -160,6 +163,14 @@ fn hook_text(hook: &HookStatus) -> String {
             format!("hook {unit}: has not acknowledged {}{since}\n", HookStatus::in_words(not_acknowledged))
         }
     };
+    text += &hint.as_ref().map(|hint| format!("  hint: {hint}\n")).unwrap_or_default();
+    text
+}
+
+fn refused_text(refused: &Refused, now: Time) -> String {
+    let Refused { by, credential, at, why, hint } = refused;
+    let ago = age(plan::since(*at, now).as_secs());
+    let mut text = format!("credential {credential:?}: refused to {by} {ago} ago: {why}\n");
     text += &hint.as_ref().map(|hint| format!("  hint: {hint}\n")).unwrap_or_default();
     text
 }

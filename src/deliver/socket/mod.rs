@@ -18,9 +18,9 @@ use crate::model::{Allow, Name};
 mod answer;
 mod holders;
 mod peer;
-mod reads;
+pub(super) mod reads;
 pub(crate) mod serve;
-mod served;
+pub(super) mod served;
 mod slots;
 #[cfg(test)]
 mod tests;
@@ -32,7 +32,7 @@ pub use reads::LastRead;
 pub use served::Served;
 
 use holders::{Followed, Read};
-use reads::{Consumer, Reads};
+use reads::{Consumer, Reads, Who};
 use serve::{Terms, converse, told_to_stop};
 use served::One;
 use slots::{Slot, Slots};
@@ -54,7 +54,7 @@ pub type WhyNot = Box<dyn Fn(&Name) -> Option<String> + Send + Sync>;
 pub struct Secrets {
     served: Arc<Served>,
     resolver: Arc<Mutex<Resolver<Nss>>>,
-    reads: Reads,
+    pub(super) reads: Reads,
     book: Arc<Book>,
     slots: Arc<Slots>,
     why_not: OnceLock<WhyNot>,
@@ -102,7 +102,8 @@ impl Secrets {
 
     /// Answers until told to stop.
     pub async fn serve(self: Arc<Self>, listener: UnixListener, stopping: watch::Receiver<bool>) {
-        serve::serve("secrets", listener, stopping.clone(), |stream| {
+        // Who finds no slot is closed; nobody waits.
+        serve::serve("secrets", usize::MAX, listener, stopping.clone(), |stream| {
             self.clone().admit(stream, stopping.clone())
         })
         .await;
@@ -133,7 +134,7 @@ impl Secrets {
 
     fn caller(&self, peer: Peer) -> Caller {
         Caller {
-            consumer: self.reads.consumer(&peer),
+            consumer: self.reads.consumer(Who::of(&peer)),
             peer: Arc::new(peer),
             followed: Followed::new(),
             view: Mutex::default(),
@@ -203,7 +204,7 @@ impl Secrets {
         }
     }
 
-    fn why_not(&self, name: &Name) -> String {
+    pub(super) fn why_not(&self, name: &Name) -> String {
         let told = self.why_not.get().and_then(|why_not| why_not(name));
         told.unwrap_or_else(|| "none has been accepted by the server yet".to_owned())
     }
@@ -284,7 +285,7 @@ impl Described {
     }
 }
 
-fn in_toml(allow: &Allow) -> String {
+pub(super) fn in_toml(allow: &Allow) -> String {
     let lists = [("users", &allow.users), ("groups", &allow.groups), ("units", &allow.units)];
     let lists = lists.into_iter().filter(|(_, texts)| !texts.is_empty());
     lists.map(|(key, texts)| format!("{key} = {texts:?}")).collect::<Vec<_>>().join(", ")

@@ -80,7 +80,7 @@ impl Peer {
 
     /// A peer that is whoever a test says.
     #[cfg(test)]
-    pub(super) fn for_tests(uid: u32, groups: &[u32], unit: Option<&str>) -> Self {
+    pub(in crate::deliver) fn for_tests(uid: u32, groups: &[u32], unit: Option<&str>) -> Self {
         let unit = unit.map(str::to_owned);
         // Nobody's group.
         let gid = 79_999;
@@ -89,7 +89,7 @@ impl Peer {
 
     /// The same in a process with this number, which lives until what comes with it is dropped.
     #[cfg(test)]
-    pub(super) fn living_for_tests(uid: u32, unit: Option<&str>, pid: u32) -> (Self, OwnedFd) {
+    pub(in crate::deliver) fn living_for_tests(uid: u32, unit: Option<&str>, pid: u32) -> (Self, OwnedFd) {
         let (here, there) = io::pipe().expect("a pipe");
         let peer = Self { pid: Some(pid), pidfd: Some(here.into()), ..Self::for_tests(uid, &[], unit) };
         (peer, there.into())
@@ -99,6 +99,15 @@ impl Peer {
     #[must_use]
     pub fn is_alive(&self) -> bool {
         self.pidfd.as_ref().is_none_or(|pidfd| !has_ended(pidfd))
+    }
+
+    /// Waits until it is not; for ever, where that cannot be told.
+    pub async fn ended(&self) {
+        let pidfd = self.pidfd.as_ref().and_then(|pidfd| pidfd.try_clone().ok());
+        match pidfd.and_then(|pidfd| sys::to_be_read(pidfd).ok()) {
+            Some(pidfd) => _ = pidfd.readable().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Root, or whoever the daemon runs as: each could read the store.
@@ -262,6 +271,7 @@ mod tests {
         assert_eq!(Proc(pid).uid(), Some(peer.uid));
         assert!(peer.is_alive() && peer.is_master());
         drop(child.stdin.take());
+        peer.ended().await;
         assert!(child.wait().expect("ended").success());
         assert!(!peer.is_alive());
         assert!(Peer::of(&stream).is_err(), "whoever has its number now is not it");

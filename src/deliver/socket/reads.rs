@@ -26,22 +26,25 @@ const NAMES_PER_LINE: usize = 20;
 
 /// A reader, as the log and `status` call it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Who {
-    pub(super) uid: u32,
-    pub(super) unit: Option<String>,
+pub(in crate::deliver) enum Who {
+    /// Whoever asks over the secrets socket.
+    Process { uid: u32, unit: Option<String> },
+    /// A unit for which systemd asks.
+    Unit(String),
 }
 
 impl Who {
-    pub(super) fn of(peer: &Peer) -> Self {
-        Self { uid: peer.uid, unit: peer.unit.clone() }
+    pub(in crate::deliver) fn of(peer: &Peer) -> Self {
+        Self::Process { uid: peer.uid, unit: peer.unit.clone() }
     }
 }
 
 impl fmt::Display for Who {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.unit {
-            Some(unit) => write!(f, "{unit} (uid {})", self.uid),
-            None => write!(f, "uid {}", self.uid),
+        match self {
+            Self::Process { uid, unit: Some(unit) } => write!(f, "{unit} (uid {uid})"),
+            Self::Process { uid, unit: None } => write!(f, "uid {uid}"),
+            Self::Unit(unit) => write!(f, "{unit} (credential)"),
         }
     }
 }
@@ -59,14 +62,13 @@ pub struct LastRead {
 
 /// All consumers of this process's time.
 #[derive(Debug, Default)]
-pub(super) struct Reads {
+pub(in crate::deliver) struct Reads {
     consumers: Mutex<BTreeMap<Who, Arc<Consumer>>>,
 }
 
 impl Reads {
-    /// The consumer that a peer is, known from before or not.
-    pub(super) fn consumer(&self, peer: &Peer) -> Arc<Consumer> {
-        let who = Who::of(peer);
+    /// The consumer that somebody is, known from before or not.
+    pub(in crate::deliver) fn consumer(&self, who: Who) -> Arc<Consumer> {
         let mut consumers = lock(&self.consumers);
         if let Some(known) = consumers.get(&who) {
             return known.clone();
@@ -96,7 +98,7 @@ impl Reads {
 
 /// One reader and what it has read.
 #[derive(Debug)]
-pub(super) struct Consumer {
+pub(in crate::deliver) struct Consumer {
     who: Who,
     notes: Mutex<Notes>,
     /// Its user's name, or that it has none, and when that was looked up.
@@ -148,7 +150,7 @@ impl Consumer {
     }
 
     /// It has read one name.
-    pub(super) fn has_read_one(&self, name: &Name, generation: u64, now: Time) {
+    pub(in crate::deliver) fn has_read_one(&self, name: &Name, generation: u64, now: Time) {
         let mut notes = lock(&self.notes);
         notes.single.insert(name.clone(), (generation, now));
         self.tell(&mut notes, std::iter::once((name, generation)));
@@ -157,7 +159,7 @@ impl Consumer {
 
     /// Whether the log should be told that these names were asked for in vain: when they are others than the last
     /// time, and else once a minute.
-    pub(super) fn is_denied(&self, names: Vec<Name>, now: Time) -> bool {
+    pub(in crate::deliver) fn is_denied(&self, names: Vec<Name>, now: Time) -> bool {
         let mut notes = lock(&self.notes);
         let told = notes.denied.as_ref().is_some_and(|(before, at)| {
             *before == names && now.as_second().abs_diff(at.as_second()) < DENIAL_EVERY.unsigned_abs()

@@ -1,4 +1,4 @@
-//! Accepting connections and speaking HTTP/1.1 on them, within bounds. Both sockets do it alike.
+//! Accepting connections, and speaking HTTP/1.1 on those of the secrets and the admin socket, within bounds.
 
 use std::{convert::Infallible, future::Future, io, time::Duration};
 
@@ -28,9 +28,11 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// When the process has no file descriptors left, it waits so long before it accepts again.
 const EXHAUSTED: Duration = Duration::from_millis(100);
 
-/// Accepts until told to stop, and then lets what is being answered end. `admit` gives what becomes of a connection.
+/// Accepts until told to stop, and then lets what is being answered end. `admit` gives what becomes of a connection;
+/// those beyond `most` at once wait to be accepted.
 pub(crate) async fn serve<C>(
     what: &str,
+    most: usize,
     listener: UnixListener,
     mut stopping: watch::Receiver<bool>,
     mut admit: impl FnMut(UnixStream) -> Option<C>,
@@ -41,7 +43,7 @@ pub(crate) async fn serve<C>(
     let mut is_exhausted = false;
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
+            accepted = listener.accept(), if connections.len() < most => match accepted {
                 Ok((stream, _)) => {
                     is_exhausted = false;
                     if let Some(connection) = admit(stream) {
@@ -59,6 +61,11 @@ pub(crate) async fn serve<C>(
             () = told_to_stop(&mut stopping) => break,
         }
     }
+    drain(connections).await;
+}
+
+/// Lets what is being answered end.
+pub(crate) async fn drain(mut connections: JoinSet<()>) {
     let all = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(DRAIN, all).await.is_err() {
         connections.shutdown().await;

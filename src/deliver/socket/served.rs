@@ -29,6 +29,8 @@ pub struct Served {
 
 #[derive(Debug, Default)]
 struct Table {
+    /// Store and list have been read: there are no other names than these.
+    is_complete: bool,
     entries: BTreeMap<Name, Entry>,
     changed_at: Time,
     /// By set of readable names, as bits in the order of `entries`; all of the current version.
@@ -48,10 +50,10 @@ struct Entry {
 
 /// A value that may be handed out.
 #[derive(Clone, Debug)]
-pub(super) struct Value {
-    pub(super) generation: u64,
+pub(in crate::deliver) struct Value {
+    pub(in crate::deliver) generation: u64,
     /// Wiped with the last answer that holds it.
-    pub(super) secret: Bytes,
+    pub(in crate::deliver) secret: Bytes,
 }
 
 impl Value {
@@ -63,7 +65,7 @@ impl Value {
 
 /// What a caller gets of one name.
 #[derive(Debug)]
-pub(super) enum One {
+pub(in crate::deliver) enum One {
     /// The value.
     Ready(Value),
     /// There is none yet, or not at the moment.
@@ -205,8 +207,20 @@ impl Served {
         *self.version.borrow()
     }
 
+    /// From now on a name that is not here is one that there is not.
+    pub(in crate::deliver) fn complete(&self) {
+        if !self.is_complete() {
+            self.change(|table, _| table.is_complete = true);
+        }
+    }
+
+    /// Whether all names are known.
+    pub(in crate::deliver) fn is_complete(&self) -> bool {
+        self.table().is_complete
+    }
+
     /// Tells of changes.
-    pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
+    pub(in crate::deliver) fn subscribe(&self) -> watch::Receiver<u64> {
         self.version.subscribe()
     }
 
@@ -239,9 +253,18 @@ impl Served {
 
     /// One name, for one caller.
     pub(super) fn one(&self, name: &Name, peer: &Peer) -> One {
+        self.one_if(name, |readers| readers.admit(peer))
+    }
+
+    /// One name, for one unit.
+    pub(in crate::deliver) fn one_of_unit(&self, name: &Name, unit: &str) -> One {
+        self.one_if(name, |readers| readers.admit_unit(unit))
+    }
+
+    fn one_if(&self, name: &Name, admits: impl FnOnce(&Readers) -> bool) -> One {
         match self.table().entries.get(name) {
             None => One::Unknown,
-            Some(entry) if !entry.readers.admit(peer) => One::NotYours(entry.allow.clone()),
+            Some(entry) if !admits(&entry.readers) => One::NotYours(entry.allow.clone()),
             Some(Entry { value: None, .. }) => One::NotReady,
             Some(Entry { value: Some(value), .. }) => One::Ready(value.clone()),
         }

@@ -324,7 +324,7 @@ fn any_match_suffices_and_nobody_never_matches() {
 
 #[test]
 fn who_keeps_asking_in_vain_is_told_of_once_a_minute_or_when_it_is_something_else() {
-    let consumer = Reads::default().consumer(&peer(TELEGRAF, &[], None));
+    let consumer = Reads::default().consumer(Who::of(&peer(TELEGRAF, &[], None)));
     let at = |second: i64| Time::from_second(1_800_000_000 + second).expect("a time");
     let one = || vec![name("a")];
     assert!(consumer.is_denied(one(), at(0)));
@@ -340,18 +340,18 @@ fn who_keeps_asking_in_vain_is_told_of_once_a_minute_or_when_it_is_something_els
 #[test]
 fn a_consumer_is_its_user_and_unit_whatever_its_process() {
     let reads = Reads::default();
-    let first = reads.consumer(&peer(TELEGRAF, &[], Some("telegraf.service")));
-    assert!(Arc::ptr_eq(&first, &reads.consumer(&peer(TELEGRAF, &[5], Some("telegraf.service")))));
+    let first = reads.consumer(Who::of(&peer(TELEGRAF, &[], Some("telegraf.service"))));
+    assert!(Arc::ptr_eq(&first, &reads.consumer(Who::of(&peer(TELEGRAF, &[5], Some("telegraf.service"))))));
     for (uid, unit) in
         [(TELEGRAF, None), (TELEGRAF, Some("other.service")), (GRAFANA, Some("telegraf.service"))]
     {
-        assert!(!Arc::ptr_eq(&first, &reads.consumer(&peer(uid, &[], unit))), "{uid} {unit:?}");
+        assert!(!Arc::ptr_eq(&first, &reads.consumer(Who::of(&peer(uid, &[], unit)))), "{uid} {unit:?}");
     }
 }
 
 #[test]
 fn what_is_not_ones_own_is_news_once() {
-    let consumer = Reads::default().consumer(&peer(TELEGRAF, &[], None));
+    let consumer = Reads::default().consumer(Who::of(&peer(TELEGRAF, &[], None)));
     let names = |texts: &[&str]| -> Arc<[Name]> { texts.iter().map(|text| name(text)).collect() };
     assert!(consumer.is_news(&names(&["a"])));
     assert!(!consumer.is_news(&names(&["a"])), "the same, rendered anew");

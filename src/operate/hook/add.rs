@@ -54,8 +54,25 @@ pub async fn choose(unit: &Unit, chosen: Option<HookAction>) -> Result<Choice, H
             let warning = Some(format!("systemd knows no unit {unit} yet"));
             Ok(Choice { warning, ..Choice::as_said(action) })
         }
-        chosen => Ok(choice(chosen, version(&shown).await, shown.can_reload())),
+        chosen => {
+            let about = About {
+                by_credential: systemctl::loads_our_credentials(unit).await.unwrap_or_default(),
+                telegraf: version(&shown).await,
+                can_reload: shown.can_reload(),
+            };
+            Ok(choice(chosen, &about))
+        }
     }
+}
+
+/// What a choice depends on.
+#[derive(Clone, Copy, Debug)]
+struct About {
+    /// systemd fetches its tokens when it is started.
+    by_credential: bool,
+    /// Which Telegraf it runs, if it runs one and that tells.
+    telegraf: Option<Version>,
+    can_reload: bool,
 }
 
 /// The version of the Telegraf that a unit runs, if it runs one and that tells.
@@ -67,16 +84,22 @@ async fn version(shown: &Shown) -> Option<Version> {
     Version::of(&program).await
 }
 
-fn choice(chosen: Option<HookAction>, telegraf: Option<Version>, can_reload: bool) -> Choice {
+fn choice(chosen: Option<HookAction>, about: &About) -> Choice {
     use HookAction::{Reload, Restart};
-    let ends = telegraf.filter(|version| !version.reloads()).map(|version| {
-        format!("telegraf {version} ends at a reload while a dynamic secret store is in use, as all do before {RELOADS}")
-    });
-    match (chosen, ends, telegraf) {
+    let against = || {
+        let ends = about.telegraf.filter(|version| !version.reloads()).map(|version| {
+            format!(
+                "telegraf {version} ends at a reload while a dynamic secret store is in use, as all do before {RELOADS}"
+            )
+        });
+        let stays = "its tokens are credentials, which systemd fetches when it is started and at no reload";
+        about.by_credential.then(|| stays.to_owned()).or(ends)
+    };
+    match (chosen, against(), about.telegraf) {
         (Some(Reload), warning, _) => Choice { warning, ..Choice::as_said(Reload) },
         (Some(Restart), _, _) => Choice::as_said(Restart),
         (None, Some(why), _) => Choice::of(Restart, why),
-        (None, None, _) if !can_reload => Choice::of(Restart, "it cannot reload".to_owned()),
+        (None, None, _) if !about.can_reload => Choice::of(Restart, "it cannot reload".to_owned()),
         (None, None, Some(version)) => {
             Choice::of(Reload, format!("telegraf {version} loses nothing at a reload"))
         }
@@ -127,7 +150,7 @@ mod tests {
             (None, true, Reload, "it can reload"),
             (None, false, Restart, "it cannot reload"),
         ] {
-            let choice = choice(None, telegraf, can_reload);
+            let choice = choice(None, &About { by_credential: false, telegraf, can_reload });
             assert_eq!((choice.action, choice.warning.as_ref()), (action, None), "{choice:?}");
             assert!(choice.why.contains(why), "{choice:?}");
         }
@@ -140,8 +163,22 @@ mod tests {
         for (chosen, telegraf, is_warned) in
             [(Reload, old, true), (Reload, new, false), (Reload, None, false), (Restart, old, false)]
         {
-            let choice = choice(Some(chosen), telegraf, true);
+            let choice = choice(Some(chosen), &About { by_credential: false, telegraf, can_reload: true });
             assert_eq!((choice.action, choice.warning.is_some()), (chosen, is_warned), "{choice:?}");
         }
+    }
+
+    #[test]
+    fn what_systemd_fetches_at_a_start_takes_a_restart() {
+        use HookAction::{Reload, Restart};
+        let telegraf = Version::parse("Telegraf 1.39.3");
+        let about = About { by_credential: true, telegraf, can_reload: true };
+        let of_itself = choice(None, &about);
+        assert_eq!((of_itself.action, of_itself.warning.as_ref()), (Restart, None));
+        assert!(of_itself.why.contains("credentials"), "{of_itself:?}");
+        let said = choice(Some(Reload), &about);
+        assert!(
+            said.action == Reload && said.warning.is_some_and(|warning| warning.contains("at no reload"))
+        );
     }
 }

@@ -6,7 +6,9 @@
 //! - one that lives, until it has read the current value;
 //! - one that had read an older value and has ended since the current one was promoted, for good: it may have handed
 //!   the value on. Promoted is, to readers, when it is handed out first;
-//! - one that hands on what it reads, or that cannot be followed, for good, whatever becomes of it.
+//! - one that hands on what it reads, or that cannot be followed, for good, whatever becomes of it;
+//! - a unit that was given its secret as a credential, for good as well: whoever reads for systemd ends at once, what
+//!   it has read stays for as long as the unit runs, and each process of the unit may have it or have handed it on.
 //!
 //! For good is until the values that it had have ended. Where nobody can tell, nothing is proven.
 
@@ -111,6 +113,14 @@ impl Book {
             Some(reader) => lock(&reader.values).read(read),
             None if peer.pid.is_none() => self.pages().count(Fate::Unseen, peer, read),
             None => self.pages().count(Fate::Crowded, peer, read),
+        }
+    }
+
+    /// This value is about to be given to a unit as a credential: to be told before it is.
+    pub(in crate::deliver) fn is_given(&self, unit: &str, name: &Name, generation: u64) {
+        if let Some(line) = self.pages().lines.get_mut(name) {
+            // One unit is one holder, however often it is started.
+            line.count(Fate::Credential, &Who::Unit(unit.to_owned()), None, generation);
         }
     }
 

@@ -14,6 +14,8 @@ pub(super) enum Fate {
     Ended,
     /// It hands on what it reads.
     Relay,
+    /// It is a unit that was given a credential at its start: which of its processes have it nobody can tell.
+    Credential,
     /// It has no number here: its pid namespace is none of ours.
     Unseen,
     /// There were too many to follow it.
@@ -92,6 +94,9 @@ impl Lot {
                 let often = if times == 1 { String::new() } else { format!(", {times} times") };
                 format!("relay influx-secrets {by} handed on generation {generation}{often}")
             }
+            (Fate::Credential, ..) => {
+                format!("{who} was given generation {generation}, which it keeps while it runs")
+            }
             (Fate::Unseen, ..) => {
                 format!("{who} read generation {generation} from where processes cannot be seen")
             }
@@ -102,7 +107,8 @@ impl Lot {
     }
 }
 
-fn relayed_by(Who { uid, unit }: &Who, pid: Option<u32>) -> String {
+fn relayed_by(who: &Who, pid: Option<u32>) -> String {
+    let Who::Process { uid, unit } = who else { return format!("of {who}") };
     let unit = unit.as_ref().map(|unit| format!("in {unit} ")).unwrap_or_default();
     let pid = pid.map(|pid| format!(", pid {pid}")).unwrap_or_default();
     format!("{unit}(uid {uid}{pid})")
