@@ -50,7 +50,6 @@ mod replace;
 #[cfg(feature = "daemon")]
 pub mod source;
 pub mod store;
-#[cfg(feature = "daemon")]
 pub mod supervisor;
 #[cfg(feature = "daemon")]
 pub mod sys;

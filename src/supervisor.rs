@@ -3,7 +3,12 @@
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use tokio::time::{Interval, MissedTickBehavior, interval};
+
+#[cfg(feature = "daemon")]
+mod watchdog;
+
+#[cfg(feature = "daemon")]
+pub use watchdog::Watchdog;
 
 /// STATUS is one line of this many characters at most.
 const MAX_STATUS: usize = 200;
@@ -47,40 +52,16 @@ impl Supervisor {
     pub fn alive(self) {
         tell(&[NotifyState::Watchdog]);
     }
-
-    /// Ticks at half the watchdog's time, as sd_watchdog_enabled(3) advises; never where there is none, or where it is
-    /// another process that is watched. Whoever calls [`Self::alive`] at each tick does so from the loop that must
-    /// not hang.
-    #[must_use]
-    pub fn watchdog(self) -> Watchdog {
-        let ticks = sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero()).map(|limit| {
-            let mut ticks = interval((limit / 2).max(Duration::from_millis(1)));
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            ticks
-        });
-        Watchdog(ticks)
-    }
-}
-
-/// See [`Supervisor::watchdog`].
-#[derive(Debug)]
-pub struct Watchdog(Option<Interval>);
-
-impl Watchdog {
-    /// Waits for the next tick.
-    pub async fn tick(&mut self) {
-        match &mut self.0 {
-            Some(ticks) => _ = ticks.tick().await,
-            None => std::future::pending().await,
-        }
-    }
 }
 
 fn tell(state: &[NotifyState<'_>]) {
     // Without a supervisor this does nothing; one that does not listen is its own affair.
-    if let Err(error) = sd_notify::notify(state) {
+    let told = sd_notify::notify(state);
+    #[cfg(feature = "daemon")]
+    if let Err(error) = &told {
         tracing::debug!("cannot notify the supervisor: {error}");
     }
+    drop(told);
 }
 
 #[cfg(test)]
@@ -89,10 +70,10 @@ mod tests {
 
     use super::*;
 
-    /// Runs a test of this module once more, as a service would run.
-    fn as_service(test: &str, variables: &[(&str, &str)]) {
+    /// Runs a test of this module, or one below it, once more, as a service would run.
+    pub(super) fn as_service(test: &str, variables: &[(&str, &str)]) {
         let output = Command::new(env::current_exe().expect("this test"))
-            .args(["--exact", &format!("supervisor::tests::{test}")])
+            .args(["--exact", &format!("supervisor::{test}")])
             .env_remove("WATCHDOG_PID")
             .envs(variables.iter().copied())
             .output()
@@ -115,7 +96,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("notify");
         let socket = UnixDatagram::bind(&path).expect("bound");
-        as_service("systemd_hears_what_it_should", &[("NOTIFY_SOCKET", path.to_str().expect("text"))]);
+        as_service("tests::systemd_hears_what_it_should", &[("NOTIFY_SOCKET", path.to_str().expect("text"))]);
         socket.set_nonblocking(true).expect("all has been sent");
         let mut heard = Vec::new();
         let mut buffer = [0; 4096];
@@ -130,27 +111,5 @@ mod tests {
         let since = heard[5].strip_prefix("RELOADING=1\nMONOTONIC_USEC=").expect("since when");
         assert!(since.trim_end().parse::<u64>().is_ok(), "{since}");
         assert_eq!(heard[6..], ["STOPPING=1\n"]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_watchdog_ticks_at_half_its_time() {
-        const LIMIT: &str = "WATCHDOG_USEC";
-        let mut watchdog = Supervisor.watchdog();
-        match env::var(LIMIT).ok().as_deref() {
-            None => {
-                as_service("the_watchdog_ticks_at_half_its_time", &[(LIMIT, "30000000")]);
-                as_service("the_watchdog_ticks_at_half_its_time", &[(LIMIT, "0")]);
-                as_service("the_watchdog_ticks_at_half_its_time", &[(LIMIT, "1"), ("WATCHDOG_PID", "1")]);
-            }
-            Some("30000000") => {
-                watchdog.tick().await;
-                let begun = tokio::time::Instant::now();
-                watchdog.tick().await;
-                return assert_eq!(begun.elapsed(), Duration::from_secs(15));
-            }
-            Some(_) => {}
-        }
-        let tick = tokio::time::timeout(Duration::from_secs(3600), watchdog.tick());
-        assert!(tick.await.is_err(), "nobody watches");
     }
 }
