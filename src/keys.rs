@@ -125,7 +125,7 @@ pub fn link(key: Key, ring: Key) -> Result<(), Errno> {
     of_numbers(libc::KEYCTL_LINK, key, c_ulong::from(ring.0.cast_unsigned()))
 }
 
-/// Takes a key out of a ring. It ends with the last ring that it is in.
+/// Takes a key out of a ring, or whatever has its kind and description there. It ends with the last ring that it is in.
 ///
 /// # Errors
 /// `ENOENT`: the ring does not have it; what keyctl_unlink(3) says.
@@ -200,9 +200,20 @@ pub fn members(ring: Key) -> Result<Vec<Key>, Errno> {
     }
 }
 
+/// Gives this thread a session of its own, as systemd does for a service (`KeyringMode=private`): it no longer possesses
+/// what is in the ring of its user. Tests see by it what Telegraf sees.
+///
+/// # Errors
+/// What keyctl_join_session_keyring(3) says.
+pub fn begin_session() -> Result<(), Errno> {
+    // NULL for a name: none that anybody else could join.
+    of_numbers(libc::KEYCTL_JOIN_SESSION_KEYRING, Key(0), 0)
+}
+
 /// An operation that takes a key and a number, and no memory.
 fn of_numbers(operation: u32, key: Key, number: c_ulong) -> Result<(), Errno> {
-    // SAFETY: for the operations that this is called with, the arguments are numbers, and any number will do.
+    // SAFETY: for the operations that this is called with, the arguments are numbers, and any number will do; or NULL where
+    // that is allowed.
     #[expect(unsafe_code, reason = "no safe crate has these without its panics")]
     let result =
         unsafe { libc::syscall(libc::SYS_keyctl, c_ulong::from(operation), c_long::from(key.0), number) };

@@ -172,7 +172,9 @@ impl Ring {
     pub(super) fn take_out(&self, name: &Name) -> Result<bool, RingError> {
         let take = || {
             let Some(ours) = keys::search(self.own, Kind::Value, name.as_str())? else { return Ok(false) };
-            let was_there = unlinked(ours, self.ring)?;
+            // Looked for, as the kernel takes out whatever has the description of the key that it is told.
+            let is_there = keys::search(self.ring, Kind::Value, name.as_str())? == Some(ours);
+            let was_there = is_there && unlinked(ours, self.ring)?;
             unlinked(ours, self.own)?;
             Ok(was_there)
         };
@@ -206,11 +208,12 @@ fn possess(name: &RingName) -> Result<(), RingError> {
 /// Makes a key, with its permissions before anybody finds it, and puts it into these rings.
 fn make(kind: Kind, description: &str, value: &[u8], rings: &[Key]) -> Result<Key, Errno> {
     let key = keys::add(kind, description, value, Key::OF_THREAD)?;
+    let mut linked = vec![];
     let made = keys::set_permissions(key, PERMISSIONS)
-        .and_then(|()| rings.iter().try_for_each(|ring| keys::link(key, *ring)));
+        .and_then(|()| rings.iter().try_for_each(|ring| keys::link(key, *ring).map(|()| linked.push(*ring))));
     if made.is_err() {
-        // Into some it may have got. That it is not there is the usual case.
-        rings.iter().for_each(|ring| _ = keys::unlink(key, *ring));
+        // Of the others' keys nothing is taken out.
+        linked.into_iter().for_each(|ring| _ = keys::unlink(key, ring));
     }
     keys::unlink(key, Key::OF_THREAD)?;
     made.map(|()| key)
