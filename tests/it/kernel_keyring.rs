@@ -11,6 +11,8 @@ use crate::{
 mod follow;
 mod whole;
 
+pub(crate) use whole::relay;
+
 /// One run, which is asked about these tokens: the answer to the first question, and to each that follows, in their order.
 fn fill(relayed: &Relayed, server: &Scripted, changed: &[(&str, u64)], answers: &[(&str, u16, &str)]) -> Ran {
     let running = Running::spawn(&mut relayed.command(&[]));
