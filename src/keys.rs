@@ -101,7 +101,7 @@ pub fn search(ring: Key, kind: Kind, description: &str) -> Result<Option<Key>, E
 /// Gives a key another value, in place: whoever reads it gets the one or the other.
 ///
 /// # Errors
-/// What keyctl_update(3) says.
+/// `EINVAL`: it has more bytes than a page of memory; what keyctl_update(3) says.
 pub fn update(key: Key, value: &[u8]) -> Result<(), Errno> {
     // SAFETY: pointer and length describe `value`, which outlives the call; it is only read.
     #[expect(unsafe_code, reason = "no safe crate changes a key without its panics")]

@@ -58,6 +58,12 @@ fn the_ring_is_what_telegraf_reads_and_has_what_is_ready() {
     assert_eq!(said(&ran), ["token a is in the ring \"telegraf\" (generation 2)"]);
     assert_eq!((relayed.owner.key("a"), relayed.owner.ring(RING)), (a, ring));
     relayed.owner.assert_has(&[("a", "CANARY"), ("c", "CANARY of c é")]);
+    // However large it is.
+    let large = format!("CANARY{}", "x".repeat(12_000));
+    let ran = fill(&relayed, &server, &[("a", 3), ("c", 7)], &[("a", 200, &large), answers[1]]);
+    assert_eq!((ran.code, relayed.owner.key("a")), (Some(0), a), "{ran:?}");
+    assert!(relayed.owner.value("a").is_some_and(|value| value == large));
+    assert_eq!(relayed.owner.names_in(OWN), ["a", "c"]);
 }
 
 #[test]
@@ -266,6 +272,27 @@ fn a_quota_is_told_once_with_what_raises_it_and_the_rest_is_there() {
     assert!(last.contains("cannot put token l3 into the ring"), "{last}");
     assert!(last.contains("`sysctl -w kernel.keys.maxbytes=200000`"), "{last}");
     relayed.owner.assert_has(&[("l1", &large), ("l2", &large)]);
+
+    // With not a byte to spare: what is there is changed in place, and can be taken out.
+    let ring = relayed.owner.ring(RING).unwrap();
+    relayed.owner.does(|| {
+        for (n, size) in [2000, 200, 20, 4, 3, 2, 1].into_iter().cycle().take(100).enumerate() {
+            let _full = keys::add(Kind::Value, &format!("{n}"), &vec![b'x'; size], ring);
+        }
+    });
+    let other = "y".repeat(9_000);
+    let running = Running::spawn(&mut relayed.command(&[]));
+    server.asks("/v1/changes").changes("e.3", &[("l1", 2), ("l2", 2)]);
+    server.asks("/v1/secret/l1").answer(200, &other);
+    server.asks("/v1/secret/l2").answer(200, &format!("{other}and more"));
+    let ran = running.end();
+    assert_eq!(ran.code, Some(4), "{ran:?}");
+    assert!(ran.stderr.contains("cannot put token l2 into the ring"), "{}", ran.stderr);
+    let is = |name: &str, value: &str| relayed.owner.value(name).as_deref() == Some(value);
+    assert!(is("l1", &other), "{}", ran.stderr);
+    assert!(is("l2", &large), "a value is never half there");
+    let ran = Running::spawn(&mut relayed.command(&["--clear"])).end();
+    assert_eq!(ran.stderr, "influx-secrets: 2 tokens taken out of the ring \"telegraf\"\n");
 }
 
 #[test]

@@ -129,19 +129,17 @@ impl Ring {
 
     fn renew(&self, key: Key, name: &Name, secret: &Secret) -> Result<Put, Errno> {
         let (is_same, is_ours) = (holds(key, secret), self.is_ours(key, name)?);
-        if !is_same {
-            match keys::update(key, secret.expose().as_bytes()) {
-                Ok(()) => {}
-                // Nobody's that we may change, or gone since: a key of ours takes its place.
-                Err(Errno::ACCESS | Errno::NOKEY | Errno::KEYEXPIRED | Errno::KEYREVOKED) => {
-                    self.add(name, secret)?;
-                    return Ok(Put::TakenOver);
-                }
-                Err(errno) => return Err(errno),
+        let key = match if is_same { Ok(key) } else { self.change(key, name, secret) } {
+            Ok(key) => key,
+            // Nobody's that we may change, or gone since: a key of ours takes its place.
+            Err(Errno::ACCESS | Errno::NOKEY | Errno::KEYEXPIRED | Errno::KEYREVOKED) => {
+                self.add(name, secret)?;
+                return Ok(Put::TakenOver);
             }
-        }
+            Err(errno) => return Err(errno),
+        };
         open_to_user(key)?;
-        if !is_ours {
+        if !self.is_ours(key, name)? {
             keys::link(key, self.own)?;
         }
         Ok(match (is_same, is_ours) {
@@ -149,6 +147,17 @@ impl Ring {
             (false, true) => Put::Changed,
             (false, false) => Put::TakenOver,
         })
+    }
+
+    /// In place. `keyctl` takes a page at most (`keyctl_update_key` in the kernel's `keyctl.c`); what is larger is added,
+    /// which changes the key that is there, or where it has gone since makes another.
+    fn change(&self, key: Key, name: &Name, secret: &Secret) -> Result<Key, Errno> {
+        let value = secret.expose().as_bytes();
+        match keys::update(key, value) {
+            Ok(()) => Ok(key),
+            Err(Errno::INVAL) => keys::add(Kind::Value, name.as_str(), value, self.ring),
+            Err(errno) => Err(errno),
+        }
     }
 
     /// First where it is said to be ours: a key that only Telegraf's ring had would not be.
@@ -199,10 +208,13 @@ impl Ring {
     }
 }
 
-/// What is in a ring of this thread's we possess, and may then do more with than its user may.
+/// What is in a ring of this thread's we possess, and may do more with than its user may: let the user in, where somebody
+/// else has made it. What we have made lets the user do everything, so where there is no room for it we do without.
 fn possess(name: &RingName) -> Result<(), RingError> {
-    keys::link(Key::OF_USER, Key::OF_THREAD)
-        .map_err(|errno| RingError::new(format!("open the {name}"), errno))
+    match keys::link(Key::OF_USER, Key::OF_THREAD) {
+        Ok(()) | Err(Errno::DQUOT) => Ok(()),
+        Err(errno) => Err(RingError::new(format!("open the {name}"), errno)),
+    }
 }
 
 /// Makes a key, with its permissions before anybody finds it, and puts it into these rings.
