@@ -12,6 +12,7 @@
 //! | [`deliver`] | making secrets available to consumers |
 //! | [`operate`] | what a person asks for, daemon or not |
 //! | [`client`] | asking the daemon over its secrets socket |
+//! | [`keys`] | keys in the kernel, and rings of them |
 //! | [`mod@reference`] | `@{store:key}` in a text |
 //! | [`cli`] | the two command lines |
 //!
@@ -34,6 +35,7 @@ pub mod harden;
 pub mod hint;
 #[cfg(feature = "daemon")]
 pub mod influxdb;
+pub mod keys;
 #[cfg(feature = "daemon")]
 pub mod lifecycle;
 pub mod model;
@@ -48,7 +50,6 @@ mod replace;
 #[cfg(feature = "daemon")]
 pub mod source;
 pub mod store;
-#[cfg(feature = "daemon")]
 pub mod supervisor;
 #[cfg(feature = "daemon")]
 pub mod sys;

@@ -1,4 +1,5 @@
-//! The few system calls that no safe crate has: the only unsafe code of the project, each with its reason.
+//! The few system calls that no safe crate has, each with its reason: with those of `keys.rs` the only unsafe code of the
+//! project.
 
 use std::{
     io,

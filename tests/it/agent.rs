@@ -12,7 +12,10 @@ use std::{
 use influx_sandbox::{Recorded, Written};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::host::{Host, PATIENCE, wait_until};
+use crate::{
+    host::{Host, PATIENCE, wait_until},
+    rings::{Owner, open_to_all},
+};
 
 /// Every this long a point.
 pub(crate) const INTERVAL: Duration = Duration::from_millis(200);
@@ -33,6 +36,26 @@ impl Agent {
     /// `snippet` is what is in `telegraf.d`; it writes points named `name`.
     pub(crate) fn start(host: &Host, telegraf: &Path, name: &str, snippet: &str) -> Self {
         Self::start_by(host, &mut Command::new(telegraf), name, snippet)
+    }
+
+    /// As a user that has its own keyring.
+    pub(crate) fn start_as(host: &Host, owner: &Owner, telegraf: &Path, name: &str, snippet: &str) -> Self {
+        // It cannot make files in a folder of ours.
+        let counter = host.path(&format!("{name}.count"));
+        fs::write(&counter, "").unwrap();
+        fs::set_permissions(counter, fs::Permissions::from_mode(0o666)).unwrap();
+        let mut command = owner.command(&Self::copied(host, telegraf));
+        Self::start_by(host, command.current_dir(host.folder.path()), name, snippet)
+    }
+
+    /// A copy that every user can run: Telegraf's own path may lead through folders that only we may enter.
+    pub(crate) fn copied(host: &Host, telegraf: &Path) -> PathBuf {
+        open_to_all(host.folder.path());
+        let copy = host.path("telegraf");
+        if !copy.exists() {
+            fs::copy(telegraf, &copy).unwrap();
+        }
+        copy
     }
 
     /// `command` lacks its configuration.

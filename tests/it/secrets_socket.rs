@@ -323,7 +323,7 @@ fn what_cannot_be_understood_is_code_2_and_help_is_a_result() {
     assert_failed(&reader.run(&["wait", "--store", "x"]), 2, &["asks the daemon: no store can be named"]);
     assert_failed(&reader.run(&["get", "edge-writer"]), 1, &["call it \"edge_writer\""]);
     for (arguments, said) in [
-        (&["--help"][..], "Exit codes: 0 done, 1 error, 2 usage, 5 daemon unreachable"),
+        (&["--help"][..], "Exit codes: 0 done, 1 error, 2 usage, 4 partly done, 5 daemon unreachable"),
         (&["-h"], "  watch        Run a command each time a token has a new secret"),
         (&["watch", "--help"], "Usage: influx-secrets watch [OPTIONS] NAME -- COMMAND [ARGS…]"),
         (&["--version"], VERSION),

@@ -18,6 +18,7 @@ use crate::{
     pickup::holders,
 };
 
+mod os;
 mod rotations;
 
 fn telegraf() -> Option<PathBuf> {

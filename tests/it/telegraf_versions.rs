@@ -12,8 +12,10 @@ use std::{
 
 use crate::{
     agent::{Agent, snippet},
-    host::Host,
+    host::{Host, wait_until},
+    kernel_keyring::relay,
     peers::find,
+    rings::{Owner, RING},
 };
 
 /// As `telegraf --version` says it.
@@ -60,7 +62,7 @@ fn reload(version: Version) -> AtReload {
     if version >= (1, 38, 4) { AtReload::GoesOn } else { AtReload::Ends }
 }
 
-const CELLS: [Cell; 6] = [
+const CELLS: [Cell; 8] = [
     Cell {
         name: "docker_v1",
         file: "docker.conf",
@@ -108,7 +110,24 @@ const CELLS: [Cell; 6] = [
             if version >= (1, 39, 0) { Seen::Live(reload(version)) } else { Seen::EndsAtStart }
         },
     },
+    Cell {
+        name: "os_v1",
+        file: KEYRING,
+        output: "influxdb",
+        adapt: as_it_is,
+        expected: |version| Seen::Live(reload(version)),
+    },
+    Cell {
+        name: "os_v2",
+        file: KEYRING,
+        output: "influxdb_v2",
+        adapt: as_it_is,
+        expected: |version| if version >= (1, 34, 1) { Seen::Live(reload(version)) } else { Seen::Never },
+    },
 ];
+
+/// What reads the keyring of its user, which is no other test's.
+const KEYRING: &str = "os.conf";
 
 #[test]
 fn each_version_does_what_the_snippets_say() {
@@ -120,7 +139,9 @@ fn each_version_does_what_the_snippets_say() {
     for telegraf in telegrafs {
         let version = version(&telegraf);
         let (major, minor, patch) = version;
-        for (cell, seen) in CELLS.iter().zip(look(&telegraf)) {
+        let owner = Owner::new();
+        let cells: Vec<&Cell> = CELLS.iter().filter(|cell| owner.is_some() || cell.file != KEYRING).collect();
+        for (cell, seen) in cells.iter().zip(look(&telegraf, &cells, owner.as_ref())) {
             let expected = (cell.expected)(version);
             let verdict = if seen == expected { "" } else { "   DIFFERS" };
             println!("{major}.{minor}.{patch} {:<11} {seen:?}{verdict}", cell.name);
@@ -141,23 +162,34 @@ fn version(telegraf: &Path) -> Version {
 }
 
 /// All cells at once, each with a token of its own, across one rotation in which old and new token both work.
-fn look(telegraf: &Path) -> Vec<Seen> {
+fn look(telegraf: &Path, cells: &[&Cell], owner: Option<&Owner>) -> Vec<Seen> {
     let host = Host::new();
-    let tokens: String = CELLS
+    let allow = owner.map(|owner| format!("allow = {{ users = [\"{}\"] }}\n", owner.uid)).unwrap_or_default();
+    let tokens: String = cells
         .iter()
         .map(|cell| {
-            format!("[[token]]\nname = \"{}\"\nread = [\"telemetry\"]\nwrite = [\"telemetry\"]\n", cell.name)
+            let name = cell.name;
+            format!("[[token]]\nname = \"{name}\"\nread = [\"telemetry\"]\nwrite = [\"telemetry\"]\n{allow}")
         })
         .collect();
     host.list(&format!("overlap = \"0s\"\noverlap_cap = \"1h\"\n{tokens}"));
     host.apply();
     let daemon = host.daemon();
     daemon.wait_for("ready");
-    let mut agents: Vec<Agent> = CELLS
+    let relay = owner.map(|owner| relay(&host, owner, &[]));
+    if let (Some(owner), Some(relay)) = (owner, &relay) {
+        wait_until("the keyring", || owner.names_in(RING).len() == cells.len(), || relay.log());
+    }
+    let mut agents: Vec<Agent> = cells
         .iter()
         .map(|cell| {
             let text = (cell.adapt)(snippet(&host, cell.file, cell.output, cell.name));
-            Agent::start(&host, telegraf, cell.name, &text)
+            match owner {
+                Some(owner) if cell.file == KEYRING => {
+                    Agent::start_as(&host, owner, telegraf, cell.name, &text)
+                }
+                _ => Agent::start(&host, telegraf, cell.name, &text),
+            }
         })
         .collect();
     let live = |name: &str| {
@@ -165,7 +197,7 @@ fn look(telegraf: &Path) -> Vec<Seen> {
         live.sort_by_key(|token| token.created_at);
         live.pop().unwrap().id
     };
-    let old: Vec<String> = CELLS.iter().map(|cell| live(cell.name)).collect();
+    let old: Vec<String> = cells.iter().map(|cell| live(cell.name)).collect();
     let writes = |agent: &mut Agent, id: &str, count: usize| -> bool {
         let begun = Instant::now();
         while agent.ended().is_none() && begun.elapsed() < Duration::from_secs(3) {
@@ -177,7 +209,7 @@ fn look(telegraf: &Path) -> Vec<Seen> {
         false
     };
     let started: Vec<bool> = agents.iter_mut().zip(&old).map(|(agent, id)| writes(agent, id, 2)).collect();
-    let names: Vec<&str> = CELLS.iter().map(|cell| cell.name).collect();
+    let names: Vec<&str> = cells.iter().map(|cell| cell.name).collect();
     let ran = host.tokend(&[&["rotate"], &names[..]].concat());
     assert_eq!(ran.code, Some(0), "{ran:?}");
     let new: Vec<String> = names.iter().map(|name| live(name)).collect();

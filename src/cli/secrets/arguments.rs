@@ -9,6 +9,7 @@ use super::{
     commands::{COMMANDS, Sub, Verb},
     exec,
     install::Order,
+    keyring,
     options::{Key, Opt, help, options_of, usage},
 };
 use crate::{cli::Format, duration, hint::Hint, nearest::nearest};
@@ -53,6 +54,7 @@ pub(super) enum Command {
     Backend(Terms),
     InstallExec(Order),
     Exec(exec::Order),
+    Keyring(keyring::Order),
 }
 
 /// A command line that cannot be understood.
@@ -271,6 +273,7 @@ impl Given {
             Verb::Backend => Command::Backend(self.terms()?),
             Verb::InstallExec => Command::InstallExec(self.order(sub)?),
             Verb::Exec => Command::Exec(self.exec(sub)?),
+            Verb::Keyring => Command::Keyring(self.keyring()?),
         };
         if matches!(&command, Command::Watch { command, .. } if command.is_empty()) {
             return Err(Usage::of(sub, "COMMAND is missing"));
@@ -302,12 +305,16 @@ impl Given {
     }
 
     fn timeout(&mut self) -> Result<Option<Duration>, Usage> {
+        self.time(Key::Timeout, "timeout")
+    }
+
+    fn time(&mut self, key: Key, long: &str) -> Result<Option<Duration>, Usage> {
         let parsed = |value: OsString| {
             value.to_str().and_then(duration::parse).ok_or_else(|| {
-                Usage::new(format!("\"--timeout\" is {value:?}"), format!("expected {}", duration::EXPECTED))
+                Usage::new(format!("\"--{long}\" is {value:?}"), format!("expected {}", duration::EXPECTED))
             })
         };
-        self.value(Key::Timeout).map(parsed).transpose()
+        self.value(key).map(parsed).transpose()
     }
 }
 

@@ -1,7 +1,8 @@
 //! The commands, as the parser and the help know them.
 
 use super::options::{
-    AGENT_TIMEOUT, CHECK, DELIVERED, ENV, FILE, FOR, MAX_OUTPUT, OUT, OUTPUT, Opt, TELEGRAF, TIMEOUT, USER,
+    AGENT_TIMEOUT, CHECK, CLEAR, DELIVERED, ENV, FILE, FOLLOW, FOR, MAX_OUTPUT, OUT, OUTPUT, Opt, RECHECK,
+    RING, TELEGRAF, TIMEOUT, USER,
 };
 
 /// A command.
@@ -27,13 +28,14 @@ pub(super) enum Verb {
     Render,
     Wait,
     Watch,
+    Keyring,
     Exec,
     Backend,
     InstallExec,
 }
 
 /// All commands, in the order of the help.
-pub(super) static COMMANDS: [Sub; 9] = [
+pub(super) static COMMANDS: [Sub; 10] = [
     Sub {
         verb: Verb::Get,
         name: "get",
@@ -99,6 +101,22 @@ pub(super) static COMMANDS: [Sub; 9] = [
             "both, as systemd and terminals send it.",
         ],
         options: &[],
+        reads_a_store: false,
+    },
+    Sub {
+        verb: Verb::Keyring,
+        name: "keyring",
+        operands: "",
+        about: "Fill the kernel's keyring that Telegraf's os store reads",
+        more: &[
+            "Run it as Telegraf's user: nobody else, root included, can write to the keyring of a user.",
+            "All that this user may read goes into it, but for what is not ready: that keeps the value",
+            "it has there. What left the list, or is not for this user any more, is taken out; what",
+            "somebody else has put there stays. A reboot empties it.",
+            "With --follow it goes on, changes each value as soon as there is another, and tells systemd",
+            "when the keyring has been filled (Type=notify). It ends at SIGTERM; the keyring stays.",
+        ],
+        options: &[&FOLLOW, &RECHECK, &CLEAR, &RING],
         reads_a_store: false,
     },
     Sub {

@@ -2,7 +2,9 @@
 
 use std::{io, path::PathBuf, time::Duration};
 
-pub use super::{arguments::Usage, backend::BadRequest, exec::Unfit, install::NotInstalled};
+pub use super::{
+    arguments::Usage, backend::BadRequest, exec::Unfit, install::NotInstalled, keyring::RingError,
+};
 use crate::{
     client,
     hint::Hint,
@@ -97,6 +99,19 @@ pub enum Failure {
     /// Telegraf, or how it was to be run.
     #[error(transparent)]
     Telegraf(#[from] Unfit),
+    /// The kernel's keys.
+    #[error(transparent)]
+    Ring(#[from] RingError),
+    /// Some of it.
+    #[error("{failed} of {of} tokens are not in the {ring}")]
+    Partly {
+        /// How many.
+        failed: usize,
+        /// Of how many.
+        of: usize,
+        /// What they were to be in.
+        ring: String,
+    },
     /// No place for secrets.
     #[error("there is no folder in memory: neither \"XDG_RUNTIME_DIR\" names one nor is there \"/dev/shm\"")]
     NoMemory,
@@ -132,6 +147,7 @@ impl Failure {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
+            Self::Partly { .. } => 4,
             Self::Daemon(client::Error::Unreachable { .. }) | Self::InVain { reached: false, .. } => 5,
             // As shells and env(1) have it.
             Self::NotStarted { source, .. } if source.kind() == io::ErrorKind::NotFound => 127,
@@ -153,6 +169,7 @@ impl Hint for Failure {
             Self::Request(error) => error.hint(),
             Self::Install(error) => error.hint(),
             Self::Telegraf(error) => error.hint(),
+            Self::Ring(error) => error.hint(),
             Self::NoMemory => Some("mount a tmpfs at \"/dev/shm\"".to_owned()),
             Self::TooMuch { .. } => Some(
                 "ask for fewer names at once, or allow more with `--max-output`; Datadog's agent wants \
@@ -167,6 +184,7 @@ impl Hint for Failure {
             Self::File { .. }
             | Self::TooLarge(_)
             | Self::NotText(_)
+            | Self::Partly { .. }
             | Self::Signals(_)
             | Self::NotStarted { .. }
             | Self::Lost { .. }

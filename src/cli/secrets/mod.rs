@@ -12,6 +12,7 @@ mod failure;
 mod follow;
 mod get;
 mod install;
+mod keyring;
 mod list;
 mod options;
 mod render;
@@ -23,7 +24,8 @@ mod wait;
 mod watch;
 
 pub use exec::end_as;
-pub use failure::{BadRequest, Failure, NotInstalled, Unfit, Usage};
+pub use failure::{BadRequest, Failure, NotInstalled, RingError, Unfit, Usage};
+pub use keyring::Used;
 
 use crate::cli::ui;
 use arguments::{Asked, Command, From, Invocation};
@@ -61,6 +63,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<Ended, Fail
         (Command::Watch { name, command }, From::Daemon(socket)) => {
             watch::run(&source::client(socket), &name, &command)?;
         }
+        (Command::Keyring(order), From::Daemon(socket)) => keyring::run(source::client(socket), order)?,
         (Command::Backend(terms), from) => backend::run(from, terms)?,
         (Command::Exec(order), from) => return exec::run(from, &id, &order),
         (Command::InstallExec(order), from) => install::run(from, &order)?,
@@ -85,6 +88,7 @@ fn read(source: &Source, id: &str, command: Command) -> Result<bool, Failure> {
         // Done, or their arguments are refused together with a store.
         Command::Wait { .. }
         | Command::Watch { .. }
+        | Command::Keyring(_)
         | Command::Backend(_)
         | Command::InstallExec(_)
         | Command::Exec(_) => {}

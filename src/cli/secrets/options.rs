@@ -37,6 +37,10 @@ pub(super) enum Key {
     Env,
     Telegraf,
     Delivered,
+    Follow,
+    Recheck,
+    Clear,
+    Ring,
 }
 
 macro_rules! option {
@@ -172,6 +176,26 @@ option!(
     "[default: secrets beside the socket]"
 );
 
+option!(FOLLOW, Follow, "follow", None, None, "Go on, and follow each change");
+option!(
+    RECHECK,
+    Recheck,
+    "recheck",
+    None,
+    Some("TIME"),
+    "With --follow: look at everything anew this often [default: 30s]"
+);
+option!(CLEAR, Clear, "clear", None, None, "Only take out what was put in so; needs no daemon");
+option!(
+    RING,
+    Ring,
+    "ring",
+    None,
+    Some("NAME"),
+    "What Telegraf's store calls it: its keyring option",
+    "[default: telegraf]"
+);
+
 /// What every command takes.
 pub(super) static EVERYWHERE: [&Opt; 7] = [&SOCKET, &STORE, &IDENTITY, &UNWRAP, &ID, &HELP, &VERSION];
 
@@ -204,7 +228,7 @@ pub(super) fn help(sub: Option<&Sub>) -> String {
     }
     if sub.is_none() {
         text += "\n`influx-secrets COMMAND --help` tells more about one.\n\
-                 Exit codes: 0 done, 1 error, 2 usage, 5 daemon unreachable\n";
+                 Exit codes: 0 done, 1 error, 2 usage, 4 partly done, 5 daemon unreachable\n";
     }
     text
 }

@@ -9,6 +9,7 @@ use crate::{
         commands::Sub,
         exec::{self, before_path},
         install::{Agent, Order},
+        keyring::{self, RingName, Task},
         options::Key,
     },
     reference::find,
@@ -54,6 +55,43 @@ impl Given {
             patience: self.timeout()?.unwrap_or(usual.patience),
             max_output: self.value(Key::MaxOutput).map(parsed).transpose()?.unwrap_or(usual.max_output),
         })
+    }
+
+    pub(super) fn keyring(&mut self) -> Result<keyring::Order, Usage> {
+        let ring = match self.value(Key::Ring) {
+            None => RingName::default(),
+            Some(name) => RingName::parse(&text(name, "--ring")?).map_err(|error| {
+                Usage::new(error.to_string(), "name what Telegraf's store has for its keyring")
+            })?,
+        };
+        let is_to = |given: &mut Self, key| given.value(key).is_some();
+        let recheck = self.time(Key::Recheck, "recheck")?;
+        let task = match (is_to(self, Key::Follow), is_to(self, Key::Clear), recheck) {
+            (false, clear, None) => {
+                if clear {
+                    Task::Clear
+                } else {
+                    Task::Fill
+                }
+            }
+            (true, true, _) => {
+                return Err(Usage::new("--clear takes out what --follow puts in", "leave out one of them"));
+            }
+            (false, _, Some(_)) => {
+                return Err(Usage::new(
+                    "--recheck is said without --follow",
+                    "add --follow, or leave it out",
+                ));
+            }
+            (true, false, Some(time)) if time < Task::SHORTEST => {
+                return Err(Usage::new(
+                    format!("\"--recheck\" is {time:?}"),
+                    format!("expected {:?} or more", Task::SHORTEST),
+                ));
+            }
+            (true, false, recheck) => Task::Follow { recheck: recheck.unwrap_or(Task::RECHECK) },
+        };
+        Ok(keyring::Order { ring, task })
     }
 
     pub(super) fn order(&mut self, sub: &Sub) -> Result<Order, Usage> {

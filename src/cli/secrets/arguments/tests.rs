@@ -135,6 +135,39 @@ fn an_answer_has_a_time_and_a_size() {
 }
 
 #[test]
+fn a_keyring_is_filled_followed_or_cleared() {
+    let order = |line: &[&str]| match invocation(&[&["keyring"], line].concat()).command {
+        Command::Keyring(keyring::Order { ring, task }) => (ring.to_string(), task),
+        _ => panic!("{line:?}"),
+    };
+    let usual = "ring \"telegraf\"".to_owned();
+    assert_eq!(order(&[]), (usual.clone(), keyring::Task::Fill));
+    assert_eq!(order(&["--clear"]), (usual.clone(), keyring::Task::Clear));
+    let follow = |recheck| keyring::Task::Follow { recheck };
+    assert_eq!(order(&["--follow"]), (usual.clone(), follow(Duration::from_secs(30))));
+    let line = ["--recheck=100ms", "--ring", "edge:2 ä", "--follow"];
+    assert_eq!(order(&line), ("ring \"edge:2 ä\"".to_owned(), follow(Duration::from_millis(100))));
+    let long = "x".repeat(257);
+    for (line, said) in [
+        (&["--ring="][..], "a ring has a name | name what Telegraf's store has for its keyring"),
+        (&["--ring=.builtin"], "names of rings that begin with a dot"),
+        (&["--ring=a;b"], "no ';' in it"),
+        (&["--ring=a\nb"], "no '\\n' in it"),
+        (&["--ring", &long], "at most 256 bytes here, this one has 257"),
+        (&["--follow", "--clear"], "leave out one of them"),
+        (&["--recheck=1s"], "--recheck is said without --follow"),
+        (&["--recheck=1s", "--clear"], "--recheck is said without --follow"),
+        (&["--follow", "--recheck=99ms"], "\"--recheck\" is 99ms | expected 100ms or more"),
+        (&["--follow", "--recheck=often"], "\"--recheck\" is \"often\" | expected a whole number"),
+        (&["telegraf"], "unexpected \"telegraf\" | usage: influx-secrets keyring [OPTIONS]"),
+        (&["--store=/s"], "`influx-secrets keyring` asks the daemon: no store can be named"),
+    ] {
+        let refusal = refusal(&[&["keyring"], line].concat());
+        assert!(refusal.contains(said), "{line:?}: {refusal}");
+    }
+}
+
+#[test]
 fn what_cannot_be_understood_is_told_with_what_would_do() {
     for (line, said) in [
         (&[][..], "a command is missing | `influx-secrets --help` shows the commands"),
