@@ -200,6 +200,18 @@ impl Relayed {
     }
 }
 
+/// Whether a user may have as many keys, and as large ones, as the kernel lets it by itself.
+pub(crate) fn has_usual_quota() -> bool {
+    let is = |name: &str, usual: &str| {
+        fs::read_to_string(format!("/proc/sys/kernel/keys/{name}")).unwrap().trim() == usual
+    };
+    let has = is("maxkeys", "200") && is("maxbytes", "20000");
+    if !has {
+        missing("the kernel's usual quota of keys");
+    }
+    has
+}
+
 /// A copy that another user can run. By a program of its own: what we have open for writing a child of another test's may
 /// have, too, and then nobody can run it.
 pub(crate) fn copy_program(from: &Path, to: &Path) {

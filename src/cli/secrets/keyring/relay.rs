@@ -85,7 +85,7 @@ impl Relay {
     pub(super) fn summary(&self) -> String {
         let ready = self.generations.values().filter(|generation| **generation > 0).count();
         let (waiting, failed) = (self.generations.len() - ready, self.failed.len());
-        let mut text = format!("{} in the {}", ui::count(ready - failed, "token"), self.name);
+        let mut text = format!("{} in the {}", ui::count(ready.saturating_sub(failed), "token"), self.name);
         if waiting > 0 {
             text += &format!(", {waiting} not ready");
         }
@@ -161,7 +161,10 @@ impl Relay {
         let mut session = client.session(PATIENCE);
         let mut changed = None;
         for name in names {
-            let Some(generation @ 1..) = self.generations.get(name).copied() else { continue };
+            let Some(generation @ 1..) = self.generations.get(name).copied() else {
+                self.failed.remove(name);
+                continue;
+            };
             match self.put_one(&mut session, name, generation) {
                 Ok(()) => {}
                 // It is another's, or nobody's, since the daemon named it: all is to be looked at again.
