@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
     host::{Host, PATIENCE, wait_until},
-    rings::{Owner, open_to_all},
+    rings::{Owner, copy_program, open_to_all},
 };
 
 /// Every this long a point.
@@ -52,9 +52,7 @@ impl Agent {
     pub(crate) fn copied(host: &Host, telegraf: &Path) -> PathBuf {
         open_to_all(host.folder.path());
         let copy = host.path("telegraf");
-        if !copy.exists() {
-            fs::copy(telegraf, &copy).unwrap();
-        }
+        copy_program(telegraf, &copy);
         copy
     }
 

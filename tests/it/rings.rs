@@ -136,6 +136,15 @@ impl Owner {
         assert_eq!(self.describe(self.ring(RING).unwrap()).permissions, PERMISSIONS);
     }
 
+    /// So many bytes its quota has left.
+    pub(crate) fn bytes_left(&self) -> u64 {
+        let users = fs::read_to_string("/proc/key-users").unwrap();
+        let line =
+            users.lines().find(|line| line.trim_start().starts_with(&format!("{}:", self.uid))).unwrap();
+        let (used, most) = line.rsplit(' ').next().unwrap().split_once('/').unwrap();
+        most.parse::<u64>().unwrap().saturating_sub(used.parse().unwrap())
+    }
+
     /// Puts a key there as `telegraf secrets set` does.
     pub(crate) fn puts(&self, name: &str, value: &str) -> Key {
         let ring = self.ring(RING).unwrap();
@@ -171,7 +180,7 @@ impl Relayed {
         let (owner, reader) = (Owner::new()?, Reader::new());
         open_to_all(reader.folder.path());
         let program = reader.folder.path().join("influx-secrets");
-        fs::copy(env!("CARGO_BIN_EXE_influx-secrets"), program).unwrap();
+        copy_program(Path::new(env!("CARGO_BIN_EXE_influx-secrets")), &program);
         Some(Self { owner, reader })
     }
 
@@ -188,6 +197,27 @@ impl Relayed {
         command.stdin(std::process::Stdio::null());
         command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
         command
+    }
+}
+
+/// Whether a user may have as many keys, and as large ones, as the kernel lets it by itself.
+pub(crate) fn has_usual_quota() -> bool {
+    let is = |name: &str, usual: &str| {
+        fs::read_to_string(format!("/proc/sys/kernel/keys/{name}")).unwrap().trim() == usual
+    };
+    let has = is("maxkeys", "200") && is("maxbytes", "20000");
+    if !has {
+        missing("the kernel's usual quota of keys");
+    }
+    has
+}
+
+/// A copy that another user can run. By a program of its own: what we have open for writing a child of another test's may
+/// have, too, and then nobody can run it.
+pub(crate) fn copy_program(from: &Path, to: &Path) {
+    if !to.exists() {
+        let status = Command::new("cp").arg(from).arg(to).status().unwrap();
+        assert!(status.success(), "{status}");
     }
 }
 

@@ -110,8 +110,8 @@ pub(super) static COMMANDS: [Sub; 10] = [
         about: "Fill the kernel's keyring that Telegraf's os store reads",
         more: &[
             "Run it as Telegraf's user: nobody else, root included, can write to the keyring of a user.",
-            "All that this user may read goes into it, but for what is not ready: that keeps the value",
-            "it has there. What left the list, or is not for this user any more, is taken out; what",
+            "All that this user may read goes into it, but for what is not ready yet: that keeps the",
+            "value it has there. What has ended, or is not for this user any more, is taken out; what",
             "somebody else has put there stays. A reboot empties it.",
             "With --follow it goes on, changes each value as soon as there is another, and tells systemd",
             "when the keyring has been filled (Type=notify). It ends at SIGTERM; the keyring stays.",

@@ -1,20 +1,18 @@
 //! From a server to the kernel's keyring, with the daemon between.
 
-use std::fs;
+use std::path::Path;
 
 use crate::{
     host::{Daemon, Host, wait_until},
     pickup::holders,
-    rings::{OWN, Owner, RING, open_to_all},
+    rings::{OWN, Owner, RING, copy_program, open_to_all},
 };
 
 /// The relay of a host, which runs as this user.
 pub(crate) fn relay(host: &Host, owner: &Owner, arguments: &[&str]) -> Daemon {
     open_to_all(host.folder.path());
     let program = host.path("influx-secrets");
-    if !program.exists() {
-        fs::copy(env!("CARGO_BIN_EXE_influx-secrets"), &program).unwrap();
-    }
+    copy_program(Path::new(env!("CARGO_BIN_EXE_influx-secrets")), &program);
     let mut command = owner.command(&program);
     command.args(["keyring", "--follow"]).args(arguments).arg("--socket").arg(host.path("run/secrets.sock"));
     Daemon::start(command)
@@ -79,14 +77,19 @@ fn rotations_arrive_and_what_the_list_takes_back_goes() {
     let daemon = host.daemon();
     daemon.wait_for("ready");
     // What is not this user's any more goes, and what left the list once its grace is over.
-    host.list(&[lifecycle, &t0, &t2.replace("t2", "t1")].concat());
+    let t1 = t2.replace("t2", "t1");
+    host.list(&[lifecycle, &t0, &t1, t2].concat());
     has(&owner, "t1", None, &relay);
     assert!(owner.value("t0").is_some());
-    assert_eq!(owner.names_in(OWN), ["t0"]);
+    assert_eq!((owner.names_in(OWN), owner.names_in(RING)), (vec!["t0".to_owned()], vec!["t0".to_owned()]));
+    // The others stay, and are not there.
+    host.list(&[lifecycle, &t1, t2].concat());
+    has(&owner, "t0", None, &relay);
+    assert!(!host.is_live(&new.id), "not before its token has ended");
+    assert_eq!(owner.names_in(RING), [""; 0]);
     let (code, log) = relay.stop();
     assert_eq!(code, Some(0), "{log}");
     assert!(log.contains("token t1 is out of the ring \"telegraf\": uid"), "{log}");
-    assert_eq!(owner.names_in(RING), ["t0"], "t2 was never there");
     assert_eq!(daemon.stop().0, Some(0));
     for secret in [&old.secret, &new.secret] {
         assert!(!log.contains(secret.as_str()), "{log}");

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Display,
     time::{Duration, Instant},
 };
 
@@ -24,6 +25,8 @@ pub(super) struct Relay {
     pub(super) name: RingName,
     ring: Ring,
     cursor: Option<Cursor>,
+    /// Of the last answer: which run of the daemon has given it.
+    epoch: String,
     /// Of each name that may be read; 0: not ready.
     pub(super) generations: BTreeMap<Name, u64>,
     /// What the kernel does not take.
@@ -35,7 +38,7 @@ impl Relay {
     pub(super) fn open(client: Client, name: RingName) -> Result<Self, RingError> {
         let ring = Ring::open(&name)?;
         let (generations, failed) = (BTreeMap::new(), BTreeMap::new());
-        Ok(Self { client, name, ring, cursor: None, generations, failed })
+        Ok(Self { client, name, ring, cursor: None, epoch: String::new(), generations, failed })
     }
 
     /// Everything anew: what the daemon has, and whether the ring has that and no more.
@@ -70,6 +73,7 @@ impl Relay {
             self.take_over(changes.cursor, changes.changed)?;
             return Ok(is_news);
         }
+        self.take_out_withdrawn(&changes.changed)?;
         let names: Vec<Name> = changes.changed.keys().cloned().collect();
         self.generations.extend(changes.changed);
         self.put(&names)?;
@@ -81,7 +85,7 @@ impl Relay {
     pub(super) fn summary(&self) -> String {
         let ready = self.generations.values().filter(|generation| **generation > 0).count();
         let (waiting, failed) = (self.generations.len() - ready, self.failed.len());
-        let mut text = format!("{} in the {}", ui::count(ready - failed, "token"), self.name);
+        let mut text = format!("{} in the {}", ui::count(ready.saturating_sub(failed), "token"), self.name);
         if waiting > 0 {
             text += &format!(", {waiting} not ready");
         }
@@ -93,14 +97,29 @@ impl Relay {
 
     /// These are all the names there are for this user.
     fn take_over(&mut self, cursor: Cursor, generations: BTreeMap<Name, u64>) -> Result<(), Failure> {
+        // First, for what goes makes room for what comes.
+        if self.epoch == cursor.epoch() {
+            self.take_out_withdrawn(&generations)?;
+        }
+        cursor.epoch().clone_into(&mut self.epoch);
         self.failed.retain(|name, _| generations.contains_key(name));
         self.generations = generations;
-        // First, for what goes makes room for what comes.
         self.take_out_others()?;
         let names: Vec<Name> = self.generations.keys().cloned().collect();
         self.put(&names)?;
         self.cursor = Some(cursor);
         Ok(())
+    }
+
+    /// Takes out what a daemon has had a value of, and has none any more: that has ended, or was revoked. Telegraf keeps the
+    /// points that it has no token for, and would send them with one that has ended in vain. What a daemon that has begun
+    /// anew has no value of may still work: its store does not open, or was put back from a backup.
+    fn take_out_withdrawn(&self, now: &BTreeMap<Name, u64>) -> Result<(), RingError> {
+        let had = |name: &Name| self.generations.get(name).is_some_and(|generation| *generation > 0);
+        let withdrawn = now.iter().filter(|(name, generation)| **generation == 0 && had(name));
+        withdrawn
+            .into_iter()
+            .try_for_each(|(name, _)| self.take_out(name, &"the daemon has no value of it any more"))
     }
 
     /// Takes out what is ours and was not named. The daemon is asked about each, for there are two reasons that are none:
@@ -129,20 +148,23 @@ impl Relay {
         self.ring.ours()?.iter().try_for_each(|name| self.take_out(name, error))
     }
 
-    fn take_out(&self, name: &Name, why: &Error) -> Result<(), RingError> {
+    fn take_out(&self, name: &Name, why: &dyn Display) -> Result<(), RingError> {
         if self.ring.take_out(name)? {
             note(&format!("token {name} is out of the {}: {why}", self.name));
         }
         Ok(())
     }
 
-    /// Puts in those that are ready. One that is not keeps the value that it has there.
+    /// Puts in those that are ready.
     fn put(&mut self, names: &[Name]) -> Result<(), Failure> {
         let client = self.client.clone();
         let mut session = client.session(PATIENCE);
         let mut changed = None;
         for name in names {
-            let Some(generation @ 1..) = self.generations.get(name).copied() else { continue };
+            let Some(generation @ 1..) = self.generations.get(name).copied() else {
+                self.failed.remove(name);
+                continue;
+            };
             match self.put_one(&mut session, name, generation) {
                 Ok(()) => {}
                 // It is another's, or nobody's, since the daemon named it: all is to be looked at again.

@@ -101,15 +101,17 @@ impl Ring {
         Ok(Self { name: name.clone(), ring, own })
     }
 
-    /// Opens both rings where there is one that says what is ours; makes nothing.
+    /// Opens both rings where both are there; makes nothing.
     pub(super) fn find(name: &RingName) -> Result<Option<Self>, RingError> {
         possess(name)?;
         let find = |description: &str| keys::search(Key::OF_USER, Kind::Ring, description);
-        let both = find(&name.own()).and_then(|own| Ok((find(&name.0)?, own)));
-        match both.map_err(|errno| RingError::new(format!("open the {name}"), errno))? {
+        let both = || match (find(&name.0)?, find(&name.own())?) {
             (Some(ring), Some(own)) => Ok(Some(Self { name: name.clone(), ring, own })),
-            _ => Ok(None),
-        }
+            // Keys of a ring that is gone are nobody's.
+            (None, Some(own)) => unlinked(own, Key::OF_USER).map(|_| None),
+            (_, None) => Ok(None),
+        };
+        both().map_err(|errno| RingError::new(format!("open the {name}"), errno))
     }
 
     /// Makes this the value that Telegraf reads under a name, whoever has put there what it reads now: the name is the
