@@ -9,6 +9,7 @@ use crate::{
 };
 
 mod follow;
+mod strikes;
 mod whole;
 
 pub(crate) use whole::relay;
