@@ -431,7 +431,8 @@ fn a_terminal_is_the_program_s() {
          while :; do sleep 0.05; test -e stop && exit 9; done\n",
     );
     let program = env!("CARGO_BIN_EXE_influx-secrets");
-    let line = format!("{program} exec --file f -- sh app f");
+    // A shell in between would get the keys as well, and end by them.
+    let line = format!("exec {program} exec --file f -- sh app f");
     let mut script = Command::new("script");
     script.args(["-qec", &line, "/dev/null"]).current_dir(desk.reader.folder.path());
     script.env("INFLUX_SECRETS_SOCKET", desk.reader.socket()).env("XDG_RUNTIME_DIR", desk.memory.path());
