@@ -446,6 +446,30 @@ fn who_waits_when_the_daemon_is_killed_is_answered_by_the_next() {
     assert_eq!(daemon.stop().0, Some(0));
 }
 
+/// Between its being accepted and its being answered a kill would end it, too.
+#[test]
+fn who_need_not_wait_is_kept_until_answered() {
+    let Some(unit) = Unit::new("reader") else { return };
+    let host = Host::new();
+    host.list(&for_unit("t0", &unit));
+    let notify = UnixDatagram::bind(host.path("notify.sock")).unwrap();
+    notify.set_nonblocking(true).unwrap();
+    let mut command = host.command(&["run"]);
+    command.env("NOTIFY_SOCKET", host.path("notify.sock"));
+    let daemon = Daemon::start(command);
+    wait_for(&host, "t0", &daemon);
+    let secret = host.delivered("t0").unwrap();
+    assert_eq!(ask(&host, Some(&unit), &unit.address("t0")), format!("got {secret}"));
+    assert_eq!(daemon.stop().0, Some(0));
+    let mut told = Vec::new();
+    let mut buffer = [0; 4096];
+    while let Ok(length) = notify.recv(&mut buffer) {
+        told.push(String::from_utf8(buffer[..length].to_vec()).unwrap());
+    }
+    let kept = told.iter().find_map(|told| told.strip_prefix("FDSTORE=1\nFDNAME=")).unwrap();
+    assert!(told.contains(&format!("FDSTOREREMOVE=1\nFDNAME={kept}")), "{told:?}");
+}
+
 #[test]
 fn what_a_unit_was_given_it_may_still_have() {
     let Some(unit) = Unit::new("reader") else { return };

@@ -49,8 +49,12 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(stream: UnixStream) -> Self {
-        Self { stream, kept: None }
+    /// One that has just been accepted. From now on systemd keeps it as well, and gives it to the next process where this
+    /// one is killed: otherwise whoever waits would read its end, and take that for an empty secret.
+    pub(super) fn accepted(stream: UnixStream) -> Self {
+        let kept = getrandom::u64().ok().map(|random| format!("{KEPT}{random:016x}"));
+        kept.iter().for_each(|name| Supervisor.keep(name, stream.as_fd()));
+        Self { stream, kept }
     }
 
     /// One that a former process has left, and whether that had begun to answer.
@@ -72,18 +76,6 @@ impl Connection {
         address.as_ref().and_then(|address| address.as_abstract_name()).unwrap_or_default().to_vec()
     }
 
-    /// From now on systemd keeps it as well, and gives it to the next process where this one is killed. Otherwise whoever
-    /// waits would read its end, and take that for an empty secret.
-    pub(super) fn keep(&mut self) {
-        if self.kept.is_none()
-            && let Ok(random) = getrandom::u64()
-        {
-            let name = format!("{KEPT}{random:016x}");
-            Supervisor.keep(&name, self.stream.as_fd());
-            self.kept = Some(name);
-        }
-    }
-
     /// Hands the secret out.
     pub(super) async fn give(mut self, secret: &[u8]) {
         self.begin();
@@ -97,7 +89,6 @@ impl Connection {
 
     /// Hands out what makes systemd fail the unit. However long that takes: what is cut short would be a secret.
     pub(super) async fn refuse(mut self) {
-        self.keep();
         self.begin();
         let lines = REFUSED.repeat(AT_ONCE);
         let mut left = REFUSAL;

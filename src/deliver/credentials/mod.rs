@@ -73,8 +73,10 @@ impl Credentials {
     /// Answers until told to stop; what waits then is refused.
     pub async fn serve(self: Arc<Self>, listener: UnixListener, stopping: watch::Receiver<bool>) {
         serve("credentials", MOST, listener, stopping.clone(), |stream: UnixStream| {
+            // Here, not in the task, which begins later.
+            let connection = Connection::accepted(stream);
             let (credentials, stopping) = (self.clone(), stopping.clone());
-            Some(async move { credentials.answer(Connection::new(stream), false, stopping).await })
+            Some(async move { credentials.answer(connection, false, stopping).await })
         })
         .await;
     }
@@ -116,7 +118,7 @@ impl Credentials {
         }
     }
 
-    async fn answer_to(&self, asked: &Asked, mut connection: Connection, stopping: watch::Receiver<bool>) {
+    async fn answer_to(&self, asked: &Asked, connection: Connection, stopping: watch::Receiver<bool>) {
         let claim = match asked.claim() {
             Ok(claim) => claim,
             Err(reason) => {
@@ -129,7 +131,7 @@ impl Credentials {
         let consumer = self.secrets.reads.consumer(Who::Unit(claim.unit.clone()));
         let came = match claim.token() {
             _ if asked.is_begun => Came::Refusal(Reason::Interrupted),
-            Ok(name) => self.wait(name, &claim, &asked.peer, &mut connection, stopping).await,
+            Ok(name) => self.wait(name, &claim, &asked.peer, stopping).await,
             Err(error) => Came::Refusal(Reason::NoName(error)),
         };
         match came {
@@ -153,7 +155,6 @@ impl Credentials {
         name: Name,
         claim: &Claim,
         peer: &Peer,
-        connection: &mut Connection,
         mut stopping: watch::Receiver<bool>,
     ) -> Came {
         let mut versions = self.served.subscribe();
@@ -179,7 +180,6 @@ impl Credentials {
                 let why = self.secrets.why_not(&name);
                 tracing::info!(%name, "{} waits for it as a credential: {why}", claim.unit);
             }
-            connection.keep();
             tokio::select! {
                 biased;
                 () = told_to_stop(&mut stopping) => return Came::Refusal(Reason::Stopping(name)),

@@ -79,7 +79,10 @@ impl Desk {
 
     async fn answer(&self, peer: Peer, address: &str, stream: UnixStream) {
         let asked = Asked { peer, address: address.as_bytes().to_vec(), is_begun: false };
-        self.memory.credentials().answer_to(&asked, Connection::new(stream), self.stop.subscribe()).await;
+        self.memory
+            .credentials()
+            .answer_to(&asked, Connection::accepted(stream), self.stop.subscribe())
+            .await;
     }
 
     fn refused(&self) -> Vec<(String, String, String)> {
@@ -333,8 +336,7 @@ async fn what_a_former_process_has_left_is_answered_and_never_twice() {
     let (here, there) = UnixStream::pair().expect("a pair");
     let kept = here.into_std().expect("a stream");
     let of_the_former = UnixStream::from_std(kept.try_clone().expect("another")).expect("a stream");
-    let mut former = Connection::new(of_the_former);
-    former.keep();
+    let mut former = Connection::accepted(of_the_former);
     former.begin();
     former.write_for_tests(b"edge-se").await;
     let (refused, ()) = tokio::join!(read(there), take_up(kept));
