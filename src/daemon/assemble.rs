@@ -14,7 +14,7 @@ use crate::{
     operate,
     source::{SourceError, read_secret},
     store::{
-        self, HostReader, HostStore, Machine, MigrateError, Purpose, Store, StoreError,
+        self, HostReader, HostStore, Machine, MigrateError, Purpose, SealError, Store, StoreError,
         age::{AgeReader, AgeStore, IdentitySource, Keys, OpenOptions, ResealError},
         read_only::ReadOnly,
     },
@@ -37,6 +37,9 @@ pub enum AssembleError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A record in it.
+    #[error(transparent)]
+    Seal(#[from] SealError),
     /// What opens it.
     #[error("store: {0}")]
     Source(#[from] SourceError),
@@ -70,6 +73,7 @@ impl Hint for AssembleError {
         match self {
             Self::List(error) => error.hint(),
             Self::Store(error) => error.hint(),
+            Self::Seal(error) => error.hint(),
             Self::Source(error) => error.hint(),
             Self::Migrate(error) => error.hint(),
             Self::Reseal(error) => error.hint(),

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     config::{self, Config},
     lifecycle::Ledger,
-    store::{self, HostStore},
+    store::{self, HostStore, SealError},
 };
 
 /// The list in force.
@@ -66,7 +66,7 @@ pub(super) async fn first(
     // What is delivered, and where, the list in force says: of one that was cut short nobody can tell.
     let home = open_deliveries(&config, ledger, desk.memory(&config).await).await?;
     if let (None, Some(text)) = (&fault, text) {
-        home.ledger.store().seal_list(&text)?;
+        accept(&home.ledger, &config, &text).await?;
     }
     Ok((Accepted { config, fault }, home))
 }
@@ -105,10 +105,19 @@ pub(super) async fn reload(
     if let Err(fault) = unless_emptied(&config, &home.ledger) {
         return Reload::Refused(fault);
     }
-    match home.ledger.store().seal_list(&text) {
+    match accept(&home.ledger, &config, &text).await {
         Ok(()) => Reload::Accepted(Box::new(Accepted { config, fault: None })),
         Err(error) => Reload::Refused(error.to_string()),
     }
+}
+
+/// Makes a valid list the accepted one.
+///
+/// # Errors
+/// The one before is still it; who may read a name may be as this one says.
+pub async fn accept(ledger: &Ledger<HostStore>, config: &Config, text: &str) -> Result<(), SealError> {
+    ledger.allow(&config.specs).await?;
+    Ok(ledger.store().seal_list(text)?)
 }
 
 /// Rule 11: a list without any token is a slip where the store holds one.

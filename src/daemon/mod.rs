@@ -34,6 +34,7 @@ pub use assemble::{
     open_to_retire, reseal, take_over,
 };
 pub use board::Board;
+pub use list::accept;
 
 use desk::Desk;
 use hooks::HookWatch;

@@ -5,11 +5,16 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
 use crate::{
     hint::Hint as _,
-    model::{Known, Name, Origin, Record, RecordVersion},
+    model::{Known, Name, Origin, Record, RecordVersion, Spec},
     store::{Instances, RecordError, RecordFault, Revision, SealError, Store, StoreError, Stored},
 };
+
+/// So many records are sealed at once where many change for one reason.
+const SEALS: usize = 16;
 
 /// The store's records, read at start; memory rules after.
 #[derive(Debug)]
@@ -163,6 +168,27 @@ impl<T: Store> Ledger<T> {
             }
         }
         removed.map_err(ChangeError::from)
+    }
+
+    /// Seals who may read each name according to a list, before that list is accepted. What a reader has lost it thereby
+    /// does not get back once the name has left the list, whether or not a server has answered in between.
+    ///
+    /// # Errors
+    /// Some records are as they were.
+    pub async fn allow(&self, specs: &BTreeMap<Name, Spec>) -> Result<(), SealError> {
+        let known = self.known();
+        let changed = specs.values().filter_map(|spec| match known.get(&spec.name) {
+            Some(Known::Ours(record)) if record.allow != spec.allow => Some((record.clone(), &spec.allow)),
+            _ => None,
+        });
+        let seals = stream::iter(changed).map(|(record, allow)| async move {
+            let name = &record.name;
+            match self.change(name, || (*record).clone(), |record| record.allow = allow.clone()).await {
+                Ok(_) | Err(ChangeError::NotOurs(_)) => Ok(()),
+                Err(ChangeError::Seal(error)) => Err(error),
+            }
+        });
+        seals.buffer_unordered(SEALS).try_collect().await
     }
 
     /// What the store has of a name that is in doubt is found out before anything is changed.

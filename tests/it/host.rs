@@ -193,6 +193,14 @@ impl Host {
         fs::read_to_string(self.path("run/secrets").join(name)).ok()
     }
 
+    /// Whether a user is named in what is delivered of it as one who may read it.
+    pub(crate) fn has_reader(&self, name: &str, uid: u32) -> bool {
+        let mut list = vec![0; 256];
+        let file = self.path("run/secrets").join(name);
+        let length = rustix::fs::getxattr(&file, "system.posix_acl_access", &mut list[..]).unwrap_or(0);
+        list[..length].windows(4).any(|bytes| bytes == uid.to_le_bytes())
+    }
+
     /// Live tokens on the server that this store minted for a name.
     pub(crate) fn live(&self, name: &str) -> Vec<Token> {
         let instance = fs::read_to_string(self.path("store/instance")).unwrap_or_default();

@@ -20,7 +20,7 @@ use crate::{
     model::{Known, Name},
     operate::{self, command::Refusal, hook::HookError},
     paths::Paths,
-    store::{RecordError, StoreError, read_only::ReadOnly},
+    store::{RecordError, SealError, StoreError, read_only::ReadOnly},
 };
 
 /// Why a command did not do what it should.
@@ -35,6 +35,9 @@ pub enum Failure {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A record in it.
+    #[error(transparent)]
+    Seal(#[from] SealError),
     /// A server.
     #[error(transparent)]
     Server(#[from] ServerError),
@@ -85,6 +88,7 @@ impl Hint for Failure {
             Self::List(error) => error.hint(),
             Self::Assemble(error) => error.hint(),
             Self::Store(error) => error.hint(),
+            Self::Seal(error) => error.hint(),
             Self::Server(error) => error.hint(),
             Self::Unanswered(error) => error.hint(),
             Self::Rotate(error) => error.hint(),

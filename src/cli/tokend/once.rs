@@ -15,7 +15,7 @@ use super::{Format, Outcome, context::Failure};
 use crate::{
     cli::ui,
     config::Config,
-    daemon::{Home, HostKeeper},
+    daemon::{self, Home, HostKeeper},
     lifecycle::{Mode, Signals, clocks, statuses},
     model::{Name, Time},
     operate::applied::{Applied, Awaited, Ended, Gathered, Heard},
@@ -31,7 +31,7 @@ pub(super) async fn run(
 ) -> Result<Applied, Failure> {
     // What a daemon falls back on when the list in the file has faults.
     let text = crate::config::read(list)?;
-    home.ledger.store().seal_list(&text)?;
+    daemon::accept(&home.ledger, config, &text).await?;
     let awaited = Awaited::of(&home.ledger, renewed);
     let mut told = Gathered::about(&awaited);
     told.errors.extend(home.deliver_all().await.iter().map(ToString::to_string));
