@@ -27,6 +27,8 @@ pub(super) enum Reload {
     Same,
     /// It is not taken over.
     Refused(String),
+    /// Nothing is wrong with it, but the store cannot have it now.
+    NotSealed(String),
     /// It is in force.
     Accepted(Box<Accepted>),
 }
@@ -107,7 +109,7 @@ pub(super) async fn reload(
     }
     match accept(&home.ledger, &config, &text).await {
         Ok(()) => Reload::Accepted(Box::new(Accepted { config, fault: None })),
-        Err(error) => Reload::Refused(error.to_string()),
+        Err(error) => Reload::NotSealed(error.to_string()),
     }
 }
 

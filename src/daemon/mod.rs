@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::Instant,
+};
 
 use crate::{
     config::{self, Config},
@@ -103,6 +106,8 @@ pub async fn run(list: PathBuf, context: config::Context) -> Result<End, Assembl
     let mut watchdog = supervisor.watchdog();
     // So many persons are about to retire the host, or one has begun to: meanwhile no keeper is started.
     let mut halts = 0_u32;
+    // When a list that the store could not have is tried again.
+    let mut again = None;
     let mut follow_hooks = std::pin::pin!(operator.hooks.follow(&*home));
     let end = loop {
         supervisor.status(&board.summary(&home));
@@ -113,13 +118,13 @@ pub async fn run(list: PathBuf, context: config::Context) -> Result<End, Assembl
                 Told::Reload => {
                     supervisor.reloading();
                     let reload = reload(&operator, &mut accepted, &mut keepers);
-                    alive_while(supervisor, &mut watchdog, reload).await;
+                    again = alive_while(supervisor, &mut watchdog, reload).await;
                     supervisor.ready();
                 }
             },
-            () = watch.changed(), if halts == 0 => {
+            () = changed(&mut watch, again), if halts == 0 => {
                 let reload = reload(&operator, &mut accepted, &mut keepers);
-                alive_while(supervisor, &mut watchdog, reload).await;
+                again = alive_while(supervisor, &mut watchdog, reload).await;
             }
             () = watchdog.tick() => supervisor.alive(),
             // After each pass.
@@ -138,7 +143,7 @@ pub async fn run(list: PathBuf, context: config::Context) -> Result<End, Assembl
                     halts -= 1;
                     if halts == 0 {
                         let go_on = go_on(&operator, &mut accepted, &mut keepers);
-                        alive_while(supervisor, &mut watchdog, go_on).await;
+                        again = alive_while(supervisor, &mut watchdog, go_on).await;
                     }
                 }
                 Ask::End => break End::Stopped,
@@ -154,6 +159,14 @@ pub async fn run(list: PathBuf, context: config::Context) -> Result<End, Assembl
     // Last: consumers are answered as long as there is somebody to answer.
     desk.stop().await;
     Ok(end)
+}
+
+/// Returns when the list is to be looked at.
+async fn changed(watch: &mut ListWatch, again: Option<Instant>) {
+    match again {
+        None => watch.changed().await,
+        Some(again) => drop(tokio::time::timeout_at(again, watch.changed()).await),
+    }
 }
 
 /// Waiting for a slow server is no hang.
@@ -220,18 +233,28 @@ fn tell_once(error: &dyn Hint, told: &mut String, supervisor: Supervisor) {
     }
 }
 
-/// Takes over what the file says now, if it is valid.
-async fn reload(operator: &Operator, accepted: &mut Accepted, keepers: &mut Keepers) {
+/// Takes over what the file says now, if it is valid. `Some`: that is to be tried again then.
+async fn reload(operator: &Operator, accepted: &mut Accepted, keepers: &mut Keepers) -> Option<Instant> {
     let Operator { list, context, home, board, .. } = operator;
     operator.hooks.look();
-    let new = match list::reload(list, context, accepted, home).await {
-        Reload::Same => return board.list(None),
-        Reload::Refused(fault) => {
+    let reload = list::reload(list, context, accepted, home).await;
+    let again = matches!(reload, Reload::NotSealed(_)).then(|| Instant::now() + RETRY);
+    match reload {
+        Reload::Same => board.list(None),
+        // Told already, and tried again.
+        Reload::NotSealed(fault) if board.list_fault().as_ref() == Some(&fault) => {}
+        Reload::Refused(fault) | Reload::NotSealed(fault) => {
             tracing::error!("the list is not taken over, the last accepted one stays in force\n{fault}");
-            return board.list(Some(fault));
+            board.list(Some(fault));
         }
-        Reload::Accepted(new) => new,
-    };
+        Reload::Accepted(new) => take_over_list(operator, *new, accepted, keepers).await,
+    }
+    again
+}
+
+/// Another list is in force.
+async fn take_over_list(operator: &Operator, new: Accepted, accepted: &mut Accepted, keepers: &mut Keepers) {
+    let Operator { home, board, .. } = operator;
     tracing::info!(tokens = new.config.specs.len(), "list accepted");
     for part in list::needs_restart(&accepted.config, &new.config) {
         tracing::warn!("{part} has changed: that takes effect when influx-tokend is restarted");
@@ -239,7 +262,7 @@ async fn reload(operator: &Operator, accepted: &mut Accepted, keepers: &mut Keep
     let servers_changed = accepted.config.servers != new.config.servers
         || accepted.config.lifecycle != new.config.lifecycle
         || accepted.config.reconcile != new.config.reconcile;
-    *accepted = *new;
+    *accepted = new;
     operator.accept(accepted.config.clone());
     board.list(None);
     home.set_specs(accepted.config.specs.clone());
@@ -253,12 +276,12 @@ async fn reload(operator: &Operator, accepted: &mut Accepted, keepers: &mut Keep
 }
 
 /// Has the tokens looked after again: nothing has come of retiring the host.
-async fn go_on(operator: &Operator, accepted: &mut Accepted, keepers: &mut Keepers) {
+async fn go_on(operator: &Operator, accepted: &mut Accepted, keepers: &mut Keepers) -> Option<Instant> {
     let Operator { home, board, keepers: registry, .. } = operator;
     tracing::warn!("the host is not retired: its tokens are looked after again");
     *keepers = Keepers::start(&accepted.config, home, board, registry);
     // Nobody has looked at the list meanwhile.
-    reload(operator, accepted, keepers).await;
+    reload(operator, accepted, keepers).await
 }
 
 /// Requests under way are awaited as long as the slowest server may take.

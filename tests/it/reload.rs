@@ -298,6 +298,24 @@ fn a_list_that_is_no_text_leaves_the_accepted_one_in_force_at_a_start() {
     running.assert_only(&["t0"]);
 }
 
+/// Nobody has to save a list again because the store could not have it.
+#[test]
+fn a_list_that_cannot_be_sealed_is_taken_over_once_it_can() {
+    let running = Running::new();
+    let host = &running.host;
+    let sealed = host.path("store/list");
+    fs::rename(&sealed, host.path("kept")).unwrap();
+    fs::create_dir_all(sealed.join("in the way")).unwrap();
+    running.refuses(|| running.save(&["t0", "t1"]));
+    running.assert_told(Some("cannot seal the list"));
+    let again = running.daemon.log().len();
+    fs::remove_dir_all(&sealed).unwrap();
+    wait_until("the list", || running.count(ACCEPTED) == 1, || running.daemon.log());
+    assert!(!running.daemon.log()[again..].contains(REFUSED), "told once: {}", running.daemon.log());
+    running.assert_told(None);
+    running.assert_only(&["t0", "t1"]);
+}
+
 /// What is delivered, and where, is not to be taken from a list that ends before it says so.
 #[test]
 fn a_list_that_was_cut_short_is_delivered_as_accepted_at_a_start() {
