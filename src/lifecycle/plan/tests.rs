@@ -11,6 +11,7 @@ mod removal;
 mod retirement;
 mod rotation;
 mod schedule;
+mod strays;
 
 const START: i64 = 1_800_000_000;
 
@@ -381,104 +382,6 @@ fn three_replacements_a_day_pause_the_fourth() {
     );
     world.record(|record| (record.current, record.generation) = (None, 1));
     assert_eq!(mints(&world.plan()), 0, "nor once it has been set aside");
-}
-
-#[test]
-fn a_stray_is_ended_once_its_name_has_a_token_that_works_and_has_arrived() {
-    let intent = |world: &World| Intent {
-        marker: marker(7),
-        server: key(),
-        deadline: at(world.now - 60),
-        boot: None,
-        secret: None,
-    };
-    let mut world = World::new().settled();
-    let open = intent(&world);
-    world.record(|record| record.intents.push(open));
-    world.list(7, 90, |_| {});
-    assert_eq!(revokes(&world.plan()), ["id-7"]);
-
-    world.evidence.in_flight.insert(marker(7));
-    assert_eq!(revokes(&world.plan()), [""; 0], "its mint is still under way");
-    world.evidence.in_flight.clear();
-
-    world.evidence.delivered.clear();
-    assert_eq!(revokes(&world.plan()), [""; 0], "consumers may hold it after a restored backup");
-    world.evidence.delivered.insert(name("a"), 1);
-
-    world.evidence.probes.clear();
-    let plan = world.plan();
-    assert_eq!(revokes(&plan), [""; 0], "current is not known to work");
-    assert!(plan.steps.iter().any(|step| matches!(step, Step::Verify { .. })), "so it is asked");
-
-    world.records.insert(name("a"), Known::Unreadable);
-    assert_eq!(revokes(&world.plan()), [""; 0], "what its record says of it is not known");
-}
-
-#[test]
-fn what_is_not_ours_is_never_ended() {
-    let mut world = World::new().settled();
-    let other = Instance::from_bits([9; 16]);
-    world.list(5, 90, |row| row.label.as_mut().expect("a label").instance = other);
-    world.list(6, 90, |row| row.label = None);
-    world.list(7, 90, |_| {});
-    let plan = world.plan();
-    assert_eq!(revokes(&plan), [""; 0]);
-    assert_eq!(plan.unknown.len(), 1, "our instance, no intent of ours: reported");
-}
-
-#[test]
-fn a_second_token_under_the_marker_of_a_held_one_is_a_stray() {
-    let mut world = World::new().settled();
-    world.list(1, 90, |row| row.id = TokenId("id-again".into()));
-    assert_eq!(revokes(&world.plan()), ["id-again"]);
-}
-
-#[test]
-fn unknown_tokens_made_while_we_run_show_a_twin() {
-    let mut world = World::new().settled();
-    world.evidence.first_list = Some(at(world.now - 1200));
-    world.list(7, 900, |_| {});
-    assert!(!world.plan().steps.contains(&Step::Separate), "seen once");
-    world.evidence.unknown_since.insert(TokenId("id-7".into()), at(world.now - 600));
-    assert!(world.plan().steps.contains(&Step::Separate));
-    world.evidence.first_list = Some(at(world.now - 800));
-    assert!(!world.plan().steps.contains(&Step::Separate), "older than this process: a restored backup");
-}
-
-#[test]
-fn an_intent_is_dropped_when_its_token_has_ended_or_a_later_list_lacks_it() {
-    let mut world = World::new().settled();
-    let now = world.now;
-    let open =
-        |age| Intent { marker: marker(7), server: key(), deadline: at(now - age), boot: None, secret: None };
-    let close = Step::Note { name: name("a"), change: Change::CloseIntent(marker(7)) };
-    world.record(|record| record.intents = vec![open(hours(24) - 1)]);
-    assert!(!world.plan().steps.contains(&close));
-    world.record(|record| record.intents = vec![open(hours(24))]);
-    assert!(world.plan().steps.contains(&close));
-    world.record(|record| record.intents = vec![open(60)]);
-    world.list(7, 90, |row| row.revoked_at = Some(at(now)));
-    assert!(world.plan().steps.contains(&close));
-}
-
-#[test]
-fn many_open_intents_stop_minting_until_a_list_lacks_them() {
-    let mut world = World::new();
-    let now = world.now;
-    let open = |age: i64| {
-        (0..16).map(move |n| Intent {
-            marker: marker(n),
-            server: key(),
-            deadline: at(now - age),
-            boot: None,
-            secret: None,
-        })
-    };
-    world.record(|record| record.intents = open(60).collect());
-    assert_eq!(mints(&world.plan()), 0);
-    world.record(|record| record.intents = open(600).collect());
-    assert_eq!(mints(&world.plan()), 1, "the list would show them by now");
 }
 
 #[test]
