@@ -89,10 +89,10 @@ impl Peer {
 
     /// The same in a process with this number, which lives until what comes with it is dropped.
     #[cfg(test)]
-    pub(in crate::deliver) fn living_for_tests(uid: u32, unit: Option<&str>, pid: u32) -> (Self, OwnedFd) {
+    pub(in crate::deliver) fn living_for_tests(uid: u32, unit: Option<&str>, pid: u32) -> (Self, Lives) {
         let (here, there) = io::pipe().expect("a pipe");
         let peer = Self { pid: Some(pid), pidfd: Some(here.into()), ..Self::for_tests(uid, &[], unit) };
-        (peer, there.into())
+        (peer, Lives(there))
     }
 
     /// Whether the process that connected is still there; somebody else may hold its connection by now.
@@ -114,6 +114,19 @@ impl Peer {
     #[must_use]
     pub fn is_master(&self) -> bool {
         self.uid == 0 || self.uid == geteuid().as_raw()
+    }
+}
+
+/// A process of a test's, until it is dropped.
+#[cfg(test)]
+pub(in crate::deliver) struct Lives(io::PipeWriter);
+
+#[cfg(test)]
+impl Drop for Lives {
+    fn drop(&mut self) {
+        // Its being closed would be too late: a child that another test is just starting has a copy until it is another
+        // program.
+        let _nobody_looks = io::Write::write_all(&mut self.0, b".");
     }
 }
 

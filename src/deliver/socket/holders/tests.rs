@@ -1,10 +1,9 @@
-//! Who holds what, as pure bookkeeping: the end of a process is the end of a pipe.
-
-use std::os::fd::OwnedFd;
+//! Who holds what, as pure bookkeeping: the end of a process is a byte in a pipe.
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::deliver::socket::peer::Lives;
 
 const READER: u32 = 70_998;
 
@@ -15,7 +14,7 @@ fn name() -> Name {
 /// A process, until it is dropped.
 struct Process {
     peer: Arc<Peer>,
-    _lives: OwnedFd,
+    _lives: Lives,
 }
 
 impl Process {
