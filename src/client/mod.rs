@@ -1,6 +1,10 @@
 //! Asks the daemon over its secrets socket: HTTP/1.1, blocking. One request per connection, but for a [`Session`].
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    time::Duration,
+};
 
 use serde::Deserialize;
 
@@ -41,6 +45,9 @@ pub struct Changes {
     pub cursor: Cursor,
     /// Those that changed since the cursor of the question, or all of them; 0: not ready yet.
     pub changed: BTreeMap<Name, u64>,
+    /// Those that the caller could read then, and cannot any more. An older daemon does not tell.
+    #[serde(default)]
+    pub gone: BTreeSet<Name>,
 }
 
 impl Client {

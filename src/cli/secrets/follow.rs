@@ -35,6 +35,7 @@ impl<'c> Follower<'c> {
         })?;
         let is_whole = cursor.is_none_or(|cursor| cursor.epoch() != changes.cursor.epoch());
         let mut now = if is_whole { BTreeMap::new() } else { self.generations.clone() };
+        now.retain(|name, _| !changes.gone.contains(name));
         now.extend(changes.changed);
         let is_news = now != self.generations;
         self.generations = now;

@@ -10,7 +10,12 @@ use hyper::{
 };
 use tokio::sync::watch;
 
-use super::{Caller, Secrets, served::One, told_to_stop, view::View};
+use super::{
+    Caller, Secrets,
+    served::{Changes, One},
+    told_to_stop,
+    view::View,
+};
 use crate::model::{Allow, Name, Time};
 
 /// Where a Vault client finds the names: `mount_path` and `secret_path` of Telegraf's store.
@@ -175,16 +180,16 @@ impl Secrets {
         tokio::pin!(end);
         loop {
             versions.borrow_and_update();
-            let (changed, next) = self.served.changes(&caller.peer, cursor);
+            let changes = self.served.changes(&caller.peer, cursor);
             // Without a cursor of ours the answer is all that there is, even if that is nothing.
-            let is_first = cursor.is_none_or(|cursor| !same_epoch(cursor, &next));
-            if is_first || !changed.is_empty() {
-                return changes_since(&next, &changed);
+            let is_first = cursor.is_none_or(|cursor| !same_epoch(cursor, &changes.cursor));
+            if is_first || !changes.changed.is_empty() || !changes.gone.is_empty() {
+                return changes_since(&changes);
             }
             tokio::select! {
                 _ = versions.changed() => {}
-                () = &mut end => return changes_since(&next, &changed),
-                () = told_to_stop(&mut stopping) => return changes_since(&next, &changed),
+                () = &mut end => return changes_since(&changes),
+                () = told_to_stop(&mut stopping) => return changes_since(&changes),
             }
         }
     }
@@ -206,14 +211,8 @@ fn same_epoch(cursor: &str, next: &str) -> bool {
     cursor.split_once('.').map(|(epoch, _)| epoch) == next.split_once('.').map(|(epoch, _)| epoch)
 }
 
-fn changes_since(cursor: &str, changed: &std::collections::BTreeMap<Name, u64>) -> Answer {
-    #[derive(serde::Serialize)]
-    struct Changes<'a> {
-        cursor: &'a str,
-        changed: &'a std::collections::BTreeMap<Name, u64>,
-    }
-    let body = serde_json::to_vec(&Changes { cursor, changed }).unwrap_or_default();
-    json(StatusCode::OK, Bytes::from(body))
+fn changes_since(changes: &Changes) -> Answer {
+    json(StatusCode::OK, Bytes::from(serde_json::to_vec(changes).unwrap_or_default()))
 }
 
 /// Any client token: who may read what is decided by the peer all the same. Telegraf 1.37 and 1.38 know no other way

@@ -1,11 +1,12 @@
 //! What the secrets socket answers from: every name with its value, in memory alone.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 use bytes::Bytes;
+use serde::Serialize;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
@@ -17,6 +18,10 @@ use crate::{
 
 /// So many sets of readable names are kept rendered; a host has a handful.
 const MAX_VIEWS: usize = 64;
+
+/// So many times that a name has lost readers are remembered: more names than a host has. Who has not asked since is
+/// told less, and finds out with its next question without a cursor.
+const MOST_LOSSES: usize = 16 << 10;
 
 /// The table of names and values, shared by whoever delivers and whoever answers.
 #[derive(Debug)]
@@ -33,6 +38,8 @@ struct Table {
     is_complete: bool,
     entries: BTreeMap<Name, Entry>,
     changed_at: Time,
+    /// Names that others may read now than before, or nobody, oldest first.
+    losses: VecDeque<Loss>,
     /// By set of readable names, as bits in the order of `entries`; all of the current version.
     views: HashMap<Vec<u64>, Arc<View>>,
 }
@@ -46,6 +53,25 @@ struct Entry {
     readers: Arc<Readers>,
     /// The version of the table that it changed at last.
     version: u64,
+}
+
+/// Who could read a name up to a version of the table.
+#[derive(Debug)]
+struct Loss {
+    version: u64,
+    name: Name,
+    readers: Arc<Readers>,
+}
+
+/// What has changed for one caller since a cursor.
+#[derive(Debug, Serialize)]
+pub(super) struct Changes {
+    /// From here on.
+    pub(super) cursor: String,
+    /// With their generations, 0 where there is no value.
+    pub(super) changed: BTreeMap<Name, u64>,
+    /// Those that it could read, and cannot any more.
+    pub(super) gone: BTreeSet<Name>,
 }
 
 /// A value that may be handed out.
@@ -100,7 +126,7 @@ impl Served {
         });
         let (allow, readers) = (allow.clone(), readers.clone());
         self.change(|table, version| {
-            table.entries.insert(name.clone(), Entry { value, allow, readers, version });
+            table.set(name.clone(), Entry { value, allow, readers, version });
         });
         true
     }
@@ -169,10 +195,11 @@ impl Served {
             return;
         }
         self.change(|table, version| {
-            table.entries.retain(|name, _| names.contains(name));
+            let forgotten: Vec<_> = table.entries.extract_if(.., |name, _| !names.contains(name)).collect();
+            forgotten.into_iter().for_each(|(name, entry)| table.lost(version, name, entry.readers));
             for (name, allow, readers) in without_value {
                 if !is_known(table, &name, &allow, &readers) {
-                    table.entries.insert(name, Entry { value: None, allow, readers, version });
+                    table.set(name, Entry { value: None, allow, readers, version });
                 }
             }
         });
@@ -194,7 +221,9 @@ impl Served {
             self.change(|table, version| {
                 for (name, readers) in changed {
                     if let Some(entry) = table.entries.get_mut(&name) {
-                        (entry.readers, entry.version) = (readers, version);
+                        let before = std::mem::replace(&mut entry.readers, readers);
+                        entry.version = version;
+                        table.lost(version, name, before);
                     }
                 }
             });
@@ -270,9 +299,8 @@ impl Served {
         }
     }
 
-    /// The readable names that have changed since a cursor, with their generations, zero where there is no value;
-    /// and the cursor from here on. A cursor of another process, or none, means all.
-    pub(super) fn changes(&self, peer: &Peer, cursor: Option<&str>) -> (BTreeMap<Name, u64>, String) {
+    /// What has changed for a caller since a cursor. A cursor of another process, or none, means all there is.
+    pub(super) fn changes(&self, peer: &Peer, cursor: Option<&str>) -> Changes {
         let table = self.table();
         let version = self.version();
         let since = cursor.and_then(|cursor| self.parse_cursor(cursor)).filter(|since| *since <= version);
@@ -282,7 +310,12 @@ impl Served {
             .filter(|(_, entry)| since.is_none_or(|since| entry.version > since) && entry.readers.admit(peer))
             .map(|(name, entry)| (name.clone(), entry.value.as_ref().map_or(0, |value| value.generation)))
             .collect();
-        (changed, format!("{:016x}.{version}", self.epoch))
+        let may_read = |name| table.entries.get(name).is_some_and(|entry| entry.readers.admit(peer));
+        let losses =
+            table.losses.iter().rev().take_while(|loss| since.is_some_and(|since| loss.version > since));
+        let gone = losses.filter(|loss| loss.readers.admit(peer) && !may_read(&loss.name));
+        let gone = gone.map(|loss| loss.name.clone()).collect();
+        Changes { cursor: format!("{:016x}.{version}", self.epoch), changed, gone }
     }
 
     fn parse_cursor(&self, cursor: &str) -> Option<u64> {
@@ -306,6 +339,25 @@ impl Served {
 
     fn table_mut(&self) -> RwLockWriteGuard<'_, Table> {
         self.table.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    fn set(&mut self, name: Name, entry: Entry) {
+        let (version, readers) = (entry.version, entry.readers.clone());
+        if let Some(before) = self.entries.insert(name.clone(), entry)
+            && !same(&before.readers, &readers)
+        {
+            self.lost(version, name, before.readers);
+        }
+    }
+
+    /// Others may read it from this version on than these.
+    fn lost(&mut self, version: u64, name: Name, readers: Arc<Readers>) {
+        if self.losses.len() >= MOST_LOSSES {
+            self.losses.pop_front();
+        }
+        self.losses.push_back(Loss { version, name, readers });
     }
 }
 

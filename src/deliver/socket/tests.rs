@@ -177,7 +177,7 @@ async fn changes_are_told_as_they_come() {
     let before = tokio::time::Instant::now();
     let nothing = desk.get_json(&telegraf, &target).await;
     assert_eq!(before.elapsed(), Duration::from_secs(60));
-    assert_eq!(nothing, json!({ "cursor": cursor, "changed": {} }));
+    assert_eq!(nothing, json!({ "cursor": cursor, "changed": {}, "gone": [] }));
     // What is not the caller's wakes nobody; what is, does.
     let (told, ()) = tokio::join!(desk.get_json(&telegraf, &target), async {
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -192,6 +192,22 @@ async fn changes_are_told_as_they_come() {
     desk.put("edge", None, &allow(&[TELEGRAF], &[]));
     let told = desk.get_json(&telegraf, &target).await;
     assert_eq!(told["changed"], json!({ "dash": 2, "edge": 0 }));
+    let target = format!("/v1/changes?cursor={}", told["cursor"].as_str().expect("a cursor"));
+    // As is one that is not the caller's any more: which it is told once, and nobody who never could read it.
+    let (told, ()) = tokio::join!(desk.get_json(&telegraf, &target), async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        desk.put("dash", Some((2, "x")), &allow(&[GRAFANA], &[]));
+        desk.put("dash", Some((3, "x")), &allow(&[GRAFANA, GRAFANA + 1], &[]));
+    });
+    assert_eq!((&told["changed"], &told["gone"]), (&json!({}), &json!(["dash"])));
+    let stranger = desk.caller(peer(GRAFANA + 1, &[], None));
+    let theirs = desk.get_json(&stranger, &target).await;
+    assert_eq!((&theirs["changed"], &theirs["gone"]), (&json!({ "dash": 3 }), &json!([])));
+    // And back.
+    desk.put("dash", Some((2, "x")), &allow(&[GRAFANA, TELEGRAF], &[]));
+    let target = format!("/v1/changes?cursor={}", told["cursor"].as_str().expect("a cursor"));
+    let told = desk.get_json(&telegraf, &target).await;
+    assert_eq!((&told["changed"], &told["gone"]), (&json!({ "dash": 2 }), &json!([])));
     // Another process's cursor, and nonsense, mean all.
     for cursor in ["0000000000000008.1", "x", "", "0000000000000007.x"] {
         let all = desk.get_json(&telegraf, &format!("/v1/changes?cursor={cursor}")).await;

@@ -43,7 +43,7 @@ fn rotations_arrive_and_what_the_list_takes_back_goes() {
     let t2 = "[[token]]\nname = \"t2\"\nwrite = [\"telemetry\"]\nallow = { users = [\"0\"] }\n";
     host.list(&[lifecycle, &t0, &t1, t2].concat());
     // It begins before there is a daemon.
-    let relay = relay(&host, &owner, &["--recheck", "200ms"]);
+    let relay = relay(&host, &owner, &["--recheck", "10m"]);
     relay.wait_for("following: the daemon cannot be reached");
     let daemon = host.daemon();
     let live = |name: &str| {

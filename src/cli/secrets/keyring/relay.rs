@@ -74,11 +74,16 @@ impl Relay {
             return Ok(is_news);
         }
         self.take_out_withdrawn(&changes.changed)?;
+        if !changes.gone.is_empty() {
+            self.generations.retain(|name, _| !changes.gone.contains(name));
+            self.failed.retain(|name, _| !changes.gone.contains(name));
+            self.take_out_others()?;
+        }
         let names: Vec<Name> = changes.changed.keys().cloned().collect();
         self.generations.extend(changes.changed);
         self.put(&names)?;
         self.cursor = Some(changes.cursor);
-        Ok(!names.is_empty())
+        Ok(!names.is_empty() || !changes.gone.is_empty())
     }
 
     /// How things stand, in a line.
