@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::{
-    host::{Host, Ran, ran, wait_until},
+    host::{Host, Ran, ran, undisturbed, wait_until},
     scripted::{Reader, Scripted},
 };
 
@@ -186,7 +186,7 @@ fn a_program_s_signals_are_as_they_would_be_without_us() {
     let server = desk.reader.serve();
     // Started by somebody who ignores two of them, as nohup does one.
     let run = |by: &str| {
-        let mut command = Command::new("sh");
+        let mut command = undisturbed("sh");
         let program = env!("CARGO_BIN_EXE_influx-secrets");
         let line = format!("{by} exec \"$@\"");
         command.args(["-c", &line, "sh", program, "exec", "--env", "T=@{influx:a}", "--"]);
@@ -433,7 +433,7 @@ fn a_terminal_is_the_program_s() {
     let program = env!("CARGO_BIN_EXE_influx-secrets");
     // A shell in between would get the keys as well, and end by them.
     let line = format!("exec {program} exec --file f -- sh app f");
-    let mut script = Command::new("script");
+    let mut script = undisturbed("script");
     script.args(["-qec", &line, "/dev/null"]).current_dir(desk.reader.folder.path());
     script.env("INFLUX_SECRETS_SOCKET", desk.reader.socket()).env("XDG_RUNTIME_DIR", desk.memory.path());
     let mut running = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();

@@ -332,6 +332,22 @@ impl Drop for Daemon {
     }
 }
 
+/// A command that begins with every signal as it is by default. Whoever runs the tests may ignore some (`nohup`, `&` in a
+/// script): what is started here could then neither trap them nor be ended by them.
+pub(crate) fn undisturbed(program: &str) -> Command {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap().trim();
+    // Rust ignores SIGPIPE, and does not in what it starts; those from 32 on are the C library's.
+    let ignored =
+        u64::from_str_radix(ignored, 16).unwrap() & 0x7fff_ffff & !(1 << (Signal::PIPE.as_raw() - 1));
+    if ignored == 0 {
+        return Command::new(program);
+    }
+    let mut command = Command::new("env");
+    command.args(["--default-signal", program]);
+    command
+}
+
 /// Waits for another process to get somewhere.
 pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool, why_not: impl Fn() -> String) {
     let start = Instant::now();

@@ -16,7 +16,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::host::{PATIENCE, Ran, ran};
+use crate::host::{PATIENCE, Ran, ran, undisturbed};
 
 /// One question: the request as it came, and a way to answer.
 pub(crate) struct Asked {
@@ -180,7 +180,7 @@ impl Reader {
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_influx-secrets"));
+        let mut command = undisturbed(env!("CARGO_BIN_EXE_influx-secrets"));
         command.args(arguments).env("INFLUX_SECRETS_SOCKET", self.socket());
         command.current_dir(self.folder.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
