@@ -6,6 +6,8 @@ use std::{
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -146,6 +148,20 @@ pub(super) fn make_folder(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// A child that a former holder was about to start has the lock with it until it has become another program. For so long
+/// whoever comes next waits.
+const HANDED_DOWN: Duration = Duration::from_millis(200);
+
+fn try_for_a_moment(file: &File) -> Result<(), TryLockError> {
+    let end = Instant::now() + HANDED_DOWN;
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if Instant::now() < end => thread::sleep(HANDED_DOWN / 20),
+            tried => return tried,
+        }
+    }
+}
+
 pub(super) fn take_lock(layout: &Layout) -> Result<File, StoreError> {
     let path = layout.lock();
     let failed = |error| store_error(&path, "cannot take the lock", error);
@@ -157,7 +173,7 @@ pub(super) fn take_lock(layout: &Layout) -> Result<File, StoreError> {
         .mode(0o600)
         .open(&path)
         .map_err(failed)?;
-    match file.try_lock() {
+    match try_for_a_moment(&file) {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut holder = String::new();
@@ -202,4 +218,28 @@ fn is_leftover(name: &str) -> bool {
         return false;
     };
     stem.starts_with('.') && digits.len() == 16 && digits.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_is_just_being_let_go_is_waited_for_and_one_that_is_kept_is_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let layout = Layout { root: folder.path().to_owned() };
+        let kept = take_lock(&layout).expect("nobody has it");
+        let error = take_lock(&layout).expect_err("it is kept").to_string();
+        assert!(error.contains(&format!("is held by process {}", std::process::id())), "{error}");
+        let (waits, is_waiting) = std::sync::mpsc::channel();
+        thread::scope(|scope| {
+            let next = scope.spawn(|| {
+                waits.send(()).expect("somebody hears");
+                take_lock(&layout)
+            });
+            is_waiting.recv().expect("it begins");
+            drop(kept);
+            next.join().expect("it ends").expect("it is let go");
+        });
+    }
 }
