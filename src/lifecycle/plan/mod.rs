@@ -9,8 +9,8 @@ use std::{
 };
 
 use crate::model::{
-    Allow, BootTime, Capabilities, Databases, Evidence, Grants, Instance, Known, Label, Lifecycle, Listed,
-    Listing, Marker, Name, Record, ServerKey, ServerName, Spec, Time, TokenId,
+    BootTime, Capabilities, Databases, Evidence, Instance, Known, Label, Lifecycle, Listed, Listing, Marker,
+    Name, Record, ServerKey, ServerName, Spec, Time, TokenId,
 };
 
 mod finding;
@@ -22,6 +22,7 @@ mod overlap;
 mod removal;
 mod retirement;
 mod rotation;
+mod step;
 mod strays;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ pub use name::{Promotion, promotion};
 pub use overlap::overlap_ends;
 pub use retirement::{Ending, Retirement, Staying, Stays, Unanswered, retirement};
 pub use rotation::rotation_due;
+pub use step::{Change, EndWhy, Gone, Step, Why};
 
 /// Everything the plan looks at.
 #[derive(Clone, Copy, Debug)]
@@ -78,178 +80,6 @@ pub struct Plan {
     pub to_end: BTreeSet<Name>,
     /// Tokens that a step verifies already.
     verified: HashSet<TokenId>,
-}
-
-/// One thing to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Seal a change to a record that concerns nothing but the record.
-    Note {
-        /// Whose.
-        name: Name,
-        /// What.
-        change: Change,
-    },
-    /// Intend, mint and seal a token as `next`.
-    Mint {
-        /// Which.
-        name: Name,
-        /// Why.
-        why: Why,
-    },
-    /// Ask the data plane about a token until it is accepted.
-    Probe {
-        /// Whose.
-        name: Name,
-        /// Which.
-        id: TokenId,
-        /// Ask this one too, to tell a refusal of the token from one of the server (rule 6).
-        control: Option<TokenId>,
-    },
-    /// Ask the data plane about a token once.
-    Verify {
-        /// Whose.
-        name: Name,
-        /// Which.
-        id: TokenId,
-    },
-    /// Make `next` the current token.
-    Promote {
-        /// Which.
-        name: Name,
-        /// The token that was looked at.
-        id: TokenId,
-    },
-    /// End a token on the server.
-    Revoke {
-        /// Whose.
-        name: Name,
-        /// Which.
-        id: TokenId,
-        /// The marker in its label.
-        marker: Marker,
-    },
-    /// Replace all grants of a token of ours in place.
-    Patch {
-        /// Whose.
-        name: Name,
-        /// Which.
-        id: TokenId,
-        /// What it may do from then on.
-        grants: Grants,
-    },
-    /// End a held token.
-    End {
-        /// Whose.
-        name: Name,
-        /// Which.
-        id: TokenId,
-        /// Why.
-        why: EndWhy,
-    },
-    /// Take a name of which nothing is left out of the store.
-    Drop {
-        /// Which.
-        name: Name,
-    },
-    /// Somebody else works with a copy of this store: take a new instance and mint afresh (rule 3).
-    Separate,
-}
-
-impl Step {
-    /// Whose record or tokens it is about.
-    #[must_use]
-    pub fn name(&self) -> Option<&Name> {
-        match self {
-            Self::Note { name, .. }
-            | Self::Mint { name, .. }
-            | Self::Probe { name, .. }
-            | Self::Verify { name, .. }
-            | Self::Promote { name, .. }
-            | Self::Revoke { name, .. }
-            | Self::Patch { name, .. }
-            | Self::End { name, .. }
-            | Self::Drop { name } => Some(name),
-            Self::Separate => None,
-        }
-    }
-}
-
-/// Why a token is minted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
-    /// There is none.
-    Missing,
-    /// What there was is gone; counts as a replacement.
-    Gone,
-    /// `next` has been refused for too long; counts as a replacement, and takes its place.
-    Refused,
-    /// The current one belongs to another machine, or another server.
-    Inherited,
-    /// Its time has come.
-    Due,
-    /// The list asks for other grants, and they cannot be changed in place.
-    Grants,
-    /// A person wants a new value; no replacement that counts, and what was counted before is forgotten (rule 11).
-    Asked,
-}
-
-/// Why a held token is ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EndWhy {
-    /// A former token's overlap is over (rule 9).
-    Overlap,
-    /// Its name left the list, and its grace is over (rule 20).
-    Removed,
-}
-
-/// A change to a record alone.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// `allow` as the list has it now.
-    Allow(Allow),
-    /// The name has left the list, or is back.
-    Removed(bool),
-    /// The current token may do more than the list asks for, or does not any more.
-    Surplus(bool),
-    /// What a token may do is something else than was known, by somebody else's doing or by our own unheard.
-    Grants {
-        /// Which.
-        id: TokenId,
-        /// What the list shows.
-        grants: Grants,
-    },
-    /// The list asks for a lifetime that the current token has outlived already.
-    Shortened,
-    /// A token that is not ours to end, of a name that nobody wants any more, leaves its place.
-    Withdraw(TokenId),
-    /// An intent whose token is known to have ended, or never to have been.
-    CloseIntent(Marker),
-    /// A held token that is gone: current and next leave their place.
-    SetAside {
-        /// Which.
-        id: TokenId,
-        /// How it went.
-        gone: Gone,
-    },
-    /// A retiring token that works becomes current again (rule 4).
-    Reinstate(TokenId),
-    /// An ended token that nobody needs to know about any more.
-    Forget(TokenId),
-    /// The server is known by another address (rule 12).
-    Adopt {
-        /// How records knew it.
-        from: ServerKey,
-    },
-}
-
-/// How a token went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gone {
-    /// The server says so.
-    Ended,
-    /// The server does not show it and refuses it: its secret is kept for a while in case it comes back.
-    Absent,
 }
 
 /// Tokens younger than this are not judged by a list (rule 4): lists may lag.
