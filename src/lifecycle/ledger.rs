@@ -182,13 +182,18 @@ impl<T: Store> Ledger<T> {
             _ => None,
         });
         let seals = stream::iter(changed).map(|(record, allow)| async move {
-            let name = &record.name;
-            match self.change(name, || (*record).clone(), |record| record.allow = allow.clone()).await {
-                Ok(_) | Err(ChangeError::NotOurs(_)) => Ok(()),
-                Err(ChangeError::Seal(error)) => Err(error),
-            }
+            self.change_ours(&record, |record| record.allow = allow.clone()).await.map(drop)
         });
         seals.buffer_unordered(SEALS).try_collect().await
+    }
+
+    /// Changes a record that was there. `false`: it is not ours to change.
+    async fn change_ours(&self, there: &Record, change: impl FnOnce(&mut Record)) -> Result<bool, SealError> {
+        match self.change(&there.name, || there.clone(), change).await {
+            Ok(_) => Ok(true),
+            Err(ChangeError::NotOurs(_)) => Ok(false),
+            Err(ChangeError::Seal(error)) => Err(error),
+        }
     }
 
     /// What the store has of a name that is in doubt is found out before anything is changed.
@@ -216,10 +221,7 @@ impl<T: Store> Ledger<T> {
         let names: Vec<Name> = self.known().keys().cloned().collect();
         for name in names {
             let Some(there) = self.record(&name) else { continue };
-            match self.change(&name, || (*there).clone(), inherit).await {
-                Ok(_) | Err(ChangeError::NotOurs(_)) => {}
-                Err(ChangeError::Seal(error)) => return Err(error.into()),
-            }
+            self.change_ours(&there, inherit).await?;
         }
         let instances = self.store.renew_instance().await?;
         self.entries().instances = instances;
@@ -234,15 +236,13 @@ impl<T: Store> Ledger<T> {
     pub async fn own(&self) -> Result<usize, SealError> {
         let mut owned = 0;
         let known = self.known();
-        for (name, record) in known.iter().filter_map(|(name, known)| Some((name, known.record()?))) {
+        for record in known.values().filter_map(Known::record) {
             let inherited = record.held().filter(|held| held.origin == Origin::Inherited).count();
             if inherited == 0 {
                 continue;
             }
-            match self.change(name, || record.clone(), take_over).await {
-                Ok(_) => owned += inherited,
-                Err(ChangeError::NotOurs(_)) => {}
-                Err(ChangeError::Seal(error)) => return Err(error),
+            if self.change_ours(record, take_over).await? {
+                owned += inherited;
             }
         }
         Ok(owned)
