@@ -310,11 +310,7 @@ impl Served {
             .filter(|(_, entry)| since.is_none_or(|since| entry.version > since) && entry.readers.admit(peer))
             .map(|(name, entry)| (name.clone(), entry.value.as_ref().map_or(0, |value| value.generation)))
             .collect();
-        let may_read = |name| table.entries.get(name).is_some_and(|entry| entry.readers.admit(peer));
-        let losses =
-            table.losses.iter().rev().take_while(|loss| since.is_some_and(|since| loss.version > since));
-        let gone = losses.filter(|loss| loss.readers.admit(peer) && !may_read(&loss.name));
-        let gone = gone.map(|loss| loss.name.clone()).collect();
+        let gone = since.map(|since| table.lost_to(peer, since)).unwrap_or_default();
         Changes { cursor: format!("{:016x}.{version}", self.epoch), changed, gone }
     }
 
@@ -350,6 +346,14 @@ impl Table {
         {
             self.lost(version, name, before.readers);
         }
+    }
+
+    /// What a caller could read at that version, and cannot now.
+    fn lost_to(&self, peer: &Peer, since: u64) -> BTreeSet<Name> {
+        let may_read = |name| self.entries.get(name).is_some_and(|entry| entry.readers.admit(peer));
+        let losses = self.losses.iter().rev().take_while(|loss| loss.version > since);
+        let gone = losses.filter(|loss| loss.readers.admit(peer) && !may_read(&loss.name));
+        gone.map(|loss| loss.name.clone()).collect()
     }
 
     /// Others may read it from this version on than these.
