@@ -76,7 +76,6 @@ impl Relay {
         self.take_out_withdrawn(&changes.changed)?;
         if !changes.gone.is_empty() {
             self.generations.retain(|name, _| !changes.gone.contains(name));
-            self.failed.retain(|name, _| !changes.gone.contains(name));
             self.take_out_others()?;
         }
         let names: Vec<Name> = changes.changed.keys().cloned().collect();
@@ -107,7 +106,6 @@ impl Relay {
             self.take_out_withdrawn(&generations)?;
         }
         cursor.epoch().clone_into(&mut self.epoch);
-        self.failed.retain(|name, _| generations.contains_key(name));
         self.generations = generations;
         self.take_out_others()?;
         let names: Vec<Name> = self.generations.keys().cloned().collect();
@@ -131,6 +129,7 @@ impl Relay {
     /// it may have become ready since, and a daemon whose store does not open knows no more names than the list has, none
     /// of them ready.
     fn take_out_others(&mut self) -> Result<(), Failure> {
+        self.failed.retain(|name, _| self.generations.contains_key(name));
         let is_open =
             self.generations.is_empty() || self.generations.values().any(|generation| *generation > 0);
         for name in self.ring.ours()? {
