@@ -152,10 +152,10 @@ pub(super) fn make_folder(path: &Path) -> Result<(), StoreError> {
 /// whoever comes next waits.
 const HANDED_DOWN: Duration = Duration::from_millis(200);
 
-fn try_for_a_moment(file: &File) -> Result<(), TryLockError> {
+fn try_for_a_moment(mut try_lock: impl FnMut() -> Result<(), TryLockError>) -> Result<(), TryLockError> {
     let end = Instant::now() + HANDED_DOWN;
     loop {
-        match file.try_lock() {
+        match try_lock() {
             Err(TryLockError::WouldBlock) if Instant::now() < end => thread::sleep(HANDED_DOWN / 20),
             tried => return tried,
         }
@@ -173,7 +173,7 @@ pub(super) fn take_lock(layout: &Layout) -> Result<File, StoreError> {
         .mode(0o600)
         .open(&path)
         .map_err(failed)?;
-    match try_for_a_moment(&file) {
+    match try_for_a_moment(|| file.try_lock()) {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut holder = String::new();
@@ -231,15 +231,13 @@ mod tests {
         let kept = take_lock(&layout).expect("nobody has it");
         let error = take_lock(&layout).expect_err("it is kept").to_string();
         assert!(error.contains(&format!("is held by process {}", std::process::id())), "{error}");
-        let (waits, is_waiting) = std::sync::mpsc::channel();
-        thread::scope(|scope| {
-            let next = scope.spawn(|| {
-                waits.send(()).expect("somebody hears");
-                take_lock(&layout)
-            });
-            is_waiting.recv().expect("it begins");
-            drop(kept);
-            next.join().expect("it ends").expect("it is let go");
+        let (next, mut kept) = (File::open(layout.lock()).expect("the lock"), Some(kept));
+        // Let go once it has been tried in vain.
+        let tried = try_for_a_moment(|| {
+            let tried = next.try_lock();
+            kept = None;
+            tried
         });
+        tried.expect("it is let go");
     }
 }
