@@ -405,10 +405,8 @@ fn kept(notify: &UnixDatagram) -> Option<(String, OwnedFd)> {
 fn who_waits_when_the_daemon_is_killed_is_answered_by_the_next() {
     let Some(unit) = Unit::new("reader") else { return };
     let host = not_ready(&unit);
-    let notify = UnixDatagram::bind(host.path("notify.sock")).unwrap();
+    let (command, notify) = host.supervised();
     notify.set_nonblocking(true).unwrap();
-    let mut command = host.command(&["run"]);
-    command.env("NOTIFY_SOCKET", host.path("notify.sock"));
     let mut daemon = Daemon::start(command);
     daemon.wait_for("ready");
     let mut asking = Asking::start(&host, Some(&unit), &unit.address("t0"));
@@ -452,10 +450,8 @@ fn who_need_not_wait_is_kept_until_answered() {
     let Some(unit) = Unit::new("reader") else { return };
     let host = Host::new();
     host.list(&for_unit("t0", &unit));
-    let notify = UnixDatagram::bind(host.path("notify.sock")).unwrap();
+    let (command, notify) = host.supervised();
     notify.set_nonblocking(true).unwrap();
-    let mut command = host.command(&["run"]);
-    command.env("NOTIFY_SOCKET", host.path("notify.sock"));
     let daemon = Daemon::start(command);
     wait_for(&host, "t0", &daemon);
     let secret = host.delivered("t0").unwrap();

@@ -2,10 +2,7 @@
 
 use std::{
     fs,
-    os::unix::{
-        fs::{MetadataExt as _, PermissionsExt as _, symlink},
-        net::UnixDatagram,
-    },
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink},
     path::{Path, PathBuf},
     process::Stdio,
     time::{Duration, Instant},
@@ -239,10 +236,9 @@ fn sigterm_awaits_the_mint_that_is_under_way_and_begins_no_other() {
 fn the_supervisor_is_told() {
     let host = Host::new();
     host.list_of(1);
-    let socket = UnixDatagram::bind(host.path("notify.sock")).unwrap();
+    let (mut command, socket) = host.supervised();
     socket.set_read_timeout(Some(crate::host::PATIENCE)).unwrap();
-    let mut command = host.command(&["run"]);
-    command.env("NOTIFY_SOCKET", host.path("notify.sock")).env("WATCHDOG_USEC", "200000");
+    command.env("WATCHDOG_USEC", "200000");
     let daemon = Daemon::start(command);
     let mut heard = String::new();
     let mut buffer = [0; 4096];

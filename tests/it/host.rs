@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
-    os::unix::fs::PermissionsExt as _,
+    os::unix::{fs::PermissionsExt as _, net::UnixDatagram},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::{Arc, Mutex},
@@ -125,6 +125,17 @@ impl Host {
         let tokens: String =
             (0..count).map(|n| format!("[[token]]\nname = \"t{n}\"\nwrite = [\"telemetry\"]\n")).collect();
         self.list(&tokens);
+    }
+
+    /// A daemon to be started, and where it tells systemd how it is.
+    pub(crate) fn supervised(&self) -> (Command, UnixDatagram) {
+        let path = self.path("notify.sock");
+        // Of a daemon before.
+        let _stale = fs::remove_file(&path);
+        let socket = UnixDatagram::bind(&path).unwrap();
+        let mut command = self.command(&["run"]);
+        command.env("NOTIFY_SOCKET", path);
+        (command, socket)
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {

@@ -4,7 +4,7 @@
 use std::{
     fs::{self, File},
     io::Write as _,
-    os::unix::{fs::symlink, net::UnixDatagram},
+    os::unix::fs::symlink,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -39,10 +39,7 @@ impl Running {
     }
 
     fn over(host: Host) -> Self {
-        let _stale = fs::remove_file(host.path("notify.sock"));
-        let socket = UnixDatagram::bind(host.path("notify.sock")).unwrap();
-        let mut command = host.command(&["run"]);
-        command.env("NOTIFY_SOCKET", host.path("notify.sock"));
+        let (command, socket) = host.supervised();
         let told = Arc::new(Mutex::new(String::new()));
         let heard = told.clone();
         std::thread::spawn(move || {
