@@ -12,7 +12,7 @@ use influx_sandbox::{Effect, Fault};
 use serde_json::Value;
 
 use crate::{
-    host::{Host, wait_until},
+    host::{Host, copy_program, wait_until},
     peers::missing,
 };
 
@@ -236,8 +236,10 @@ fn only_root_and_the_daemons_user_change_anything() {
     assert!(matches!(mode, 0o600 | 0o660), "{mode:o}");
     // As somebody of the group: let in by the socket's file, no more.
     fs::set_permissions(&socket, fs::Permissions::from_mode(0o666)).unwrap();
+    let program = host.path("influx-tokend");
+    copy_program(env!("CARGO_BIN_EXE_influx-tokend"), &program);
     let as_other = |arguments: &[&str]| {
-        let output = host.command(arguments).uid(1234).gid(1234).output().unwrap();
+        let output = host.command_of(&program, arguments).uid(1234).gid(1234).output().unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
     assert_eq!(as_other(&["status"]), (Some(0), String::new()));

@@ -13,8 +13,8 @@ use influx_sandbox::{Recorded, Written};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
-    host::{Host, PATIENCE, wait_until},
-    rings::{Owner, copy_program, open_to_all},
+    host::{Host, PATIENCE, copy_program, wait_until},
+    rings::{Owner, open_to_all},
 };
 
 /// Every this long a point.
@@ -48,7 +48,7 @@ impl Agent {
         Self::start_by(host, command.current_dir(host.folder.path()), name, snippet)
     }
 
-    /// A copy that every user can run: Telegraf's own path may lead through folders that only we may enter.
+    /// A copy that every user can run.
     pub(crate) fn copied(host: &Host, telegraf: &Path) -> PathBuf {
         open_to_all(host.folder.path());
         let copy = host.path("telegraf");

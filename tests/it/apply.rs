@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::{
-    host::{Daemon, Host, can_read, can_write, wait_until},
+    host::{Daemon, Host, can_read, can_write, copy_program, wait_until},
     kind::{Kind, on_each, on_each_in_time},
 };
 
@@ -289,7 +289,7 @@ fn an_ordinary_user_needs_no_paths() {
     // The programs and the folder are root's: another user gets copies, and a way in.
     for program in [env!("CARGO_BIN_EXE_influx-tokend"), env!("CARGO_BIN_EXE_influx-secrets")] {
         let name = std::path::Path::new(program).file_name().unwrap();
-        std::fs::copy(program, home.join(name)).unwrap();
+        copy_program(program, &home.join(name));
     }
     std::fs::set_permissions(host.folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711))
         .unwrap();

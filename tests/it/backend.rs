@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::{
     exec_agents::{datadog, datadog_with, vector},
-    host::{Host, Ran, ran},
+    host::{Host, Ran, copy_program, ran},
     scripted::{Reader, Running, errors},
 };
 
@@ -197,7 +197,7 @@ fn a_daemon_that_is_not_there_is_told_to_both_agents() {
 fn private(reader: &Reader, name: &str) -> PathBuf {
     let path = reader.folder.path().join(name);
     if !path.exists() {
-        fs::copy(PROGRAM, &path).unwrap();
+        copy_program(PROGRAM, &path);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o500)).unwrap();
     }
     path
@@ -308,7 +308,7 @@ fn both_agents_get_what_is_minted_and_what_replaces_it() {
     let (host, daemon) = served(3);
     let names = ["t2", "t0", "t1"];
     let program = host.path("influx-secrets");
-    fs::copy(PROGRAM, &program).unwrap();
+    copy_program(PROGRAM, &program);
     fs::set_permissions(&program, fs::Permissions::from_mode(0o500)).unwrap();
     let (socket, store) = (host.path("run/secrets.sock"), host.path("store"));
     let (socket, store) = (socket.to_str().unwrap(), store.to_str().unwrap());
@@ -367,7 +367,7 @@ fn who_may_not_read_is_told_what_to_add() {
     }
     let (host, daemon) = served(1);
     let program = host.path("influx-secrets");
-    fs::copy(PROGRAM, &program).unwrap();
+    copy_program(PROGRAM, &program);
     fs::set_permissions(host.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let mut command = Command::new(program);
     command.arg("--socket").arg(host.path("run/secrets.sock")).arg("backend");

@@ -28,7 +28,7 @@ use rustix::{
 };
 
 use crate::{
-    host::{Daemon, Host, wait_until},
+    host::{Daemon, Host, copy_program, wait_until},
     hostile::without_peer_pidfds,
     peers::missing,
     pickup::holders,
@@ -260,7 +260,7 @@ fn the_unit_and_nobody_else(reader: &Unit, other: &Unit, start: impl Fn(&Host) -
     refused(None, &reader.address("t0"));
     // Another user does not even get there.
     let program = host.path("asks");
-    fs::copy(env::current_exe().unwrap(), &program).unwrap();
+    copy_program(env::current_exe().unwrap(), &program);
     fs::create_dir_all(host.path("answers")).unwrap();
     fs::set_permissions(host.path("answers"), fs::Permissions::from_mode(0o777)).unwrap();
     let stranger = Asking::many(&host, None, &reader.address("t0"), 1, |command| {

@@ -1,6 +1,7 @@
 //! A host to try things on: a folder, a list, a sandbox, and the two programs.
 
 use std::{
+    ffi::OsStr,
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
@@ -139,7 +140,12 @@ impl Host {
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_influx-tokend"));
+        self.command_of(env!("CARGO_BIN_EXE_influx-tokend"), arguments)
+    }
+
+    /// The same of a copy of the program.
+    pub(crate) fn command_of(&self, program: impl AsRef<OsStr>, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command.arg("--config").arg(self.path("tokens.toml")).args(arguments).stdin(Stdio::null());
         command
             .env_remove("INFLUX_TOKEND_LOG")
@@ -357,6 +363,15 @@ pub(crate) fn undisturbed(program: &str) -> Command {
     let mut command = Command::new("env");
     command.args(["--default-signal", program]);
     command
+}
+
+/// A copy that every user can run, and may reach where its own path leads through folders that only we may enter. Made by
+/// another program: what we have open for writing a child of another test's may have, too, and then nobody can run it.
+pub(crate) fn copy_program(from: impl AsRef<OsStr>, to: &Path) {
+    if !to.exists() {
+        let status = Command::new("install").args(["-m", "0755"]).arg(from).arg(to).status().unwrap();
+        assert!(status.success(), "{status}");
+    }
 }
 
 /// Waits for another process to get somewhere.

@@ -11,7 +11,7 @@ use std::{
 use rustix::process::geteuid;
 
 use crate::{
-    host::{Daemon, Host, wait_until},
+    host::{Daemon, Host, copy_program, wait_until},
     peers::missing,
 };
 
@@ -41,9 +41,8 @@ fn get(socket: &Path, target: &str) -> String {
 
 /// This test program once more, as somebody else: only what `test` does.
 fn as_stranger(host: &Host, test: &str) -> Child {
-    // Its own path may lead through folders that only we may enter.
     let program = host.path("stranger");
-    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    copy_program(std::env::current_exe().unwrap(), &program);
     Command::new(program)
         .args(["--exact", &format!("hostile::{test}"), "--nocapture"])
         .env(SOCKET, host.path("run/secrets.sock"))

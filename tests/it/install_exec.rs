@@ -12,7 +12,7 @@ use std::{
 
 use crate::{
     exec_agents::{datadog_with, vector},
-    host::{Host, Ran, ran},
+    host::{Host, Ran, copy_program, ran},
 };
 
 /// A user of Debian's that is nobody else's, and its number.
@@ -36,7 +36,7 @@ fn host() -> (Host, PathBuf) {
     ));
     host.apply();
     let program = host.path("influx-secrets");
-    fs::copy(env!("CARGO_BIN_EXE_influx-secrets"), &program).unwrap();
+    copy_program(env!("CARGO_BIN_EXE_influx-secrets"), &program);
     fs::set_permissions(host.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     (host, program)
 }
@@ -158,7 +158,7 @@ fn what_would_not_run_is_told_with_what_to_do() {
         &["is written, but user daemon cannot run it: Permission denied", "reach every folder above both"],
     );
     let own = private.join("influx-secrets");
-    fs::copy(&program, &own).unwrap();
+    copy_program(&program, &own);
     let arguments = ["install-exec", "--for=datadog", "--user=daemon", path.to_str().unwrap()];
     failed(&run(&own, "022", &arguments), &["cannot run it: it ended with exit status: 126"]);
     // Only root gives files away.

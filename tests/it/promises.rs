@@ -17,7 +17,7 @@ use influx_sandbox::{Effect, Fault};
 use rustix::process::Signal;
 
 use crate::{
-    host::{Daemon, Host, wait_until},
+    host::{Daemon, Host, copy_program, wait_until},
     peers::{find, missing},
 };
 
@@ -46,7 +46,7 @@ fn neither_program_can_be_dumped() {
     }
     let as_user = |program: &str, arguments: &[&str]| {
         let copy = host.path(Path::new(program).file_name().unwrap().to_str().unwrap());
-        fs::copy(program, &copy).unwrap();
+        copy_program(program, &copy);
         let mut command = Command::new(copy);
         command
             .args(arguments)

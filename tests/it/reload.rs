@@ -12,7 +12,7 @@ use std::{
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::host::{Daemon, Host, wait_until};
+use crate::host::{Daemon, Host, copy_program, wait_until};
 
 /// From the last change of a list to the moment when it is in force: a second, and another for machines that are busy.
 /// Where the system tells of no changes the file is looked at every two seconds, which is later than this.
@@ -339,7 +339,7 @@ fn a_list_that_is_gone_leaves_the_accepted_one_in_force_at_a_start() {
     fs::create_dir_all(home.join("run")).unwrap();
     fs::set_permissions(host.folder.path(), fs::Permissions::from_mode(0o711)).unwrap();
     let program = home.join("influx-tokend");
-    fs::copy(env!("CARGO_BIN_EXE_influx-tokend"), &program).unwrap();
+    copy_program(env!("CARGO_BIN_EXE_influx-tokend"), &program);
     fs::write(home.join("token"), host.sandbox.management_token()).unwrap();
     let list = home.join("tokens.toml");
     let text = format!(

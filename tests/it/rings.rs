@@ -16,6 +16,7 @@ use rustix::{
 };
 
 use crate::{
+    host::copy_program,
     peers::missing,
     scripted::{Reader, Scripted},
 };
@@ -180,7 +181,7 @@ impl Relayed {
         let (owner, reader) = (Owner::new()?, Reader::new());
         open_to_all(reader.folder.path());
         let program = reader.folder.path().join("influx-secrets");
-        copy_program(Path::new(env!("CARGO_BIN_EXE_influx-secrets")), &program);
+        copy_program(env!("CARGO_BIN_EXE_influx-secrets"), &program);
         Some(Self { owner, reader })
     }
 
@@ -210,15 +211,6 @@ pub(crate) fn has_usual_quota() -> bool {
         missing("the kernel's usual quota of keys");
     }
     has
-}
-
-/// A copy that another user can run. By a program of its own: what we have open for writing a child of another test's may
-/// have, too, and then nobody can run it.
-pub(crate) fn copy_program(from: &Path, to: &Path) {
-    if !to.exists() {
-        let status = Command::new("cp").arg(from).arg(to).status().unwrap();
-        assert!(status.success(), "{status}");
-    }
 }
 
 /// Everybody may enter.

@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
 
 use crate::{
-    host::Ran,
+    host::{Ran, copy_program},
     scripted::{Reader, answer, errors},
 };
 
@@ -185,7 +185,7 @@ fn a_folder_that_keeps_us_out_is_told() {
     let _server = reader.serve();
     // Somebody else may reach the program and the folder, but not the socket.
     let program = reader.folder.path().join("influx-secrets");
-    fs::copy(env!("CARGO_BIN_EXE_influx-secrets"), &program).unwrap();
+    copy_program(env!("CARGO_BIN_EXE_influx-secrets"), &program);
     fs::set_permissions(reader.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(reader.socket(), fs::Permissions::from_mode(0o600)).unwrap();
     let mut command = Command::new(program);

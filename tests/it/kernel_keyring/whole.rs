@@ -1,18 +1,16 @@
 //! From a server to the kernel's keyring, with the daemon between.
 
-use std::path::Path;
-
 use crate::{
-    host::{Daemon, Host, wait_until},
+    host::{Daemon, Host, copy_program, wait_until},
     pickup::holders,
-    rings::{OWN, Owner, RING, copy_program, open_to_all},
+    rings::{OWN, Owner, RING, open_to_all},
 };
 
 /// The relay of a host, which runs as this user.
 pub(crate) fn relay(host: &Host, owner: &Owner, arguments: &[&str]) -> Daemon {
     open_to_all(host.folder.path());
     let program = host.path("influx-secrets");
-    copy_program(Path::new(env!("CARGO_BIN_EXE_influx-secrets")), &program);
+    copy_program(env!("CARGO_BIN_EXE_influx-secrets"), &program);
     let mut command = owner.command(&program);
     command.args(["keyring", "--follow"]).args(arguments).arg("--socket").arg(host.path("run/secrets.sock"));
     Daemon::start(command)
