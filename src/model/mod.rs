@@ -23,7 +23,7 @@ pub use evidence::{Anchor, Evidence, FailedMint, Holders, Known, Probed, Word};
 pub use grant::{Action, Database, Grant, Grants, InvalidDatabase};
 pub use hook::{Behind, Generations, Hook, HookAction};
 pub use label::{Instance, Label, Marker};
-pub use listed::{Capabilities, Databases, Listed, Listing};
+pub use listed::{Capabilities, Databases, Listed, Listing, RowFault, ServerDate};
 pub use name::{InvalidName, Name};
 pub use record::{
     Ended, Held, Intent, MAX_RECORD_BYTES, Origin, Record, RecordVersion, Retiring, RetiringState,

@@ -8,7 +8,7 @@ use std::{
 use super::{Keeper, State, Unanswered};
 use crate::{
     deliver::Deliver,
-    influxdb::{Server, ServerError},
+    influxdb::{Interest, Server, ServerError},
     lifecycle::{
         Clock,
         now::{NoTime, agree, judging_time, latest_sealed},
@@ -30,7 +30,10 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     }
 
     pub(super) async fn list(&self) -> Result<Listing, Unanswered> {
-        let listing = self.server.list(&self.held_ids()).await?;
+        let instances = self.shared.ledger.instances();
+        let instances: Vec<_> =
+            std::iter::once(instances.current.clone()).chain(instances.former.clone()).collect();
+        let listing = self.server.list(&Interest { ids: &self.known_ids(), instances: &instances }).await?;
         let since_boot = self.shared.clock.since_boot();
         // Before anything is forgotten of the list before: others may be asking what time it is.
         let judged = self.judge(&listing);
@@ -71,11 +74,19 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         state.held.1.clone()
     }
 
+    /// The ids of all tokens that are in our hands or were.
+    fn known_ids(&self) -> BTreeSet<TokenId> {
+        let known = self.shared.ledger.known();
+        let records = known.values().filter_map(Known::record);
+        let ended = records.flat_map(|record| record.ended.iter().map(|ended| ended.id.clone()));
+        self.held_ids().iter().cloned().chain(ended).collect()
+    }
+
     fn judge(&self, listing: &Listing) -> Result<Time, NoTime> {
         let clock = &self.shared.clock;
         let sealed = latest_sealed(self.shared.ledger.known().values());
         judging_time(
-            listing.date,
+            listing.date.told(),
             clock.now(),
             clock.is_synchronised(),
             self.settings.lifecycle.trust_local_clock,

@@ -180,7 +180,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             marker: Some(order.marker.clone()),
             secret: minted.secret,
             grants: minted.grants,
-            created_at: minted.created_at,
+            created_at: minted.created_at.unwrap_or_else(|| self.now()),
             expires_at: minted.expires_at,
             was_to_expire_at: order.expires_at.filter(|_| differs),
             origin: Origin::Minted,

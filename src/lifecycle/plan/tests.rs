@@ -3,7 +3,7 @@
 use super::*;
 use crate::model::{
     Allow, Credential, Database, Ended, FailedMint, Grants, Held, Intent, Moment, Origin, Probe, Probed,
-    Product, Retiring, RetiringState, Secret,
+    Product, Retiring, RetiringState, Secret, ServerDate,
 };
 
 mod drift;
@@ -77,7 +77,14 @@ impl World {
             former: vec![],
             specs: BTreeMap::from([(name("a"), spec)]),
             records: BTreeMap::new(),
-            listing: Listing { tokens: vec![], rows: 0, bytes: 0, date: None },
+            listing: Listing {
+                tokens: vec![],
+                faults: vec![],
+                rows: 0,
+                bytes: 0,
+                date: ServerDate::Absent,
+                zoneless: false,
+            },
             databases: Databases::Known(BTreeSet::from(["telemetry".to_owned()])),
             evidence: Evidence::default(),
             lifecycle: Lifecycle::default(),
@@ -90,7 +97,7 @@ impl World {
     }
 
     fn look<T>(&mut self, look: impl FnOnce(&View<'_>) -> T) -> T {
-        self.listing.date = Some(at(self.now));
+        self.listing.date = ServerDate::Told(at(self.now));
         look(&View {
             now: at(self.now),
             boot: self.boot.as_ref(),
