@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use super::{Check, Cluster, MintError, Minted, Order, Server, ServerError, Verdict};
+use super::{Check, Cluster, Interest, MintError, Minted, Order, Server, ServerError, Verdict};
 use crate::{
     config::ServerConfig,
     model::{Capabilities, Credential, Grants, Listed, Listing, Product, ServerName, TokenId},
@@ -34,9 +34,9 @@ impl Server for AnyServer {
         }
     }
 
-    async fn list(&self, known: &BTreeSet<TokenId>) -> Result<Listing, ServerError> {
+    async fn list(&self, interest: &Interest<'_>) -> Result<Listing, ServerError> {
         match self {
-            Self::Cluster(server) => server.list(known).await,
+            Self::Cluster(server) => server.list(interest).await,
         }
     }
 

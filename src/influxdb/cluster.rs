@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, path::Path};
 
 use super::{
-    Check, MintError, Minted, Order, Server, ServerError, Verdict, data_plane::DataPlane, http::Http,
-    influxctl::Influxctl, management_api::ManagementApi,
+    Check, Interest, MintError, Minted, Order, Server, ServerError, Verdict, data_plane::DataPlane,
+    http::Http, influxctl::Influxctl, management_api::ManagementApi,
 };
 use crate::{
     config::{ServerConfig, Via},
@@ -52,10 +52,10 @@ impl Server for Cluster {
         }
     }
 
-    async fn list(&self, known: &BTreeSet<TokenId>) -> Result<Listing, ServerError> {
+    async fn list(&self, interest: &Interest<'_>) -> Result<Listing, ServerError> {
         match &self.management {
-            Management::Api(api) => api.list(known).await,
-            Management::Influxctl(influxctl) => influxctl.list(known).await,
+            Management::Api(api) => api.list(interest).await,
+            Management::Influxctl(influxctl) => influxctl.list(interest).await,
         }
     }
 

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::{ErrorKind, ServerError};
 use crate::{
     config::{ClientCertificate, ServerConfig},
-    model::{Secret, ServerName, Time},
+    model::{Secret, ServerDate, ServerName, Time},
 };
 
 /// Longer than this no server makes us wait.
@@ -40,7 +40,7 @@ pub(super) struct Http {
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
-    pub(super) date: Option<Time>,
+    pub(super) date: ServerDate,
     pub(super) retry_after: Option<Duration>,
     location: Option<String>,
     is_html: bool,
@@ -123,7 +123,8 @@ impl Http {
                 .is_some_and(|kind| kind.trim_start().starts_with("text/html")),
             body: Zeroizing::default(),
         };
-        answer.body = self.body(response, limit).await.map_err(|kind| failed(kind, false))?;
+        let body = self.body(response, limit).await.map_err(|kind| failed(kind, false))?;
+        answer.body = readable(body);
         Ok(answer)
     }
 
@@ -195,13 +196,13 @@ impl Answer {
         (!text.is_empty()).then_some(text)
     }
 
-    /// What a success must be to be believed.
+    /// What a success must be to be believed. What it is labelled as does not matter where it can be read.
     pub(super) fn json<'a, T: serde::Deserialize<'a>>(&'a self) -> Result<T, ErrorKind> {
-        if self.is_html {
-            return Err(ErrorKind::Nonsense("an HTML page".to_owned()));
-        }
         // What is wrong is told by place alone: the text around it may be a token.
         serde_json::from_slice(&self.body).map_err(|error| {
+            if self.is_html {
+                return ErrorKind::Nonsense("an HTML page".to_owned());
+            }
             let what = match error.classify() {
                 serde_json::error::Category::Eof => "ends too early",
                 serde_json::error::Category::Syntax => "is not JSON",
@@ -312,22 +313,39 @@ fn text(headers: &HeaderMap, name: reqwest::header::HeaderName) -> Option<String
     Some(headers.get(name)?.to_str().ok()?.to_owned())
 }
 
-fn date(headers: &HeaderMap) -> Option<Time> {
-    let at = httpdate::parse_http_date(&text(headers, DATE)?).ok()?;
-    Time::try_from(at).ok()
+fn date(headers: &HeaderMap) -> ServerDate {
+    let Some(value) = headers.get(DATE) else { return ServerDate::Absent };
+    let at = value.to_str().ok().and_then(|text| httpdate::parse_http_date(text).ok());
+    at.and_then(|at| Time::try_from(at).ok()).map_or(ServerDate::Unreadable, ServerDate::Told)
 }
 
 /// Seconds, or a date (RFC 9110, 10.2.3), which is measured from the answer's own.
-fn retry_after(headers: &HeaderMap, date: Option<Time>) -> Option<Duration> {
+fn retry_after(headers: &HeaderMap, date: ServerDate) -> Option<Duration> {
     let value = text(headers, RETRY_AFTER)?;
     let wait = match value.trim().parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => {
             let until = Time::try_from(httpdate::parse_http_date(&value).ok()?).ok()?;
-            Duration::try_from(until.duration_since(date?)).unwrap_or_default()
+            Duration::try_from(until.duration_since(date.told()?)).unwrap_or_default()
         }
     };
     Some(wait.min(LONGEST_WAIT))
+}
+
+/// A body that is text: bytes that are none, in a description say, cost nothing but themselves.
+pub(super) fn readable(body: Zeroizing<Vec<u8>>) -> Zeroizing<Vec<u8>> {
+    if std::str::from_utf8(&body).is_ok() {
+        return body;
+    }
+    // Sized for the worst case, so that growing leaves no copy of a secret behind.
+    let mut text = Zeroizing::new(Vec::with_capacity(body.len() * '\u{fffd}'.len_utf8()));
+    for chunk in body.utf8_chunks() {
+        text.extend_from_slice(chunk.valid().as_bytes());
+        if !chunk.invalid().is_empty() {
+            text.extend_from_slice("\u{fffd}".as_bytes());
+        }
+    }
+    text
 }
 
 /// One short line without control characters.

@@ -11,28 +11,30 @@ use std::{
 };
 
 use reqwest::{Method, RequestBuilder, header};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde_json::value::RawValue;
 use url::Url;
 
 use super::{
-    ErrorKind, MintError, Minted, Order, ServerError,
+    ErrorKind, Interest, MintError, Minted, Order, ServerError,
+    cluster_ids::NamedIds,
     http::{Answer, Http, MAX_BODY, under},
+    list::ListReader,
     management_token::ManagementToken,
-    once_each,
+    rows::{Dialect, ID, MintClaims, Row},
 };
 use crate::{
     config::{self, ServerConfig},
     model::{
-        Action, Capabilities, ClusterIds, Credential, Database, Grant, Grants, Label, Listed, Listing,
-        Product, Secret, ServerName, Time, TokenId,
+        Action, Capabilities, ClusterIds, Credential, Database, Grants, Listed, Listing, Product, Secret,
+        ServerName, TokenId,
     },
 };
 
+/// The string of a new token.
+const SECRET: &[&str] = &["accessToken"];
 /// The largest list of tokens.
 pub(super) const MAX_LIST: usize = 64 << 20;
-
-/// An id that an answer may have.
-type Told<'a> = Option<Cow<'a, str>>;
 
 /// The management API of one deployment.
 #[derive(Debug)]
@@ -114,17 +116,8 @@ impl ManagementApi {
     }
 
     /// An answer about another cluster says nothing about this one.
-    fn check_ids(&self, account: &Told<'_>, cluster: &Told<'_>) -> Result<(), ErrorKind> {
-        let Some(ours) = &self.cluster else { return Ok(()) };
-        for (what, told, wanted) in [("account", account, &ours.account), ("cluster", cluster, &ours.cluster)]
-        {
-            if let Some(told) = told.as_deref().filter(|told| !told.eq_ignore_ascii_case(wanted.as_str())) {
-                let told: String = told.chars().take(36).collect();
-                let told = format!("it is about {what} {told:?}, and {what} {wanted} was asked about");
-                return Err(ErrorKind::Nonsense(told));
-            }
-        }
-        Ok(())
+    fn check_ids(&self, row: &Row<'_>) -> Result<(), ErrorKind> {
+        self.cluster.as_ref().and_then(|ours| NamedIds::of(row).check(ours)).unwrap_or(Ok(()))
     }
 
     fn nonsense(&self, verb: &'static str) -> impl Fn(ErrorKind) -> ServerError {
@@ -136,42 +129,29 @@ impl ManagementApi {
         Capabilities { patch: true, expiry: true, lists_revoked: true }
     }
 
-    pub(super) async fn list(&self, known: &BTreeSet<TokenId>) -> Result<Listing, ServerError> {
+    pub(super) async fn list(&self, interest: &Interest<'_>) -> Result<Listing, ServerError> {
         // A list begins a pass.
         self.management_token.begin_pass().await;
         let verb = "list tokens";
         let request = self.request(Method::GET, &["tokens"]);
         let answer = self.ask(verb, request, MAX_LIST).await.map_err(|(error, _)| error)?;
-        let rows: Vec<Row<'_>> = answer.json().map_err(self.nonsense(verb))?;
-        let total = rows.len();
-        let mut tokens = Vec::new();
-        for row in rows {
-            self.check_ids(&row.account_id, &row.cluster_id).map_err(self.nonsense(verb))?;
-            let label = Label::find(&row.description);
-            if label.is_some() || known.contains(row.id.as_ref()) {
-                tokens.push(row.listed(label));
-            }
-        }
-        once_each(&tokens).map_err(self.nonsense(verb))?;
-        Ok(Listing { tokens, rows: total, bytes: answer.body.len(), date: answer.date })
+        let cluster = self.cluster.as_ref();
+        let reader = ListReader { interest, dialect: Dialect::Api, cluster, date: answer.date };
+        let rows: Vec<&RawValue> = answer.json().map_err(self.nonsense(verb))?;
+        reader.read(&rows, answer.body.len()).map_err(self.nonsense(verb))
     }
 
     pub(super) async fn databases(&self) -> Result<BTreeSet<String>, ServerError> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Row<'a> {
-            name: String,
-            #[serde(default, borrow)]
-            account_id: Told<'a>,
-            #[serde(default, borrow)]
-            cluster_id: Told<'a>,
-        }
         let verb = "list databases";
         let request = self.request(Method::GET, &["databases"]);
         let answer = self.ask(verb, request, MAX_LIST).await.map_err(|(error, _)| error)?;
         let rows: Vec<Row<'_>> = answer.json().map_err(self.nonsense(verb))?;
-        let name = |row: Row<'_>| self.check_ids(&row.account_id, &row.cluster_id).map(|()| row.name);
-        rows.into_iter().map(name).collect::<Result<_, _>>().map_err(self.nonsense(verb))
+        let name = |row: &Row<'_>| {
+            self.check_ids(row)?;
+            let name = row.text(&["name"]).ok_or_else(|| lacks("name of a database"))?;
+            Ok(name.into_owned())
+        };
+        rows.iter().map(name).collect::<Result<_, _>>().map_err(self.nonsense(verb))
     }
 
     pub(super) async fn mint(&self, order: &Order) -> Result<Minted, MintError> {
@@ -221,30 +201,27 @@ impl ManagementApi {
         })
     }
 
-    /// A token exists: an answer that cannot be used leaves it to the list.
+    /// A token exists, and its string is in no other place: nothing but an answer without id or string leaves it to the
+    /// list.
     fn minted(&self, order: &Order, answer: &Answer) -> Result<Minted, MintError> {
         let unusable = |kind| MintError::Unknown(self.http.error("mint token", kind));
-        let mut created: Row<'_> = answer.json().map_err(unusable)?;
-        self.check_ids(&created.account_id, &created.cluster_id).map_err(unusable)?;
-        let lacks = |what| unusable(ErrorKind::Nonsense(format!("the answer has no {what}")));
-        let secret = created.access_token.take().ok_or_else(|| lacks("accessToken"))?;
-        let secret = Secret::new(secret.into_owned());
-        if secret.expose().is_empty() || created.id.is_empty() {
-            return Err(lacks("id or token"));
+        let created: Row<'_> = answer.json().map_err(unusable)?;
+        let id = created.id(ID).ok_or_else(|| unusable(lacks("id")))?;
+        let secret = created.text(SECRET).filter(|_| !created.is_ambiguous(SECRET));
+        let secret = secret.filter(|text| !text.is_empty()).ok_or_else(|| unusable(lacks("accessToken")))?;
+        let secret = Credential::Token(Secret::new(secret.into_owned()));
+        let MintClaims { grants, created_at, expires_at, label, mut oddities } =
+            created.claims(order, Dialect::Api, answer.date);
+        if self.check_ids(&created).is_err() {
+            oddities.push("accountId, clusterId: expected this cluster's".to_owned());
         }
-        Ok(Minted {
-            grants: created.grants().unwrap_or_else(|| order.grants.clone()),
-            created_at: created.created_at.ok_or_else(|| lacks("createdAt"))?,
-            expires_at: created.expires_at,
-            id: TokenId(created.id.into_owned()),
-            secret: Credential::Token(secret),
-        })
+        Ok(Minted { id, secret, grants, created_at, expires_at, label, date: answer.date, oddities })
     }
 
     pub(super) async fn get(&self, id: &TokenId) -> Result<Option<Listed>, ServerError> {
         let verb = "get token";
         match self.ask(verb, self.request(Method::GET, &["tokens", &id.0]), MAX_BODY).await {
-            Ok(answer) => self.shown(verb, &answer).map(Some),
+            Ok(answer) => self.shown(verb, id, &answer).map(Some),
             Err((error, _)) if error.status() == Some(404) => Ok(None),
             Err((error, _)) => Err(error),
         }
@@ -259,14 +236,19 @@ impl ManagementApi {
         let request = self.request(Method::PATCH, &["tokens", &id.0]);
         let request = self.with_json(verb, request, &Update { permissions: permissions(grants) })?;
         let answer = self.ask(verb, request, MAX_BODY).await.map_err(|(error, _)| error)?;
-        self.shown(verb, &answer)
+        self.shown(verb, id, &answer)
     }
 
-    fn shown(&self, verb: &'static str, answer: &Answer) -> Result<Listed, ServerError> {
+    /// One token, as a list shows it. Where the answer names no id, it is the one that was asked about.
+    fn shown(&self, verb: &'static str, id: &TokenId, answer: &Answer) -> Result<Listed, ServerError> {
         let row: Row<'_> = answer.json().map_err(self.nonsense(verb))?;
-        self.check_ids(&row.account_id, &row.cluster_id).map_err(self.nonsense(verb))?;
-        let label = Label::find(&row.description);
-        Ok(row.listed(label))
+        self.check_ids(&row).map_err(self.nonsense(verb))?;
+        let told = row.id(ID).unwrap_or_else(|| id.clone());
+        if !told.0.eq_ignore_ascii_case(&id.0) {
+            let error = ErrorKind::Nonsense("it is about another token than was asked about".to_owned());
+            return Err(self.nonsense(verb)(error));
+        }
+        Ok(row.listed(id.clone(), Dialect::Api, answer.date).0)
     }
 
     pub(super) async fn revoke(&self, id: &TokenId) -> Result<(), ServerError> {
@@ -277,6 +259,10 @@ impl ManagementApi {
             Err((error, _)) => Err(error),
         }
     }
+}
+
+fn lacks(what: &str) -> ErrorKind {
+    ErrorKind::Nonsense(format!("the answer has no {what}"))
 }
 
 #[derive(Serialize)]
@@ -296,66 +282,4 @@ fn permissions(grants: &Grants) -> Vec<Permission<'_>> {
             },
         })
         .collect()
-}
-
-/// A token as the API shows it, borrowed from the answer.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Row<'a> {
-    #[serde(borrow)]
-    id: Cow<'a, str>,
-    #[serde(borrow)]
-    description: Cow<'a, str>,
-    #[serde(borrow)]
-    permissions: Vec<RawPermission<'a>>,
-    #[serde(default)]
-    created_at: Option<Time>,
-    #[serde(default)]
-    expires_at: Option<Time>,
-    #[serde(default)]
-    revoked_at: Option<Time>,
-    /// At creation only.
-    #[serde(default, borrow)]
-    access_token: Option<Cow<'a, str>>,
-    /// Whose it is, as Cloud Dedicated tells.
-    #[serde(default, borrow)]
-    account_id: Told<'a>,
-    #[serde(default, borrow)]
-    cluster_id: Told<'a>,
-}
-
-#[derive(Deserialize)]
-struct RawPermission<'a> {
-    #[serde(borrow)]
-    action: Cow<'a, str>,
-    #[serde(borrow)]
-    resource: Cow<'a, str>,
-}
-
-impl Row<'_> {
-    /// `None` where something else than reading or writing a database is granted.
-    fn grants(&self) -> Option<Grants> {
-        self.permissions
-            .iter()
-            .map(|permission| {
-                let action = match permission.action.as_ref() {
-                    "read" => Action::Read,
-                    "write" => Action::Write,
-                    _ => return None,
-                };
-                Some(Grant { database: permission.resource.parse().ok()?, action })
-            })
-            .collect()
-    }
-
-    fn listed(self, label: Option<Label>) -> Listed {
-        Listed {
-            label,
-            grants: self.grants(),
-            id: TokenId(self.id.into_owned()),
-            created_at: self.created_at,
-            expires_at: self.expires_at,
-            revoked_at: self.revoked_at,
-        }
-    }
 }

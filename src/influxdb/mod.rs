@@ -3,31 +3,31 @@
 //! [`Server`] is all that the life cycle knows of a product; one file per product implements it, over the one
 //! HTTP client of `http.rs`, or by influxctl.
 
-use std::{
-    collections::{BTreeSet, HashSet},
-    ffi::OsString,
-    fmt,
-    future::Future,
-    path::PathBuf,
-    time::Duration,
-};
+use std::{collections::BTreeSet, ffi::OsString, fmt, future::Future, path::PathBuf, time::Duration};
 
 use crate::{
     hint::Hint,
-    model::{Capabilities, Credential, Grants, Listed, Listing, Marker, ServerName, Time, TokenId},
+    model::{
+        Capabilities, Credential, Grants, Instance, Listed, Listing, Marker, ServerDate, ServerName, Time,
+        TokenId,
+    },
     source::SourceError,
 };
 
 mod any;
 mod cluster;
+mod cluster_ids;
 mod data_plane;
 mod http;
 mod influxctl;
+mod list;
 mod management_api;
 mod management_token;
 mod oauth;
+mod rows;
 #[cfg(test)]
 mod tests;
+mod times;
 
 pub use any::AnyServer;
 pub use cluster::Cluster;
@@ -38,8 +38,8 @@ pub trait Server: Send + Sync {
     /// What it can do.
     fn capabilities(&self) -> Capabilities;
 
-    /// Its whole list, of which the rows are kept that bear a label or whose id is in `known`.
-    fn list(&self, known: &BTreeSet<TokenId>) -> impl Future<Output = Result<Listing, ServerError>> + Send;
+    /// Its whole list, of which the rows are read and kept that concern this store.
+    fn list(&self, interest: &Interest<'_>) -> impl Future<Output = Result<Listing, ServerError>> + Send;
 
     /// The names of all its databases.
     fn databases(&self) -> impl Future<Output = Result<BTreeSet<String>, ServerError>> + Send;
@@ -64,6 +64,15 @@ pub trait Server: Send + Sync {
     fn check(&self, credential: &Credential, check: &Check) -> impl Future<Output = Verdict> + Send;
 }
 
+/// Which rows of a list concern this store.
+#[derive(Clone, Copy, Debug)]
+pub struct Interest<'a> {
+    /// Tokens by their ids, whatever their label.
+    pub ids: &'a BTreeSet<TokenId>,
+    /// Whose labels are ours: this store's instance, and those it had before.
+    pub instances: &'a [Instance],
+}
+
 /// What is minted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
@@ -77,7 +86,7 @@ pub struct Order {
     pub marker: Marker,
 }
 
-/// A token that exists since a moment ago. The secret is in no other place: seal it.
+/// A token that exists since a moment ago. The secret is in no other place: seal it. The rest is what the server claims.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "a minted secret is shown once: seal it"]
 pub struct Minted {
@@ -85,12 +94,29 @@ pub struct Minted {
     pub id: TokenId,
     /// What consumers get.
     pub secret: Credential,
-    /// What the server says it granted.
+    /// What the server says it granted; the order's where it does not.
     pub grants: Grants,
     /// When the server says it was created.
-    pub created_at: Time,
-    /// When the server says it will expire.
+    pub created_at: Option<Time>,
+    /// When the server says it will expire; as ordered where that cannot be read.
     pub expires_at: Option<Time>,
+    /// Whether the token bears the label it was ordered with.
+    pub label: LabelEcho,
+    /// The answer's Date header.
+    pub date: ServerDate,
+    /// Fields of the answer that cannot be read, and what was expected there.
+    pub oddities: Vec<String>,
+}
+
+/// What the answer to a mint shows of the label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LabelEcho {
+    /// Nothing: it has no description.
+    Untold,
+    /// It is there, to the letter.
+    Kept,
+    /// The description has another end: in a list the token is not known again.
+    Lost,
 }
 
 /// A mint that gave no secret.
@@ -257,15 +283,6 @@ pub enum ErrorKind {
     /// It cannot be asked for this, or its answer is not understood.
     #[error("cannot be told: {0}")]
     Untold(String),
-}
-
-/// A list in which two rows have the same id is none.
-fn once_each(tokens: &[Listed]) -> Result<(), ErrorKind> {
-    let mut ids = HashSet::with_capacity(tokens.len());
-    match tokens.iter().find(|listed| !ids.insert(&listed.id)) {
-        Some(Listed { id, .. }) => Err(ErrorKind::Nonsense(format!("the list has {id} twice"))),
-        None => Ok(()),
-    }
 }
 
 impl ServerError {

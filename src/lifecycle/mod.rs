@@ -1,5 +1,6 @@
 //! What to do next, and doing it.
 
+mod claims;
 mod clock;
 mod keeper;
 mod ledger;

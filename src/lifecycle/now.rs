@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::plan::{before, since};
-use crate::model::{Held, Known, Time};
+use crate::model::{Held, Known, ServerDate, Time};
 
 /// More than this apart, the server's Date and the local clock contradict each other.
 const APART: Duration = Duration::from_secs(600);
@@ -30,6 +30,12 @@ pub enum NoTime {
         /// Ours.
         local: Time,
     },
+    /// The server's date is not one, and the local clock may be wrong.
+    #[error("the server's Date header is not a date, and this host's clock ({local}) is not synchronised")]
+    Unreadable {
+        /// Ours.
+        local: Time,
+    },
     /// The server tells no date and the local clock may be wrong.
     #[error("the server tells no date, and this host's clock ({local}) is not known to be right")]
     Untold {
@@ -45,6 +51,9 @@ impl crate::hint::Hint for NoTime {
             Self::Behind { .. } => {
                 "set this host's clock; it may be ten minutes behind the server's at most".to_owned()
             }
+            Self::Unreadable { .. } => {
+                "see what lies between this host and the server and writes that header, or synchronise the clock".to_owned()
+            }
             Self::Untold { .. } => {
                 "synchronise the clock, or set `local_clock = \"trusted\"` in [lifecycle] if it is kept right by other means"
                     .to_owned()
@@ -58,23 +67,24 @@ impl crate::hint::Hint for NoTime {
 /// # Errors
 /// Nothing can be judged now.
 pub fn judging_time(
-    date: Option<Time>,
+    date: ServerDate,
     local: Time,
     synchronised: bool,
     trusted: bool,
     latest_sealed: Option<Time>,
 ) -> Result<Time, NoTime> {
     match date {
-        Some(date) => {
+        ServerDate::Told(date) => {
             if synchronised && !agree(date, local) {
                 Err(NoTime::Contradiction { date, local })
             } else {
                 Ok(date)
             }
         }
-        None if latest_sealed.is_some_and(|sealed| local <= sealed) => Err(NoTime::Behind { local }),
-        None if local.as_second() > BUILT && (synchronised || trusted) => Ok(local),
-        None => Err(NoTime::Untold { local }),
+        ServerDate::Unreadable if !synchronised => Err(NoTime::Unreadable { local }),
+        _ if latest_sealed.is_some_and(|sealed| local <= sealed) => Err(NoTime::Behind { local }),
+        _ if local.as_second() > BUILT && (synchronised || trusted) => Ok(local),
+        _ => Err(NoTime::Untold { local }),
     }
 }
 
@@ -100,6 +110,7 @@ pub(super) fn latest_sealed<'a>(records: impl Iterator<Item = &'a Known>) -> Opt
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ServerDate::{Absent, Told, Unreadable};
 
     fn at(second: i64) -> Time {
         Time::from_second(BUILT + second).expect("a time")
@@ -108,24 +119,35 @@ mod tests {
     #[test]
     fn the_servers_date_wins_over_a_clock_that_nobody_keeps() {
         let boot_1970 = Time::UNIX_EPOCH;
-        assert_eq!(judging_time(Some(at(9)), boot_1970, false, false, None), Ok(at(9)));
-        assert!(judging_time(None, boot_1970, true, true, None).is_err(), "before this program was built");
+        assert_eq!(judging_time(Told(at(9)), boot_1970, false, false, None), Ok(at(9)));
+        assert!(judging_time(Absent, boot_1970, true, true, None).is_err(), "before this program was built");
     }
 
     #[test]
     fn a_date_far_from_a_kept_clock_judges_nothing() {
-        assert!(judging_time(Some(at(0)), at(601), true, false, None).is_err());
-        assert!(judging_time(Some(at(601)), at(0), true, false, None).is_err());
-        assert_eq!(judging_time(Some(at(0)), at(599), true, false, None), Ok(at(0)));
-        assert_eq!(judging_time(Some(at(0)), at(601), false, false, None), Ok(at(0)));
+        assert!(judging_time(Told(at(0)), at(601), true, false, None).is_err());
+        assert!(judging_time(Told(at(601)), at(0), true, false, None).is_err());
+        assert_eq!(judging_time(Told(at(0)), at(599), true, false, None), Ok(at(0)));
+        assert_eq!(judging_time(Told(at(0)), at(601), false, false, None), Ok(at(0)));
     }
 
     #[test]
     fn without_a_date_the_clock_must_be_kept_and_not_behind_what_was_sealed() {
-        assert_eq!(judging_time(None, at(9), true, false, Some(at(8))), Ok(at(9)));
-        assert_eq!(judging_time(None, at(9), false, true, Some(at(8))), Ok(at(9)));
-        assert!(judging_time(None, at(9), false, false, Some(at(8))).is_err());
-        let behind = judging_time(None, at(9), true, true, Some(at(10)));
+        assert_eq!(judging_time(Absent, at(9), true, false, Some(at(8))), Ok(at(9)));
+        assert_eq!(judging_time(Absent, at(9), false, true, Some(at(8))), Ok(at(9)));
+        assert!(judging_time(Absent, at(9), false, false, Some(at(8))).is_err());
+        let behind = judging_time(Absent, at(9), true, true, Some(at(10)));
         assert_eq!(behind, Err(NoTime::Behind { local: at(9) }));
+    }
+
+    #[test]
+    fn a_date_that_cannot_be_read_is_not_none_at_all() {
+        assert_eq!(
+            judging_time(Unreadable, at(9), true, false, None),
+            Ok(at(9)),
+            "a clock that is kept right tells"
+        );
+        let trusted = judging_time(Unreadable, at(9), false, true, None);
+        assert_eq!(trusted, Err(NoTime::Unreadable { local: at(9) }), "somebody has altered the answer");
     }
 }

@@ -112,7 +112,7 @@ impl Probing {
                     unanswered = Some(what);
                 }
                 if let Verdict::Unreachable { retry_after: Some(wait), .. } = verdict {
-                    asked_to_wait = asked_to_wait.max(*wait);
+                    asked_to_wait = asked_to_wait.max(*wait).min(SLOWEST);
                 }
             }
             if all {

@@ -18,16 +18,24 @@ pub(super) struct Stake {
     pub(super) remaining: Option<Duration>,
 }
 
-/// The wait after `failures` failures in a row (rule 10): 30 s, doubling, ±25 %, capped by an eighth of what
-/// remains of the current token, within 30 s and an hour; five minutes where there is none. At once as long as it
+impl Stake {
+    /// The longest wait, whoever asks for it (rule 10): an eighth of what remains of the current token, within 30 s and an
+    /// hour; five minutes where there is none.
+    #[must_use]
+    pub(super) fn cap(&self) -> Duration {
+        match self.remaining {
+            _ if !self.has_current => CAP_WITHOUT_CURRENT,
+            Some(remaining) => (remaining / 8).clamp(FIRST, CAP),
+            None => CAP,
+        }
+    }
+}
+
+/// The wait after `failures` failures in a row (rule 10): 30 s, doubling, ±25 %, up to [`Stake::cap`]. At once as long as it
 /// gets where somebody has to do something first (`is_lasting`). `chance` is 0 to 1.
 #[must_use]
 pub(super) fn backoff(failures: u32, stake: Stake, is_lasting: bool, chance: f64) -> Duration {
-    let cap = match stake.remaining {
-        _ if !stake.has_current => CAP_WITHOUT_CURRENT,
-        Some(remaining) => (remaining / 8).clamp(FIRST, CAP),
-        None => CAP,
-    };
+    let cap = stake.cap();
     if is_lasting {
         return cap;
     }

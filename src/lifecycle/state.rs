@@ -313,6 +313,7 @@ mod tests {
             secret: Credential::Token(Secret::new("canary".into())),
             grants: spec.grants.clone(),
             created_at: at(1000),
+            claimed_created_at: None,
             was_to_expire_at: None,
             expires_at: Some(at(2000)),
             origin: Origin::Minted,

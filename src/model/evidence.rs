@@ -46,6 +46,8 @@ pub struct Evidence {
     pub first_list: Option<Time>,
     /// What was sealed in another boot is told from there.
     pub anchor: Option<Anchor>,
+    /// Held tokens that the list does not show as live, and the Date of the list that lacked them first.
+    pub not_live_since: BTreeMap<TokenId, Time>,
     /// Live tokens of our instance that no record knows, and the Date of the list that showed them first.
     pub unknown_since: BTreeMap<TokenId, Time>,
     /// Mints that are under way.
@@ -82,12 +84,27 @@ impl Evidence {
         }
     }
 
+    /// These held tokens the list does not show as live. What was refused before they were missed proves nothing (rule 4).
+    pub fn note_not_live(&mut self, not_live: &BTreeSet<TokenId>, now: Time) {
+        self.not_live_since.retain(|id, _| not_live.contains(id));
+        for id in not_live {
+            if self.not_live_since.contains_key(id) {
+                continue;
+            }
+            self.not_live_since.insert(id.clone(), now);
+            if let Some(probed) = self.probes.get_mut(id) {
+                probed.refused = None;
+            }
+        }
+    }
+
     /// A server whose clock is set tells nothing by the times it told before: what was seen then is to be seen again.
     pub fn forget_if_jumped(&mut self, expected: Time, now: Time) {
         let apart: Duration = now.duration_since(expected).unsigned_abs();
         if apart > JUMP {
             self.probes.clear();
             self.unknown_since.clear();
+            self.not_live_since.clear();
             self.imported.clear();
             self.first_list = None;
         }

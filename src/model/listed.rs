@@ -13,11 +13,11 @@ pub struct Listed {
     pub label: Option<Label>,
     /// What it may do; `None` where the server says it in a way we do not know.
     pub grants: Option<Grants>,
-    /// Where the list gives it.
+    /// Where the list gives it, and it can be read.
     pub created_at: Option<Time>,
-    /// Where it expires.
+    /// Where it expires; `None` for one that never does, and for one before its creation.
     pub expires_at: Option<Time>,
-    /// Where it was ended.
+    /// Where it was revoked. Where the server says so in a way that cannot be read: the answer's date.
     pub revoked_at: Option<Time>,
 }
 
@@ -32,14 +32,51 @@ impl Listed {
 /// One whole list, as complete as the server gives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listing {
-    /// Only the rows that bear a label or whose id was asked for: nobody else's tokens are kept in memory.
+    /// Only the rows that concern this store: nobody else's tokens are kept in memory.
     pub tokens: Vec<Listed>,
+    /// Rows of this store of which something cannot be read.
+    pub faults: Vec<RowFault>,
     /// How many rows there were.
     pub rows: usize,
     /// Length of the answer in bytes.
     pub bytes: usize,
     /// The answer's Date header.
-    pub date: Option<Time>,
+    pub date: ServerDate,
+    /// Some time had no zone, and was read as UTC.
+    pub zoneless: bool,
+}
+
+/// A row of this store, by its label or its id, of which something cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowFault {
+    /// The server's id for it, where that can be read.
+    pub id: Option<TokenId>,
+    /// Our label, where that can be read.
+    pub label: Option<Label>,
+    /// Which field, and what was expected there; never what stands there.
+    pub what: String,
+}
+
+/// The Date header of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerDate {
+    /// The server's time.
+    Told(Time),
+    /// There is one, and it is not a date.
+    Unreadable,
+    /// There is none.
+    Absent,
+}
+
+impl ServerDate {
+    /// The server's time, where it can be read.
+    #[must_use]
+    pub fn told(self) -> Option<Time> {
+        match self {
+            Self::Told(at) => Some(at),
+            Self::Unreadable | Self::Absent => None,
+        }
+    }
 }
 
 /// The databases of a server.

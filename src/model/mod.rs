@@ -1,6 +1,7 @@
 //! The words of the domain as types. Pure: no I/O, no clock, no randomness.
 
 mod allow;
+mod attempt;
 mod boot;
 mod credential;
 mod evidence;
@@ -15,6 +16,7 @@ mod spec;
 mod unit;
 
 pub use allow::Allow;
+pub use attempt::{AttemptKind, MINT_MEMORY, MintAttempt, remember_mint};
 pub use boot::{BootTime, Moment};
 #[cfg(feature = "daemon")]
 pub(crate) use credential::sealed;
@@ -23,7 +25,7 @@ pub use evidence::{Anchor, Evidence, FailedMint, Holders, Known, Probed, Word};
 pub use grant::{Action, Database, Grant, Grants, InvalidDatabase};
 pub use hook::{Behind, Generations, Hook, HookAction};
 pub use label::{Instance, Label, Marker};
-pub use listed::{Capabilities, Databases, Listed, Listing};
+pub use listed::{Capabilities, Databases, Listed, Listing, RowFault, ServerDate};
 pub use name::{InvalidName, Name};
 pub use record::{
     Ended, Held, Intent, MAX_RECORD_BYTES, Origin, Record, RecordVersion, Retiring, RetiringState,

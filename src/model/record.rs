@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use zeroize::Zeroizing;
 
 use super::{
-    Allow, BootTime, Credential, Grants, Marker, Moment, Name, ServerKey, Time, TokenId,
+    Allow, BootTime, Credential, Grants, Marker, MintAttempt, Moment, Name, ServerKey, Time, TokenId,
     credential::{sealed, wiped_json},
 };
 
@@ -24,7 +24,7 @@ pub struct RecordVersion {
 
 impl RecordVersion {
     /// What this program writes.
-    pub const CURRENT: Self = Self { major: 1, minor: 2 };
+    pub const CURRENT: Self = Self { major: 1, minor: 3 };
 }
 
 impl fmt::Display for RecordVersion {
@@ -82,9 +82,9 @@ pub struct Record {
     /// When a refused `next` was minted anew (at most once a day).
     #[serde(default)]
     pub remints: Vec<Time>,
-    /// When a value was replaced that neither schedule, list nor person asked for (at most three a day).
-    #[serde(default)]
-    pub replaced: Vec<Time>,
+    /// The mints of the last day, and the markers of those that came to nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mints: Vec<MintAttempt>,
     /// The name has left the list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removed: Option<Moment>,
@@ -118,7 +118,7 @@ impl Record {
             intents: vec![],
             ended: vec![],
             remints: vec![],
-            replaced: vec![],
+            mints: vec![],
             removed: None,
             surplus_since: None,
             shortened_at: None,
@@ -152,6 +152,7 @@ impl Record {
         self.intents.iter().any(|intent| intent.marker == *marker)
             || self.held().any(|held| held.marker.as_ref() == Some(marker))
             || self.ended.iter().any(|ended| ended.marker.as_ref() == Some(marker))
+            || self.mints.iter().any(|attempt| attempt.marker == *marker)
     }
 
     /// The JSON that is sealed, in memory that is wiped.
@@ -175,8 +176,11 @@ pub struct Held {
     pub secret: Credential,
     /// What it may do.
     pub grants: Grants,
-    /// As the server said.
+    /// When the server says it was created; the date of its answer where that claim cannot be true (rule 10).
     pub created_at: Time,
+    /// The server's claim, where it cannot be true: lists show the token with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed_created_at: Option<Time>,
     /// As the server said.
     #[serde(default)]
     pub expires_at: Option<Time>,
@@ -188,6 +192,12 @@ pub struct Held {
 }
 
 impl Held {
+    /// The creation time that the server's list shows for it.
+    #[must_use]
+    pub fn listed_created_at(&self) -> Time {
+        self.claimed_created_at.unwrap_or(self.created_at)
+    }
+
     /// Whether the server lets it live longer than it was asked to.
     #[must_use]
     pub fn outlives(&self) -> bool {
@@ -281,6 +291,9 @@ pub struct Ended {
     /// The same on the boot-time clock, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot: Option<BootTime>,
+    /// Nobody ever had its secret: if it lives, it is revoked whatever its name has.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unused: bool,
 }
 
 mod optional_secret {
@@ -320,6 +333,7 @@ mod tests {
             secret: Credential::Token(Secret::new("canary".into())),
             grants: Grants::default(),
             created_at: Time::UNIX_EPOCH,
+            claimed_created_at: Some(Time::UNIX_EPOCH),
             expires_at: None,
             was_to_expire_at: Some(Time::UNIX_EPOCH),
             origin: Origin::Minted,

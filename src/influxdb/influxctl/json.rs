@@ -6,11 +6,17 @@ use serde::{
     Deserialize, Deserializer,
     de::{Error as _, MapAccess, SeqAccess, Visitor},
 };
+use serde_json::value::RawValue;
 
-use crate::{influxdb::ErrorKind, model::Time};
+use crate::influxdb::{
+    ErrorKind,
+    rows::{Row, rows},
+};
 
 /// No object of an answer has more fields.
 const MAX_FIELDS: usize = 1000;
+/// No object of a token is deeper.
+const MAX_DEPTH: usize = 16;
 
 /// A value.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,19 +29,19 @@ pub(super) enum Json<'a> {
     Object(Vec<(Cow<'a, str>, Json<'a>)>),
 }
 
-/// The first value in an output, after whatever lines a program may have put before it.
+/// The first value in an output, after whatever lines a program may have put before it. It is not looked into.
 ///
 /// # Errors
 /// There is none, or it ends too early.
-pub(super) fn first(output: &[u8]) -> Result<Json<'_>, ErrorKind> {
+pub(super) fn first(output: &[u8]) -> Result<&RawValue, ErrorKind> {
     let nonsense = |what: &str| ErrorKind::Nonsense(what.to_owned());
-    let text = std::str::from_utf8(output).map_err(|_| nonsense("its output is no text"))?;
+    let text = std::str::from_utf8(output).map_err(|_| nonsense("its output is not text"))?;
     let mut error = nonsense("its output has no JSON");
     let mut from = 0;
     for line in text.split_inclusive('\n') {
         // A list without anything in it may be printed so.
         if line.starts_with(['[', '{']) || line.trim_end() == "null" {
-            let mut values = serde_json::Deserializer::from_str(&text[from..]).into_iter::<Json<'_>>();
+            let mut values = serde_json::Deserializer::from_str(&text[from..]).into_iter::<&RawValue>();
             match values.next() {
                 Some(Ok(value)) => return Ok(value),
                 // Told without its text, which may be a token.
@@ -46,6 +52,45 @@ pub(super) fn first(output: &[u8]) -> Result<Json<'_>, ErrorKind> {
         from += line.len();
     }
     Err(error)
+}
+
+/// The same, looked into.
+///
+/// # Errors
+/// There is none, or it has too much in it.
+pub(super) fn first_whole(output: &[u8]) -> Result<Json<'_>, ErrorKind> {
+    let whole = serde_json::from_str(first(output)?.get());
+    whole.map_err(|_| ErrorKind::Nonsense("its output is not what JSON looks like".to_owned()))
+}
+
+/// Every object in a value, the outer ones first, down to the deepest.
+pub(super) fn objects(value: &RawValue) -> Vec<Row<'_>> {
+    let mut found = Vec::new();
+    collect(value, 0, &mut found);
+    found
+}
+
+fn collect<'a>(value: &'a RawValue, depth: usize, found: &mut Vec<Row<'a>>) {
+    if depth > MAX_DEPTH {
+        return;
+    }
+    if let Some(items) = rows(value) {
+        items.into_iter().for_each(|item| collect(item, depth + 1, found));
+    } else if let Ok(row) = Row::read(value.get()) {
+        let inner: Vec<&RawValue> = row.values().collect();
+        found.push(row);
+        inner.into_iter().for_each(|value| collect(value, depth + 1, found));
+    }
+}
+
+/// Of a value, what a person may see: names and kinds.
+pub(super) fn shape(value: &RawValue) -> String {
+    let mut shape = match serde_json::from_str::<Json<'_>>(value.get()) {
+        Ok(json) => json.to_string(),
+        Err(_) => "something that is too deep, or has a field twice".to_owned(),
+    };
+    shape.truncate(shape.floor_char_boundary(400));
+    shape
 }
 
 impl<'a> Json<'a> {
@@ -61,49 +106,6 @@ impl<'a> Json<'a> {
         match self {
             Self::Text(text) => Some(text),
             _ => None,
-        }
-    }
-
-    pub(super) fn list(&self) -> Option<&[Json<'a>]> {
-        match self {
-            Self::List(list) => Some(list),
-            _ => None,
-        }
-    }
-
-    /// A time as text, or as protobuf has it: `{"seconds":n,"nanos":n}`, of which either may be left out or be text.
-    pub(super) fn time(&self) -> Option<Time> {
-        let number = |key| match self.get(&[key]) {
-            None => Some(0),
-            Some(Self::Text(text)) => text.parse().ok(),
-            #[expect(clippy::cast_possible_truncation, reason = "whole and far from the bounds, or no time")]
-            Some(Self::Number(number)) if number.fract() == 0.0 && number.abs() < 1e15 => {
-                Some(*number as i64)
-            }
-            Some(_) => None,
-        };
-        match self {
-            Self::Text(text) => text.parse().ok(),
-            Self::Object(_) => Time::new(number("seconds")?, i32::try_from(number("nanos")?).ok()?).ok(),
-            _ => None,
-        }
-    }
-
-    /// Every object in it, the outer ones first, down to the deepest.
-    pub(super) fn objects(&self) -> Vec<&Json<'a>> {
-        let mut found = Vec::new();
-        self.collect(&mut found);
-        found
-    }
-
-    fn collect<'s>(&'s self, found: &mut Vec<&'s Json<'a>>) {
-        match self {
-            Self::List(list) => list.iter().for_each(|value| value.collect(found)),
-            Self::Object(fields) => {
-                found.push(self);
-                fields.iter().for_each(|(_, value)| value.collect(found));
-            }
-            _ => {}
         }
     }
 }

@@ -17,15 +17,14 @@ use std::{
 use tokio::process::Command;
 
 use super::{
-    ErrorKind, MintError, Minted, Order, ServerError,
+    ErrorKind, Interest, MintError, Minted, Order, ServerError,
     http::{MAX_BODY, clean},
     management_api::MAX_LIST,
     management_token::ManagementToken,
-    once_each,
 };
 use crate::{
     config::{Influxctl as Given, Login, ServerConfig},
-    model::{Action, Capabilities, Database, Grants, Listed, Listing, Secret, ServerName, Time, TokenId},
+    model::{Action, Capabilities, Database, Grants, Listed, Listing, Secret, ServerName, TokenId},
     program::{self, Limits, NotRun, Said},
 };
 
@@ -116,7 +115,7 @@ impl Influxctl {
         Capabilities { patch: true, expiry: is_recent, lists_revoked: is_recent }
     }
 
-    pub(super) async fn list(&self, known: &BTreeSet<TokenId>) -> Result<Listing, ServerError> {
+    pub(super) async fn list(&self, interest: &Interest<'_>) -> Result<Listing, ServerError> {
         let verb = "list tokens";
         if let Some(own) = &self.own {
             // A list begins a pass.
@@ -128,9 +127,7 @@ impl Influxctl {
             words.push("--include-revoked");
         }
         let said = self.call(&words, MAX_LIST).await.map_err(|failed| self.error(verb, failed))?;
-        let (tokens, rows) = answer::list(&said.stdout, known).map_err(|kind| self.told(verb, kind))?;
-        once_each(&tokens).map_err(|kind| self.told(verb, kind))?;
-        Ok(Listing { tokens, rows, bytes: said.stdout.len(), date: None })
+        answer::list(&said.stdout, interest).map_err(|kind| self.told(verb, kind))
     }
 
     pub(super) async fn databases(&self) -> Result<BTreeSet<String>, ServerError> {
@@ -152,7 +149,6 @@ impl Influxctl {
         if let Some(what) = cannot_be_said(order) {
             return Err(unminted(ErrorKind::Untold(what.to_owned())));
         }
-        let begun = Time::now();
         let grants = flags(&order.grants);
         let mut words = vec!["token", "create"];
         words.extend(grants.iter().map(String::as_str));
@@ -165,7 +161,7 @@ impl Influxctl {
             // Whatever it complains of, the token may be there.
             Err(failed) => return Err(MintError::Unknown(self.told(verb, failed.kind))),
         };
-        answer::minted(&said.stdout, order, begun).map_err(|kind| MintError::Unknown(self.told(verb, kind)))
+        answer::minted(&said.stdout, order).map_err(|kind| MintError::Unknown(self.told(verb, kind)))
     }
 
     pub(super) async fn get(&self, id: &TokenId) -> Result<Option<Listed>, ServerError> {

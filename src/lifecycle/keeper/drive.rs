@@ -178,7 +178,8 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             state.server_failures += 1;
             let failures = state.server_failures;
             drop(state);
-            return backoff(failures, self.stake(), lasts, chance).min(usual).max(asked);
+            let stake = self.stake();
+            return backoff(failures, stake, lasts, chance).min(usual).max(asked.min(stake.cap()));
         }
         let failures = {
             let mut state = self.state();

@@ -22,8 +22,14 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         }
         tracing::info!(%name, %id, server = %self.name, "ended a token that was minted and lost");
         let Moment { at, boot } = self.moment();
-        let ended =
-            Ended { id: id.clone(), server: self.key.clone(), marker: Some(marker.clone()), at, boot };
+        let ended = Ended {
+            id: id.clone(),
+            server: self.key.clone(),
+            marker: Some(marker.clone()),
+            at,
+            boot,
+            unused: false,
+        };
         let note = |record: &mut Record| {
             record.ended.retain(|known| known.id != ended.id);
             record.ended.push(ended);

@@ -8,7 +8,7 @@ use std::{
 use super::{Keeper, State, Unanswered};
 use crate::{
     deliver::Deliver,
-    influxdb::{Server, ServerError},
+    influxdb::{Interest, Server, ServerError},
     lifecycle::{
         Clock,
         now::{NoTime, agree, judging_time, latest_sealed},
@@ -30,12 +30,18 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     }
 
     pub(super) async fn list(&self) -> Result<Listing, Unanswered> {
-        let listing = self.server.list(&self.held_ids()).await?;
+        let instances = self.shared.ledger.instances();
+        let instances: Vec<_> =
+            std::iter::once(instances.current.clone()).chain(instances.former.clone()).collect();
+        let listing = self.server.list(&Interest { ids: &self.known_ids(), instances: &instances }).await?;
+        if listing.zoneless && !std::mem::replace(&mut self.state().knows_zoneless, true) {
+            tracing::warn!(server = %self.name, "the server's times have no zone, reading them as UTC");
+        }
         let since_boot = self.shared.clock.since_boot();
         // Before anything is forgotten of the list before: others may be asking what time it is.
         let judged = self.judge(&listing);
         // As it is now: what was sealed since the question has its evidence already.
-        let held = self.held_ids();
+        let held = self.known_ids();
         let mut state = self.state();
         // Most passes find the same tokens as the one before.
         if !Arc::ptr_eq(&state.seen, &held) {
@@ -59,13 +65,17 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     }
 
     /// The ids of all tokens in our hands.
-    fn held_ids(&self) -> Arc<BTreeSet<TokenId>> {
+    fn known_ids(&self) -> Arc<BTreeSet<TokenId>> {
         let known = self.shared.ledger.known();
         let mut state = self.state();
         // Most passes change no record.
         if !Arc::ptr_eq(&state.held.0, &known) {
             let records = known.values().filter_map(Known::record);
-            let ids = records.flat_map(|record| record.held().map(|held| held.id.clone())).collect();
+            let ids = records.flat_map(|record| {
+                let ended = record.ended.iter().map(|ended| &ended.id);
+                record.held().map(|held| &held.id).chain(ended).cloned()
+            });
+            let ids = ids.collect();
             state.held = (known, Arc::new(ids));
         }
         state.held.1.clone()
@@ -103,6 +113,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         };
         let now = self.now();
         let mut state = self.state();
+        state.evidence.note_not_live(&plan.not_live, now);
         state.evidence.unknown_since.retain(|id, _| plan.unknown.contains(id));
         for id in &plan.unknown {
             state.evidence.unknown_since.entry(id.clone()).or_insert(now);

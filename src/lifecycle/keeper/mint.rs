@@ -1,68 +1,86 @@
 //! One mint: intend, mint, seal (rules 1 and 2).
 
-use std::{
-    sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
-};
+use std::{sync::atomic::Ordering, time::Duration};
 
-use super::{Failures, Keeper, Signals};
+use super::{Failures, Keeper, Report, steps::Pass};
 use crate::{
     deliver::Deliver,
-    influxdb::{ErrorKind, MintError, Minted, Order, Server, ServerError},
+    influxdb::{ErrorKind, LabelEcho, MintError, Minted, Order, Server, ServerError},
     lifecycle::{
         Clock,
-        keeper::steps::retire,
+        claims::{Believed, believe},
+        keeper::steps::{drop_intent, explain_mints, retire},
         ledger::ChangeError,
         plan::{Finding, Matter, Why, after, since},
         schedule::{Stake, backoff},
     },
-    model::{Allow, Held, Intent, Label, Marker, Name, Origin, Record, RetiringState, Spec, Time},
+    model::{
+        Allow, AttemptKind, Ended, Held, Intent, Label, Marker, MintAttempt, Moment, Name, Origin, Record,
+        RetiringState, Spec, Time, TokenId, remember_mint,
+    },
     store::Store,
 };
 
 impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
-    /// Mints a token and seals it as `next`. Sets `halted` where the server shows that it mints nothing now.
+    /// Mints a token and seals it as `next`. Halts the mints of a pass where the server shows that the others would fare no
+    /// better.
     pub(super) async fn mint(
         &self,
         name: &Name,
         why: Why,
-        halted: &AtomicBool,
-        signals: &Signals,
+        pass: &Pass<'_>,
+        report: &mut Report,
     ) -> Result<(), String> {
         let Some(spec) = self.shared.specs().get(name).cloned() else {
             return Ok(());
         };
         let marker = Marker::from_bits((self.shared.chance)());
         let order = self.order(&spec, &marker);
-        self.intend(&spec, &marker).await.map_err(|error| {
-            self.note_failure(name, error.to_string(), None);
+        self.intend(&spec, &marker, why).await.map_err(|error| {
+            self.note_failure(name, error.to_string(), Wait::OfOurs);
             error.to_string()
         })?;
-        if signals.is_stopping() {
+        if pass.signals.is_stopping() {
             // It came while the intent was sealed: nothing has been asked for yet, and nothing will be.
-            self.forget_intent(name, &marker).await;
+            self.forget_intent(name, &marker, false).await;
             return Ok(());
         }
         let _in_flight = InFlight::new(self, &marker);
         let error = match self.server.mint(&order).await {
-            Ok(minted) => return self.seal(&spec, &order, minted, why).await,
+            Ok(minted) if minted.label == LabelEcho::Lost => {
+                pass.halted.store(true, Ordering::Relaxed);
+                return self.refuse(name, &order, &minted.id).await;
+            }
+            Ok(minted) => {
+                report.findings.extend(oddities(name, &minted));
+                return self.seal(&spec, &order, minted, why).await;
+            }
             Err(error) => error,
         };
-        if let MintError::NotMinted(_) = error {
-            self.forget_intent(name, &marker).await;
+        if let MintError::NotMinted(error) = &error {
+            self.forget_intent(name, &marker, error.status().is_some()).await;
         }
         let (MintError::NotMinted(error) | MintError::Unknown(error)) = error;
         if concerns_all(&error) {
-            halted.store(true, Ordering::Relaxed);
+            pass.halted.store(true, Ordering::Relaxed);
         }
-        self.note_failure(name, error.kind.to_string(), Some(&error));
+        self.note_failure(name, error.kind.to_string(), Wait::of(&error));
         tracing::error!(%name, "{error}");
         Err(format!("token {name}: {error}"))
     }
 
-    /// One that stays costs nothing: a later list shows that nothing came of it.
-    async fn forget_intent(&self, name: &Name, marker: &Marker) {
-        if let Err(error) = self.change(name, |record| drop_intent(record, marker)).await {
+    /// One that stays costs nothing: a later list shows that nothing came of it. `was_heard`: a refusal is a claim, too,
+    /// so its marker stays known.
+    async fn forget_intent(&self, name: &Name, marker: &Marker, was_heard: bool) {
+        let now = self.moment();
+        let forget = |record: &mut Record| match was_heard {
+            true => drop_intent(record, marker, &now),
+            false => {
+                close_intent(record, marker);
+                record.mints.retain(|attempt| attempt.marker != *marker);
+            }
+        };
+        if let Err(error) = self.change(name, forget).await {
             tracing::warn!("{error}");
         }
     }
@@ -82,17 +100,27 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         }
     }
 
-    async fn intend(&self, spec: &Spec, marker: &Marker) -> Result<(), ChangeError> {
+    async fn intend(&self, spec: &Spec, marker: &Marker, why: Why) -> Result<(), ChangeError> {
         let now = self.moment();
+        let kind = match why.is_explained() || self.is_asked_for(&spec.name) {
+            true => AttemptKind::Explained,
+            false => AttemptKind::Unexplained,
+        };
+        let (marker, grants) = (marker.clone(), spec.grants.clone());
+        let attempt = MintAttempt { marker: marker.clone(), at: now.clone(), grants, kind };
         let intent = Intent {
-            marker: marker.clone(),
+            marker,
             server: self.key.clone(),
             deadline: after(now.at, self.settings.timeout),
             boot: now.boot.map(|boot| boot.later(self.settings.timeout)),
             secret: None,
         };
         let new = || self.new_record(&spec.name, spec.allow.clone());
-        self.shared.ledger.change(&spec.name, new, |record| record.intents.push(intent)).await.map(drop)
+        let intend = |record: &mut Record| {
+            record.intents.push(intent);
+            remember_mint(&mut record.mints, attempt);
+        };
+        self.shared.ledger.change(&spec.name, new, intend).await.map(drop)
     }
 
     /// A name of which nothing is known yet.
@@ -111,7 +139,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         // A person may have asked while it was minted.
         let why = if self.is_asked_for(name) { Why::Asked } else { why };
         let take_in = |record: &mut Record| {
-            drop_intent(record, &order.marker);
+            close_intent(record, &order.marker);
             // A sealed `next` that is already this one: the first try got further than it knew.
             if record.held().any(|known| known.id == held.id) {
                 return;
@@ -119,16 +147,12 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             let former = record.next.replace(held.clone());
             retire(record, former, 0, RetiringState::Overlap, &now);
             match why {
-                Why::Gone => record.replaced.push(now.at),
-                Why::Refused => {
-                    record.replaced.push(now.at);
-                    record.remints.push(now.at);
-                }
+                Why::Refused => record.remints.push(now.at),
                 Why::Asked => {
-                    record.replaced.clear();
+                    explain_mints(record);
                     record.suspended = false;
                 }
-                Why::Missing | Why::Inherited | Why::Due | Why::Grants => {}
+                _ => {}
             }
         };
         let Err(first) = self.take_in(spec, &take_in).await else {
@@ -141,7 +165,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             self.note_sealed(name, order, &held);
             return Ok(());
         };
-        self.note_failure(name, second.to_string(), None);
+        self.note_failure(name, second.to_string(), Wait::OfOurs);
         let told = match self.server.revoke(id).await {
             Ok(()) => format!("token {name}: minted {id}, could not seal it and ended it again: {second}"),
             Err(revoke) => format!(
@@ -150,6 +174,33 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         };
         tracing::error!("{told}");
         Err(told)
+    }
+
+    /// A token without our label is found again by nobody: it is revoked. That it is to be is sealed first, and repeated
+    /// by later passes.
+    async fn refuse(&self, name: &Name, order: &Order, id: &TokenId) -> Result<(), String> {
+        let Moment { at, boot } = self.moment();
+        let (server, marker) = (self.key.clone(), Some(order.marker.clone()));
+        let ended = Ended { id: id.clone(), server, marker, at, boot, unused: true };
+        let note = |record: &mut Record| {
+            close_intent(record, &order.marker);
+            record.ended.push(ended);
+        };
+        let sealed = self.change(name, note).await;
+        let why = format!(
+            "the server does not keep the label at the end of a description of {} characters",
+            order.description.chars().count()
+        );
+        self.note_failure(name, format!("{why}: make `description` shorter"), Wait::Lasting);
+        let revoked = self.server.revoke(id).await;
+        let outcome = match (&revoked, &sealed) {
+            (Ok(()), _) => "revoked it".to_owned(),
+            (Err(error), Ok(())) => format!("it is revoked later ({})", error.kind),
+            (Err(error), Err(seal)) => format!("cannot revoke it ({}), nor seal that ({seal})", error.kind),
+        };
+        let what = format!("token {name}: {why}; minted {id}, {outcome}");
+        tracing::error!("{what}");
+        Err(what)
     }
 
     fn note_sealed(&self, name: &Name, order: &Order, held: &Held) {
@@ -165,6 +216,10 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             let [asked, told] = [order.expires_at, held.expires_at].map(in_words);
             tracing::warn!(%name, %id, server = %self.name, "the expiry asked for is {asked}, the server's is {told}");
         }
+        if let Some(claimed) = held.claimed_created_at {
+            let date = held.created_at;
+            tracing::warn!(%name, %id, server = %self.name, "created {claimed:.0} says the server, its answer is of {date:.0}");
+        }
     }
 
     async fn take_in(&self, spec: &Spec, take_in: &impl Fn(&mut Record)) -> Result<(), ChangeError> {
@@ -173,22 +228,27 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     }
 
     fn held(&self, order: &Order, minted: Minted) -> Held {
-        let differs = !is_same_second(order.expires_at, minted.expires_at);
+        let now = minted.date.told().unwrap_or_else(|| self.now());
+        let Believed { created_at, claimed_created_at, expires_at } =
+            believe(minted.created_at, minted.expires_at, now);
+        let differs = !is_same_second(order.expires_at, expires_at);
         Held {
             id: minted.id,
             server: self.key.clone(),
             marker: Some(order.marker.clone()),
             secret: minted.secret,
             grants: minted.grants,
-            created_at: minted.created_at,
-            expires_at: minted.expires_at,
+            created_at,
+            claimed_created_at,
+            expires_at,
             was_to_expire_at: order.expires_at.filter(|_| differs),
             origin: Origin::Minted,
         }
     }
 
-    /// The name waits before it is minted again: longer after each failure, and as long as the server asked.
-    fn note_failure(&self, name: &Name, why: String, error: Option<&ServerError>) {
+    /// The name waits before it is minted again: longer after each failure, and as long as the server asked within the
+    /// bounds of rule 10.
+    fn note_failure(&self, name: &Name, why: String, wait: Wait) {
         let boot = self.shared.clock.since_boot();
         let now = self.now();
         let current = self.shared.ledger.record(name).and_then(|record| record.current.clone());
@@ -197,9 +257,11 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         let mut state = self.state();
         let count = state.failures.get(name).map_or(0, |failures| failures.count) + 1;
         let stake = Stake { has_current: current.is_some(), remaining };
-        let lasts = error.is_some_and(ServerError::needs_a_person);
-        let asked = error.and_then(ServerError::retry_after).unwrap_or_default();
-        let wait = backoff(count, stake, lasts, chance).max(asked);
+        let wait = match wait {
+            Wait::OfOurs => backoff(count, stake, false, chance),
+            Wait::Lasting => backoff(count, stake, true, chance),
+            Wait::AsAsked(asked) => backoff(count, stake, false, chance).max(asked.min(stake.cap())),
+        };
         let failures = Failures { count, why, not_before: boot + wait, until: after(now, wait) };
         state.failures.insert(name.clone(), failures);
     }
@@ -209,6 +271,32 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         let failed = self.state().failures.get(&name)?.waits(self.shared.clock.since_boot())?;
         Some(Finding { name: Some(name), matter: Matter::waits_to_mint(&failed) })
     }
+}
+
+/// How long a name waits after a failure.
+#[derive(Clone, Copy)]
+enum Wait {
+    /// Longer each time: the fault is here.
+    OfOurs,
+    /// The longest at once: somebody has to change something.
+    Lasting,
+    /// Longer each time, and as long as the server asks for.
+    AsAsked(Duration),
+}
+
+impl Wait {
+    fn of(error: &ServerError) -> Self {
+        if error.needs_a_person() {
+            return Self::Lasting;
+        }
+        Self::AsAsked(error.retry_after().unwrap_or_default())
+    }
+}
+
+/// What of the answer to a mint cannot be as it stands.
+fn oddities(name: &Name, minted: &Minted) -> Vec<Finding> {
+    let odd = |what: &String| Finding { name: Some(name.clone()), matter: Matter::OddAnswer(what.clone()) };
+    minted.oddities.iter().map(odd).collect()
 }
 
 /// Servers may round what they are asked for.
@@ -223,7 +311,8 @@ fn in_words(expires_at: Option<Time>) -> String {
     expires_at.map_or_else(|| "none".to_owned(), |at| format!("{at:.0}"))
 }
 
-fn drop_intent(record: &mut Record, marker: &Marker) {
+/// Its fate is known.
+fn close_intent(record: &mut Record, marker: &Marker) {
     record.intents.retain(|intent| intent.marker != *marker);
 }
 

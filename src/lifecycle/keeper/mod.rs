@@ -88,7 +88,9 @@ struct State {
     evidence: Evidence,
     /// What the evidence of deliveries was taken from.
     delivered: Arc<BTreeMap<Name, u64>>,
-    /// The ids of all held tokens, and the records that they are of.
+    /// The server's times have no zone, which was logged.
+    knows_zoneless: bool,
+    /// The ids of all held and revoked tokens, and the records that they are of.
     held: (Arc<BTreeMap<Name, Known>>, Arc<BTreeSet<TokenId>>),
     /// Those of them that the evidence is about.
     seen: Arc<BTreeSet<TokenId>>,
@@ -180,6 +182,7 @@ impl Report {
     /// What was done for one name, beside others.
     fn add(&mut self, of_one: Self) {
         self.errors.extend(of_one.errors);
+        self.findings.extend(of_one.findings);
         self.progress |= of_one.progress;
         self.again |= of_one.again;
         self.probes.extend(of_one.probes);
@@ -299,8 +302,8 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         };
         report.list_bytes = listing.bytes;
         report.next_due = plan.next_due;
-        report.findings = plan.findings;
-        self.carry_out(plan.steps, &plan.to_end, signals, &mut report).await;
+        report.findings.clone_from(&plan.findings);
+        self.carry_out(plan, signals, &mut report).await;
         report
     }
 

@@ -100,7 +100,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     pub(super) async fn verify(&self, name: &Name, id: &TokenId) -> Works {
         let record = self.shared.ledger.record(name);
         let Some(held) = record.iter().flat_map(|record| record.held()).find(|held| held.id == *id) else {
-            return Works::Not;
+            return Works::Unknown;
         };
         let settings = self.shared.specs().get(name).and_then(|spec| spec.probe.clone());
         let checks: Vec<Check> = self.checks(held, settings.as_ref()).into_iter().collect();
@@ -124,10 +124,11 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         let last = last.unwrap_or_else(|| "no answer".to_owned());
         if told.is_some_and(|(_, verdict)| refusal(verdict)) {
             probed.refuse(now, last);
+            Works::Refused
         } else {
             probed.miss(now, last);
+            Works::Unknown
         }
-        Works::Not
     }
 
     fn to_probe(&self, name: &Name, id: &TokenId) -> Option<(Held, Probe)> {
@@ -199,8 +200,10 @@ pub(super) enum Works {
     Wholly,
     /// For some of it.
     Partly,
-    /// For nothing, or there was no answer.
-    Not,
+    /// For nothing.
+    Refused,
+    /// There was no answer that says.
+    Unknown,
 }
 
 /// Probes that have ended make another pass worth while at the earliest after this.

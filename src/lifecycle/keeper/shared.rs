@@ -288,6 +288,7 @@ mod tests {
             grants: Grants::default(),
             created_at: Time::UNIX_EPOCH,
             expires_at: None,
+            claimed_created_at: None,
             was_to_expire_at: None,
             origin,
         }

@@ -14,23 +14,21 @@ use crate::{
     lifecycle::{
         Clock,
         ledger::ChangeError,
-        plan::{Change, DAY, Gone, Step, Why, since},
+        plan::{Change, DAY, Gone, Plan, Step, Why, since},
     },
-    model::{Ended, Held, Moment, Name, Record, Retiring, RetiringState, ServerKey, Time, TokenId},
+    model::{
+        AttemptKind, Ended, Grants, Held, Marker, MintAttempt, Moment, Name, Record, Retiring, RetiringState,
+        ServerKey, Time, TokenId, remember_mint,
+    },
     store::Store,
 };
 
 impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     /// Carries out a plan, phase by phase. A step that fails does not keep the others back; what it leaves is planned
-    /// again. `to_end` has the names for which an acceptance makes another pass worth while.
-    pub(super) async fn carry_out(
-        &self,
-        steps: Vec<Step>,
-        to_end: &BTreeSet<Name>,
-        signals: &Signals,
-        report: &mut Report,
-    ) {
-        let pass = Pass { to_end, signals, halted: AtomicBool::new(false) };
+    /// again.
+    pub(super) async fn carry_out(&self, plan: Plan, signals: &Signals, report: &mut Report) {
+        let Plan { steps, to_end, to_judge, .. } = plan;
+        let pass = Pass { to_end, to_judge, signals, halted: AtomicBool::new(false) };
         let mut delivered = false;
         for (phase, names) in by_phase(steps) {
             // Whatever mints, changes or ends a token waits until everything has been delivered.
@@ -75,8 +73,12 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             }
             Step::Verify { name, id } => {
                 let works = self.verify(name, id).await;
-                report.progress |= works != Works::Not;
-                report.again |= works == Works::Wholly && pass.to_end.contains(name);
+                report.progress |= matches!(works, Works::Wholly | Works::Partly);
+                report.again |= match works {
+                    Works::Wholly => pass.to_end.contains(name),
+                    Works::Refused => pass.to_judge.contains(id),
+                    Works::Partly | Works::Unknown => false,
+                };
             }
             Step::Revoke { name, id, marker } => self.revoke_stray(name, id, marker, report).await,
             Step::End { name, id, why } => self.end(name, id, *why, report).await,
@@ -90,7 +92,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         if pass.signals.is_stopping() || pass.halted.load(Ordering::Relaxed) {
             return;
         }
-        if let Err(error) = self.mint(name, why, &pass.halted, pass.signals).await {
+        if let Err(error) = self.mint(name, why, pass, report).await {
             report.errors.push(error);
             return report.failed.extend(self.waits_to_mint(name.clone()));
         }
@@ -162,7 +164,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
                 count_up(record, now.at);
                 generation = Some(record.generation);
                 if asked {
-                    record.replaced.clear();
+                    explain_mints(record);
                     record.suspended = false;
                 }
             }
@@ -212,11 +214,14 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
 }
 
 /// What the steps of a pass have in common.
-struct Pass<'a> {
-    to_end: &'a BTreeSet<Name>,
-    signals: &'a Signals,
+pub(super) struct Pass<'a> {
+    /// Names for which an acceptance makes another pass worth while.
+    to_end: BTreeSet<Name>,
+    /// Tokens for which a refusal does.
+    to_judge: BTreeSet<TokenId>,
+    pub(super) signals: &'a Signals,
     /// The server has shown that it takes no mints.
-    halted: AtomicBool,
+    pub(super) halted: AtomicBool,
 }
 
 /// Steps that may be carried out beside each other, of different names.
@@ -284,14 +289,27 @@ pub(in crate::lifecycle) fn amend(record: &mut Record, change: Change, key: &Ser
         }
         Change::Shortened => record.shortened_at = Some(now.at),
         Change::Withdraw(id) => withdraw(record, &id, now),
-        Change::CloseIntent(marker) => record.intents.retain(|intent| intent.marker != marker),
+        Change::CloseIntent(marker) => drop_intent(record, &marker, now),
         Change::SetAside { id, gone } => set_aside(record, &id, gone, now),
         Change::Reinstate(id) => reinstate(record, &id, now.at),
         Change::Forget(id) => record.ended.retain(|ended| ended.id != id),
         Change::Adopt { from } => adopt(record, &from, key),
     }
     record.remints.retain(|at| since(*at, now.at) < DAY);
-    record.replaced.retain(|at| since(*at, now.at) < DAY);
+}
+
+/// Nothing comes of a mint, as far as is known; its marker stays known for a day (rule 3).
+pub(super) fn drop_intent(record: &mut Record, marker: &Marker, now: &Moment) {
+    record.intents.retain(|intent| intent.marker != *marker);
+    record.mints.retain(|attempt| attempt.marker != *marker);
+    let (marker, at, grants) = (marker.clone(), now.clone(), Grants::default());
+    remember_mint(&mut record.mints, MintAttempt { marker, at, grants, kind: AttemptKind::Refused });
+}
+
+/// A person has asked: what was minted before counts against nothing any more (rule 11).
+pub(super) fn explain_mints(record: &mut Record) {
+    let unexplained = record.mints.iter_mut().filter(|attempt| attempt.kind == AttemptKind::Unexplained);
+    unexplained.for_each(|attempt| attempt.kind = AttemptKind::Explained);
 }
 
 pub(super) fn set_aside(record: &mut Record, id: &TokenId, gone: Gone, now: &Moment) {
@@ -309,7 +327,8 @@ pub(super) fn set_aside(record: &mut Record, id: &TokenId, gone: Gone, now: &Mom
         }
         Gone::Ended => {
             let Moment { at, boot } = now.clone();
-            record.ended.push(Ended { id: held.id, server: held.server, marker: held.marker, at, boot });
+            let (id, server, marker) = (held.id, held.server, held.marker);
+            record.ended.push(Ended { id, server, marker, at, boot, unused: false });
         }
     }
 }

@@ -47,8 +47,10 @@ pub enum Matter {
     },
     /// Too many mints of unknown fate are open.
     TooManyIntents(usize),
-    /// Too many replacements in a day.
+    /// Mints within a day that nothing explains: the next waits.
     Paused {
+        /// How many there were.
+        count: usize,
         /// When the next is allowed.
         until: Time,
     },
@@ -82,7 +84,7 @@ pub enum Matter {
     },
     /// Its token is to be ended because the name left the list, with so many others that a person has to confirm it.
     EndNeedsWord,
-    /// The list does not show the token, yet the server accepts it.
+    /// The list does not show the token as live, yet the server accepts it.
     Unlisted(TokenId),
     /// The token is not in the list; whether it is gone is being asked.
     Missing(TokenId),
@@ -102,6 +104,24 @@ pub enum Matter {
         /// When it expires; `None`: never.
         expires_at: Option<Time>,
     },
+    /// The server claims that a token was created at a time that does not fit the date of its answer.
+    OddCreation {
+        /// The claim.
+        claimed: Time,
+        /// The date, which is believed.
+        dated: Time,
+    },
+    /// The server gives its token less time than a rotation takes: it is not rotated by schedule.
+    TooShort {
+        /// When it was to expire.
+        asked: Time,
+        /// When it expires.
+        expires_at: Time,
+    },
+    /// A field of the answer to a mint that cannot be read.
+    OddAnswer(String),
+    /// A row of the server's list, of which something cannot be read.
+    RowFault(String),
     /// The record's tokens live on another server than the list says.
     ServerChanged {
         /// Where they live.
@@ -156,11 +176,19 @@ impl Matter {
                 | Self::LaterVersion(_)
                 | Self::NoDatabase(_)
                 | Self::NothingToProbe
-                | Self::Paused { .. }
+                | Self::Paused { count: super::MAX_UNEXPLAINED.., .. }
                 | Self::ServerChanged { .. }
                 | Self::EndNeedsWord
+                | Self::TooShort { .. }
+                | Self::RowFault(_)
                 | Self::Unknown { .. }
         )
+    }
+
+    /// Whether the server claims what cannot be: nothing waits for that, and somebody should look at the server.
+    #[must_use]
+    pub fn is_odd(&self) -> bool {
+        matches!(self, Self::OddCreation { .. } | Self::OtherExpiry { .. } | Self::Unlisted(_))
     }
 
     /// Whether it tells of something that happened, rather than of how things are: the next plan will not find it
@@ -173,6 +201,7 @@ impl Matter {
                 | Self::Unprobed(_)
                 | Self::Gone { .. }
                 | Self::GrantsAltered { has: Some(_) }
+                | Self::OddAnswer(_)
                 | Self::Twin
         )
     }
@@ -193,7 +222,15 @@ impl Matter {
             Self::WaitsToMint { .. } => "once that is mended, `influx-tokend rotate` tries at once",
             Self::EndFails { .. } => "once that is mended, `influx-tokend apply` tries at once",
             Self::TooManyIntents(_) => "find out why the server does not answer; mints resume by themselves",
-            Self::Paused { .. } => "find out who ends this token; minting resumes by itself",
+            Self::Paused { .. } => {
+                "find out who revokes this token, or what the server does to it; minting resumes by itself, \
+                 `influx-tokend rotate` mints at once"
+            }
+            Self::OddCreation { .. } => {
+                "compare the server's clock with that of what lies between: the answer's Date header is believed"
+            }
+            Self::TooShort { .. } => "set `lifetime` to what the server gives, or have the server give more",
+            Self::RowFault(_) => "see what the server lists; nothing is decided by this row",
             Self::LeftTheList { .. } => "put it back into the list if it is still wanted",
             Self::EndNeedsWord => "run `influx-tokend confirm`, or put the names back into the list",
             Self::ServerChanged { .. } => "run `influx-tokend confirm` if it really is another server",
@@ -243,12 +280,9 @@ impl fmt::Display for Matter {
             Self::TooManyIntents(count) => {
                 write!(f, "{count} mints of unknown fate are open, no further one is tried")
             }
-            Self::Paused { until } => {
-                write!(
-                    f,
-                    "replaced {MAX} times within a day, no further one before {until:.0}",
-                    MAX = super::MAX_REPLACED
-                )
+            Self::Paused { count, until } => {
+                let times = if *count == 1 { "time" } else { "times" };
+                write!(f, "replaced {count} {times} within a day, no further one before {until:.0}")
             }
             Self::GrantsDiffer { wanted, has } => {
                 write!(f, "the list asks for {wanted}, the token has {has}")
@@ -274,7 +308,7 @@ impl fmt::Display for Matter {
             Self::EndNeedsWord => f.write_str(
                 "left the list as more than half of all tokens did, its token is ended once a person confirms it",
             ),
-            Self::Unlisted(id) => write!(f, "the server does not list {id}, yet accepts it"),
+            Self::Unlisted(id) => write!(f, "the server does not list {id} as live, yet accepts it"),
             Self::Missing(id) => {
                 write!(f, "the server does not show {id} as live any more, asking whether it still works")
             }
@@ -289,6 +323,16 @@ impl fmt::Display for Matter {
                     None => f.write_str("live on: it is replaced in time and ended after its overlap"),
                 }
             }
+            Self::OddCreation { claimed, dated } => {
+                write!(f, "created at {claimed:.0} says the server, in an answer of {dated:.0}: that date counts")
+            }
+            Self::TooShort { asked, expires_at } => write!(
+                f,
+                "was to expire at {asked:.0}, the server lets it expire at {expires_at:.0}, too soon for a rotation: it is \
+                 replaced once it has expired"
+            ),
+            Self::OddAnswer(what) => write!(f, "in the answer to its mint, {what}"),
+            Self::RowFault(what) => write!(f, "in the server's list, {what}"),
             Self::ServerChanged { from } => {
                 write!(f, "its token lives on {from}, the list names another server")
             }

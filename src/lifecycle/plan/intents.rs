@@ -10,6 +10,8 @@ pub(super) fn plan(scene: &Scene<'_>, record: &Record, plan: &mut Plan) {
             continue;
         }
         let settled = match scene.rows_with(&intent.marker) {
+            // What cannot be read of it may be that it lives.
+            [] if scene.faulty_row(|label| label.marker == intent.marker) => false,
             [] => scene.over_at(intent.deadline, intent.boot.as_ref(), INTENT_MEMORY) <= scene.now,
             rows => rows.iter().all(|row| !row.is_live(scene.now)),
         };
@@ -23,9 +25,9 @@ pub(super) fn plan(scene: &Scene<'_>, record: &Record, plan: &mut Plan) {
             Some(row) if row.is_live(scene.now) => {
                 // The revoke was answered, or the token seen gone, and still it lives: a list that lags, or a
                 // revoke that was lost. Asked again once that cannot be lag any more.
-                if let (Some(marker), true) =
-                    (&ended.marker, scene.over_at(ended.at, ended.boot.as_ref(), YOUNG) <= scene.now)
-                    && strays::may_end(scene, record, plan)
+                let lags = scene.over_at(ended.at, ended.boot.as_ref(), YOUNG) > scene.now;
+                if let (Some(marker), false) = (&ended.marker, lags && !ended.unused)
+                    && (ended.unused || strays::may_end(scene, record, plan))
                 {
                     plan.steps.push(Step::Revoke {
                         name: record.name.clone(),
@@ -52,6 +54,7 @@ pub(super) fn that_count(scene: &Scene<'_>, record: &Record) -> usize {
         intent.server == *scene.key
             && scene.now >= after(intent.deadline, YOUNG)
             && scene.rows_with(&intent.marker).is_empty()
+            && !scene.faulty_row(|label| label.marker == intent.marker)
     };
     record.intents.iter().filter(|intent| !lacking(intent)).count()
 }

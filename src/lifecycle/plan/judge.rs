@@ -1,9 +1,9 @@
 //! Whether a held token is still there (rules 4 and 5).
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{Gone, REFUSED_APART, Scene, YOUNG, since};
-use crate::model::{Held, Listed};
+use crate::model::{Held, Known, Listed, Probed, Time, TokenId};
 
 /// A list may give creation times less exactly than the answer to a mint.
 const A_SECOND: Duration = Duration::from_secs(1);
@@ -11,7 +11,7 @@ const A_SECOND: Duration = Duration::from_secs(1);
 /// What is known of a held token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Judgement<'a> {
-    /// The list shows it live, or it is too young to be judged by one.
+    /// The list shows it live, or in a way that cannot be read, or it is too young to be judged by one.
     Live(Option<&'a Listed>),
     /// The list does not show it, yet the data plane accepts it.
     Unlisted,
@@ -31,7 +31,7 @@ pub(super) fn is_same(listed: &Listed, held: &Held) -> bool {
     listed.id == held.id
         && listed
             .created_at
-            .is_none_or(|at| since(at, held.created_at).max(since(held.created_at, at)) < A_SECOND)
+            .is_none_or(|at| at.duration_since(held.listed_created_at()).unsigned_abs() < A_SECOND)
         && held
             .marker
             .as_ref()
@@ -43,28 +43,53 @@ pub(super) fn is_young(scene: &Scene<'_>, held: &Held) -> bool {
     since(held.created_at, scene.now).max(since(scene.now, held.created_at)) < YOUNG
 }
 
+/// Whether the list shows it in a way that cannot be read: nothing is decided by that.
+fn has_faulty_row(scene: &Scene<'_>, held: &Held) -> bool {
+    scene.listing.faults.iter().any(|fault| fault.id.as_ref() == Some(&held.id))
+        || held.marker.as_ref().is_some_and(|marker| scene.faulty_row(|label| label.marker == *marker))
+}
+
+/// The held tokens of this server that its list does not show as live, though it should know them by now.
+pub(super) fn not_live(scene: &Scene<'_>) -> BTreeSet<TokenId> {
+    let records = scene.records.values().filter_map(|known| match known {
+        Known::Ours(record) => Some(record),
+        Known::Later(_) | Known::Unreadable => None,
+    });
+    let is_missing = |held: &&Held| {
+        held.server == *scene.key
+            && !is_young(scene, held)
+            && !has_faulty_row(scene, held)
+            && row_of(scene, held).is_none_or(|row| !row.is_live(scene.now))
+    };
+    records.flat_map(|record| record.held()).filter(is_missing).map(|held| held.id.clone()).collect()
+}
+
 pub(super) fn judge<'a>(scene: &Scene<'a>, held: &Held) -> Judgement<'a> {
     let row = row_of(scene, held);
-    if is_young(scene, held) {
+    if is_young(scene, held) || row.is_none() && has_faulty_row(scene, held) {
         return Judgement::Live(row);
     }
+    if let Some(row) = row.filter(|row| row.is_live(scene.now)) {
+        return Judgement::Live(Some(row));
+    }
     let probed = scene.evidence.probes.get(&held.id);
+    let not_live_since = scene.evidence.not_live_since.get(&held.id);
+    // Of one that the list shows as expired or revoked, only what was answered after that counts.
+    let is_after = |at: Time| row.is_none() || not_live_since.is_some_and(|since| at >= *since);
+    let is_accepted = |probed: &Probed| {
+        let accepted = probed.accepted_at.filter(|at| probed.refused.is_none() && is_after(*at));
+        accepted.is_some_and(|at| since(at, scene.now) < YOUNG)
+    };
+    if probed.is_some_and(is_accepted) {
+        return Judgement::Unlisted;
+    }
+    // A refusal from before, when a part of the server may not have known the token yet, proves nothing.
+    let refused = probed.filter(|_| not_live_since.is_some());
     match row {
-        Some(row) if row.is_live(scene.now) => Judgement::Live(Some(row)),
-        Some(row) if row.revoked_at.is_some() => Judgement::Gone(Gone::Ended),
-        Some(_) if probed.is_some_and(|probed| probed.refused.is_some()) => Judgement::Gone(Gone::Ended),
-        Some(_) => Judgement::Doubtful,
-        None => match probed {
-            Some(probed) if probed.refused_for().is_some_and(|apart| apart >= REFUSED_APART) => {
-                Judgement::Gone(Gone::Absent)
-            }
-            Some(probed)
-                if probed.refused.is_none()
-                    && probed.accepted_at.is_some_and(|at| since(at, scene.now) < YOUNG) =>
-            {
-                Judgement::Unlisted
-            }
-            _ => Judgement::Doubtful,
-        },
+        Some(_) if refused.is_some_and(|probed| probed.refused.is_some()) => Judgement::Gone(Gone::Ended),
+        None if refused.and_then(Probed::refused_for).is_some_and(|apart| apart >= REFUSED_APART) => {
+            Judgement::Gone(Gone::Absent)
+        }
+        _ => Judgement::Doubtful,
     }
 }

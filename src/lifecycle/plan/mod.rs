@@ -9,10 +9,11 @@ use std::{
 };
 
 use crate::model::{
-    BootTime, Capabilities, Databases, Evidence, Instance, Known, Label, Lifecycle, Listed, Listing, Marker,
-    Name, Record, ServerKey, ServerName, Spec, Time, TokenId,
+    BootTime, Capabilities, Databases, Evidence, Instance, Known, Label, Lifecycle, Listed, Listing,
+    MINT_MEMORY, Marker, Name, Record, RowFault, ServerKey, ServerName, Spec, Time, TokenId,
 };
 
+mod brake;
 mod finding;
 mod grants;
 mod intents;
@@ -76,8 +77,12 @@ pub struct Plan {
     pub next_due: Option<Time>,
     /// Live tokens of our instance that no record knows.
     pub unknown: BTreeSet<TokenId>,
+    /// Held tokens that the list does not show as live.
+    pub not_live: BTreeSet<TokenId>,
     /// Names with a token to end that waits for an answer about the current one and for nothing else.
     pub to_end: BTreeSet<Name>,
+    /// Tokens that one refusal makes gone.
+    pub to_judge: BTreeSet<TokenId>,
     /// Tokens that a step verifies already.
     verified: HashSet<TokenId>,
 }
@@ -92,10 +97,10 @@ pub const INTENT_MEMORY: Duration = Duration::from_secs(24 * 3600);
 pub const MAX_INTENTS: usize = 16;
 /// Two refusals this far apart make an absent token gone.
 pub const REFUSED_APART: Duration = Duration::from_secs(60);
-/// The time in which replacements of a name are counted.
-pub const DAY: Duration = Duration::from_secs(24 * 3600);
-/// So many replacements in a [`DAY`] pause minting.
-pub const MAX_REPLACED: usize = 3;
+/// The time in which the mints of a name are counted.
+pub const DAY: Duration = MINT_MEMORY;
+/// So many mints in a [`DAY`] that nothing explains pause minting.
+pub const MAX_UNEXPLAINED: usize = 3;
 
 /// Decides what to do next on one server.
 #[must_use]
@@ -104,6 +109,10 @@ pub fn plan(view: &View<'_>) -> Plan {
     let scene = &Scene::new(view);
     if !scene.tells_grants && !view.listing.tokens.is_empty() {
         plan.findings.push(Finding { name: None, matter: Matter::GrantsUntold });
+    }
+    for fault in &view.listing.faults {
+        let finding = |name| Finding { name, matter: Matter::RowFault(fault.what.clone()) };
+        plan.findings.push(finding(scene.name_of(fault)));
     }
     for (name, known) in view.records {
         match known {
@@ -126,6 +135,7 @@ pub fn plan(view: &View<'_>) -> Plan {
             name::plan_first(scene, spec, &mut plan);
         }
     }
+    plan.not_live = judge::not_live(scene);
     strays::plan(scene, &mut plan);
     grants::limit(scene, &mut plan);
     plan
@@ -199,6 +209,21 @@ impl<'a> Scene<'a> {
             by_marker
         });
         by_marker.get(marker).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether the list has a row with such a label of which something cannot be read.
+    fn faulty_row(&self, is_it: impl Fn(&Label) -> bool) -> bool {
+        self.listing.faults.iter().filter_map(|fault| fault.label.as_ref()).any(is_it)
+    }
+
+    /// The name that a row is about which cannot be read.
+    fn name_of(&self, fault: &RowFault) -> Option<Name> {
+        let by_id = |id: &TokenId| {
+            let is_it = |record: &&Record| ids_in(record).any(|known| known == id);
+            self.records.values().filter_map(Known::record).find(is_it).map(|record| record.name.clone())
+        };
+        let by_label = fault.label.as_ref().map(|label| label.name.clone());
+        by_label.or_else(|| fault.id.as_ref().and_then(by_id))
     }
 
     /// An address that this server had before and that something in the record still names.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Change, DAY, Gone, MAX_INTENTS, MAX_REPLACED, MEMORY, Matter, Plan, REFUSED_APART, Scene, Step, Why,
-    YOUNG, after, grants, intents,
+    Change, DAY, Gone, MAX_INTENTS, MEMORY, Matter, Plan, REFUSED_APART, Scene, Step, Why, YOUNG, after,
+    brake, grants, intents,
     judge::{Judgement, is_young, judge, row_of},
     overlap, removal, rotation, since,
 };
@@ -113,6 +113,7 @@ fn plan_retiring(scene: &Scene<'_>, record: &Record, retiring: &Retiring, plan: 
     let expired = held.expires_at.is_some_and(|at| at <= scene.now);
     let is_absent = retiring.state == RetiringState::Absent;
     let judgement = judge(scene, held);
+    let is_shown_dead = row_of(scene, held).is_some_and(|row| !row.is_live(scene.now));
     let gone = judgement == Judgement::Gone(Gone::Ended);
     let forgotten = is_absent
         && row_of(scene, held).is_none()
@@ -121,14 +122,14 @@ fn plan_retiring(scene: &Scene<'_>, record: &Record, retiring: &Retiring, plan: 
         plan.note(record, Change::SetAside { id: held.id.clone(), gone: Gone::Ended });
     } else if expired && !is_absent && judgement == Judgement::Gone(Gone::Absent) {
         plan.note(record, Change::SetAside { id: held.id.clone(), gone: Gone::Absent });
-    } else if expired && !is_absent && judgement == Judgement::Doubtful {
+    } else if (is_shown_dead || expired && !is_absent) && judgement == Judgement::Doubtful {
         ask_at_leisure(scene, record, held, plan);
     } else if held.origin == (Origin::Imported { exclusive: false }) {
         plan.find(&record.name, Matter::ImportedReplaced(held.id.clone()));
     }
 }
 
-/// Nothing hangs on when it is known that a former token has expired: it is asked in passes that are made anyway.
+/// Nothing hangs on when it is known that a former token is dead: it is asked in passes that are made anyway.
 fn ask_at_leisure(scene: &Scene<'_>, record: &Record, held: &Held, plan: &mut Plan) {
     if next_try(scene, held) <= scene.now {
         plan.verify(&record.name, &held.id);
@@ -156,6 +157,9 @@ fn plan_current(scene: &Scene<'_>, spec: Option<&Spec>, record: &Record, plan: &
         Judgement::Doubtful => {
             plan.find(&record.name, Matter::Missing(current.id.clone()));
             verify(scene, record, current, plan);
+            if row_of(scene, current).is_some() {
+                plan.to_judge.insert(current.id.clone());
+            }
         }
         Judgement::Unlisted => plan.find(&record.name, Matter::Unlisted(current.id.clone())),
         Judgement::Live(row) => {
@@ -174,6 +178,9 @@ fn plan_current(scene: &Scene<'_>, spec: Option<&Spec>, record: &Record, plan: &
         if since(current.created_at, at) / 6 > since(scene.now, at) {
             plan.find(&record.name, Matter::Expires(at));
         }
+    }
+    if let Some(claimed) = current.claimed_created_at {
+        plan.find(&record.name, Matter::OddCreation { claimed, dated: current.created_at });
     }
     if let Some(asked) = current.was_to_expire_at {
         plan.find(&record.name, Matter::OtherExpiry { asked, expires_at: current.expires_at });
@@ -197,9 +204,14 @@ fn plan_next(scene: &Scene<'_>, spec: Option<&Spec>, record: &Record, plan: &mut
         set_aside(record, next, Gone::Absent, plan);
         return Place::Free(None);
     }
-    if let Judgement::Gone(gone) = judge(scene, next) {
-        set_aside(record, next, gone, plan);
-        return Place::Free(Some(Why::Gone));
+    match judge(scene, next) {
+        Judgement::Gone(gone) => {
+            set_aside(record, next, gone, plan);
+            return Place::Free(Some(Why::Gone));
+        }
+        // Its probe goes on, and tells.
+        Judgement::Doubtful => plan.due(after(scene.now, REFUSED_APART)),
+        Judgement::Live(_) | Judgement::Unlisted => {}
     }
     let Some(spec) = spec else { return Place::Taken };
     if let Some(why) = grants::plan_next(scene, spec, record, next, row_of(scene, next), plan) {
@@ -271,7 +283,7 @@ pub fn promotion(record: &Record, spec: &Spec, evidence: &Evidence, now: Time) -
 
 fn mint(scene: &Scene<'_>, spec: &Spec, record: Option<&Record>, why: Why, plan: &mut Plan) {
     let name = &spec.name;
-    let why = if scene.evidence.asked.contains(name) { Why::Asked } else { why };
+    let mut why = if scene.evidence.asked.contains(name) { Why::Asked } else { why };
     if !databases_exist(scene, name, &spec.grants, plan) {
         return;
     }
@@ -286,25 +298,12 @@ fn mint(scene: &Scene<'_>, spec: &Spec, record: Option<&Record>, why: Why, plan:
             plan.find(name, Matter::TooManyIntents(open));
             return;
         }
-        if matches!(why, Why::Gone | Why::Refused)
-            && let Some(until) = paused_until(record, scene.now)
-        {
-            plan.find(name, Matter::Paused { until });
-            plan.due(until);
+        why = brake::judged(scene, spec, record, why);
+        if brake::holds(scene, record, why, plan) {
             return;
         }
     }
     plan.steps.push(Step::Mint { name: name.clone(), why });
-}
-
-/// Rule 11: three replacements in a day that nobody asked for pause the fourth.
-fn paused_until(record: &Record, now: Time) -> Option<Time> {
-    // Of times that are yet to come a clock told that was ahead.
-    let is_recent = |at: &Time| since(*at, now).max(since(now, *at)) < DAY;
-    let mut recent: Vec<Time> = record.replaced.iter().copied().filter(is_recent).collect();
-    recent.sort_unstable();
-    let blocking = recent.len().checked_sub(MAX_REPLACED)?;
-    Some(after(recent[blocking], DAY))
 }
 
 pub(super) fn databases_exist(scene: &Scene<'_>, name: &Name, grants: &Grants, plan: &mut Plan) -> bool {

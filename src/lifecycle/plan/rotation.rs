@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Change, Plan, Scene, Why, after, since};
+use super::{Change, Matter, Plan, Scene, Why, after, since};
 use crate::model::{Held, Lifecycle, Origin, Record, Spec, Time, due_age};
 
 /// A jitter is told in so many parts of the lifetime.
@@ -19,6 +19,10 @@ pub(super) fn plan(
     if let Some(spread) = spread(spec, record, current, scene.now) {
         plan.note(record, Change::Shortened);
         plan.due(spread);
+        return None;
+    }
+    if let Some((asked, expires_at)) = too_short(spec, current, scene.lifecycle) {
+        plan.find(&record.name, Matter::TooShort { asked, expires_at });
         return None;
     }
     let due = rotation_due(spec, record, current, scene.lifecycle)?;
@@ -40,6 +44,16 @@ pub fn rotation_due(spec: &Spec, record: &Record, current: &Held, lifecycle: &Li
         _ => due,
     });
     by_expiry(record, current).into_iter().chain(listed).min()
+}
+
+/// What it was to have and what the server gives it, where that is less than a rotation takes: it would be due the moment
+/// it was born, again and again.
+fn too_short(spec: &Spec, current: &Held, lifecycle: &Lifecycle) -> Option<(Time, Time)> {
+    let (asked, expires_at) = (current.was_to_expire_at?, current.expires_at?);
+    let lifetime = since(current.created_at, expires_at);
+    let left_when_due = lifetime.saturating_sub(due_age(lifetime));
+    let is_too_short = expires_at < asked && left_when_due < spec.room(lifetime, lifecycle.overlap);
+    is_too_short.then_some((asked, expires_at))
 }
 
 /// By the lifetime it was minted with, or by the one that the server gave it, if that is shorter.

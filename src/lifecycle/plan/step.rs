@@ -112,8 +112,23 @@ pub enum Why {
     Due,
     /// The list asks for other grants, and they cannot be changed in place.
     Grants,
+    /// It is due by the server's clock, though this host's tells that it was minted a short while ago.
+    Early,
+    /// Another for the same reason within a day: what the last mint gave is missing, or is not what was asked for.
+    Again,
     /// A person wants a new value; no replacement that counts, and what was counted before is forgotten (rule 11).
     Asked,
+}
+
+impl Why {
+    /// Whether schedule, list or person ask for it; the brake counts what nothing explains.
+    #[must_use]
+    pub fn is_explained(self) -> bool {
+        match self {
+            Self::Missing | Self::Due | Self::Grants | Self::Asked => true,
+            Self::Gone | Self::Refused | Self::Inherited | Self::Early | Self::Again => false,
+        }
+    }
 }
 
 /// Why a held token is ended.

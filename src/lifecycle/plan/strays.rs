@@ -1,11 +1,16 @@
 //! Live tokens with our label that no record holds (rule 3).
 
+use std::collections::BTreeSet;
+
 use super::{Matter, Plan, Scene, Step, YOUNG, since};
 use crate::model::{Known, Label, Listed, Origin, Record, Time};
 
+/// One marker that was never sealed here may be a fault of the server's, or of ours; a twin mints more (rule 3).
+const TWIN_MARKERS: usize = 2;
+
 /// Finds strays, which are ended, and unknown tokens, which are reported.
 pub(super) fn plan(scene: &Scene<'_>, plan: &mut Plan) {
-    let mut twin = false;
+    let mut twins = BTreeSet::new();
     for (row, label) in scene.orphans() {
         match scene.records.get(&label.name) {
             // What the record would have said of it, nobody knows.
@@ -25,7 +30,9 @@ pub(super) fn plan(scene: &Scene<'_>, plan: &mut Plan) {
                 }
             }
             _ if label.instance == *scene.instance => {
-                twin |= is_from_a_twin(scene, row);
+                if is_from_a_twin(scene, row) {
+                    twins.insert(&label.marker);
+                }
                 plan.unknown.insert(row.id.clone());
                 let matter = Matter::Unknown {
                     id: row.id.clone(),
@@ -38,7 +45,7 @@ pub(super) fn plan(scene: &Scene<'_>, plan: &mut Plan) {
             _ => {}
         }
     }
-    if twin {
+    if twins.len() >= TWIN_MARKERS {
         plan.findings.push(super::Finding { name: None, matter: Matter::Twin });
         // Nothing else before that: what is ours changes with it.
         plan.steps = vec![Step::Separate];
@@ -51,6 +58,8 @@ fn was_minted_for(record: &Record, label: &Label) -> bool {
     record.intents.iter().any(|intent| intent.marker == *marker)
         || record.held().any(|held| held.origin == Origin::Minted && held.marker.as_ref() == Some(marker))
         || record.ended.iter().any(|ended| ended.marker.as_ref() == Some(marker))
+        // Refused, or dropped as a list lacked it, and there all the same.
+        || record.mints.iter().any(|attempt| attempt.marker == *marker)
 }
 
 /// A token of this name may be ended once another works and has arrived, or nobody wants one: after a restored

@@ -2,10 +2,11 @@
 
 use super::*;
 use crate::model::{
-    Allow, Credential, Database, Ended, FailedMint, Grants, Held, Intent, Moment, Origin, Probe, Probed,
-    Product, Retiring, RetiringState, Secret,
+    Allow, AttemptKind, Credential, Database, Ended, FailedMint, Grants, Held, Intent, MintAttempt, Moment,
+    Origin, Probe, Probed, Product, Retiring, RetiringState, Secret, ServerDate,
 };
 
+mod brake;
 mod drift;
 mod removal;
 mod retirement;
@@ -77,7 +78,14 @@ impl World {
             former: vec![],
             specs: BTreeMap::from([(name("a"), spec)]),
             records: BTreeMap::new(),
-            listing: Listing { tokens: vec![], rows: 0, bytes: 0, date: None },
+            listing: Listing {
+                tokens: vec![],
+                faults: vec![],
+                rows: 0,
+                bytes: 0,
+                date: ServerDate::Absent,
+                zoneless: false,
+            },
             databases: Databases::Known(BTreeSet::from(["telemetry".to_owned()])),
             evidence: Evidence::default(),
             lifecycle: Lifecycle::default(),
@@ -85,12 +93,15 @@ impl World {
         }
     }
 
+    /// What the keeper does: it remembers what the plan missed.
     fn plan(&mut self) -> Plan {
-        self.look(plan)
+        let plan = self.look(plan);
+        self.evidence.note_not_live(&plan.not_live, at(self.now));
+        plan
     }
 
     fn look<T>(&mut self, look: impl FnOnce(&View<'_>) -> T) -> T {
-        self.listing.date = Some(at(self.now));
+        self.listing.date = ServerDate::Told(at(self.now));
         look(&View {
             now: at(self.now),
             boot: self.boot.as_ref(),
@@ -117,6 +128,7 @@ impl World {
             grants: grants(),
             created_at: at(self.now - age),
             expires_at: None,
+            claimed_created_at: None,
             was_to_expire_at: None,
             origin: Origin::Minted,
         }
@@ -190,6 +202,22 @@ impl World {
         self.evidence.delivered.insert(name("a"), 1);
         self
     }
+}
+
+impl World {
+    /// The current token was revoked by somebody, and is refused.
+    fn revoked(&mut self) {
+        self.listing.tokens[0].revoked_at = Some(at(hours(999)));
+        self.plan();
+        let now = at(self.now);
+        self.probed(1, |probed| probed.refuse(now, "401".into()));
+    }
+}
+
+/// A mint that nothing explained.
+fn attempt(n: u8, second: i64) -> MintAttempt {
+    let at = Moment { at: at(second), boot: None };
+    MintAttempt { marker: marker(n), at, grants: grants(), kind: AttemptKind::Unexplained }
 }
 
 /// A former token that was the first value of its name.
@@ -285,9 +313,22 @@ fn a_refused_next_is_minted_anew_only_if_another_token_is_accepted() {
 }
 
 #[test]
-fn a_token_is_gone_when_the_list_says_revoked() {
+fn a_token_that_the_list_shows_as_revoked_is_gone_once_it_is_refused_after_that() {
     let mut world = World::new().settled();
+    let now = at(world.now);
+    let verify = [Step::Verify { name: name("a"), id: TokenId("id-1".into()) }];
+    world.probed(1, |probed| probed.refuse(at(hours(999)), "401".into()));
     world.listing.tokens[0].revoked_at = Some(at(hours(999)));
+    assert_eq!(
+        world.plan().steps,
+        verify,
+        "it was refused before, perhaps by a part that did not know it yet"
+    );
+    world.probed(1, |probed| probed.accept(now));
+    let plan = world.plan();
+    assert_eq!(plan.steps, [], "the list is wrong");
+    assert!(found(&plan, |matter| matches!(matter, Matter::Unlisted(_))));
+    world.probed(1, |probed| probed.refuse(now, "401".into()));
     let plan = world.plan();
     assert_eq!(mints(&plan), 1);
     let aside = Change::SetAside { id: TokenId("id-1".into()), gone: Gone::Ended };
@@ -301,7 +342,9 @@ fn a_token_the_list_lacks_is_gone_only_after_two_refusals_a_minute_apart() {
     let now = hours(1000);
     assert_eq!(world.plan().steps, [], "it was accepted a moment ago");
     world.evidence.probes.clear();
-    assert!(matches!(world.plan().steps[..], [Step::Verify { .. }]));
+    world.evidence.not_live_since.clear();
+    world.probed(1, |probed| probed.refused = Some((at(now - 999), at(now - 99))));
+    assert!(matches!(world.plan().steps[..], [Step::Verify { .. }]), "refusals from before prove nothing");
     world.probed(1, |probed| probed.refuse(at(now), "401".into()));
     assert_eq!(world.plan().steps, []);
     world.probed(1, |probed| probed.refuse(at(now + 59), "401".into()));
@@ -348,7 +391,6 @@ fn a_young_token_is_not_judged_by_a_list() {
 #[test]
 fn an_expired_token_is_gone_once_it_is_refused() {
     let mut world = World::new().settled();
-    world.evidence.probes.clear();
     world.listing.tokens[0].expires_at = Some(at(hours(999)));
     assert!(matches!(world.plan().steps[..], [Step::Verify { .. }]));
     world.probed(1, |probed| probed.refuse(at(hours(1000)), "401".into()));
@@ -371,12 +413,13 @@ fn a_retiring_token_that_works_becomes_current_again() {
 #[test]
 fn three_replacements_a_day_pause_the_fourth() {
     let mut world = World::new().settled();
-    world.listing.tokens[0].revoked_at = Some(at(hours(999)));
-    world.record(|record| record.replaced = (0..3).map(|n| at(hours(990 + n))).collect());
+    world.revoked();
+    world
+        .record(|record| record.mints = (0..3).map(|n| attempt(90 + n, hours(990 + i64::from(n)))).collect());
     let plan = world.plan();
     assert_eq!(mints(&plan), 0);
     assert!(
-        found(&plan, |matter| *matter == Matter::Paused { until: at(hours(1014)) }),
+        found(&plan, |matter| *matter == Matter::Paused { count: 3, until: at(hours(1014)) }),
         "{:?}",
         plan.findings
     );
@@ -417,6 +460,7 @@ fn what_was_ended_is_forgotten_after_a_month_and_ended_again_if_it_lives() {
         marker: Some(marker(7)),
         at: at(now - age),
         boot: None,
+        unused: false,
     };
     world.record(|record| record.ended = vec![ended(hours(24 * 30) - 1)]);
     assert_eq!(world.plan().steps, []);

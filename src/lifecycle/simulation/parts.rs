@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     deliver::{Deliver, DeliverError, Delivered, Delivery},
-    influxdb::{Check, MintError, Minted, Order, Server, ServerError, Verdict},
+    influxdb::{Check, Interest, MintError, Minted, Order, Server, ServerError, Verdict},
     lifecycle::Clock,
     model::{
         BootTime, Capabilities, Credential, Grants, Holders, Listed, Listing, Name, Record, ServerName, Time,
@@ -101,7 +101,7 @@ impl Server for ModelServer {
         self.0.capabilities()
     }
 
-    async fn list(&self, _: &BTreeSet<TokenId>) -> Result<Listing, ServerError> {
+    async fn list(&self, _: &Interest<'_>) -> Result<Listing, ServerError> {
         self.0.tell("list");
         operate(&self.0, Op::List, || self.0.list()).await
     }

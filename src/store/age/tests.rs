@@ -29,6 +29,7 @@ fn record(of: &str) -> Record {
         grants: Grants::default(),
         created_at: Time::UNIX_EPOCH,
         expires_at: None,
+        claimed_created_at: None,
         was_to_expire_at: None,
         origin: Origin::Minted,
     });

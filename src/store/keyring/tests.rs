@@ -93,6 +93,7 @@ fn record(of: &str, id: &str) -> Record {
         grants: Grants::default(),
         created_at: Time::UNIX_EPOCH,
         expires_at: None,
+        claimed_created_at: None,
         was_to_expire_at: None,
         origin: Origin::Minted,
     });

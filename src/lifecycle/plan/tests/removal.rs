@@ -157,7 +157,8 @@ fn one_after_another_within_a_day_counts_as_many() {
         let mut record = (**record).clone();
         let held = record.current.take().expect("current");
         let (id, server, marker) = (held.id, held.server, held.marker);
-        record.ended = vec![Ended { id, server, marker, at: at(world.now - hours(age)), boot: None }];
+        record.ended =
+            vec![Ended { id, server, marker, at: at(world.now - hours(age)), boot: None, unused: false }];
         world.listing.tokens.retain(|row| row.id != record.ended[0].id);
         world.records.insert(record.name.clone(), Known::Ours(record.into()));
     }
@@ -189,8 +190,14 @@ fn a_name_of_which_nothing_is_left_is_forgotten_after_a_month() {
     world.record(|record| record.current = None);
     world.listing.tokens.clear();
     assert_eq!(world.plan().steps, [Step::Drop { name: name("a") }]);
-    let ended =
-        Ended { id: TokenId("id-1".into()), server: key(), marker: None, at: at(world.now - 60), boot: None };
+    let ended = Ended {
+        id: TokenId("id-1".into()),
+        server: key(),
+        marker: None,
+        at: at(world.now - 60),
+        boot: None,
+        unused: false,
+    };
     world.record(|record| record.ended = vec![ended]);
     assert_eq!(world.plan().steps, [], "it may come back");
 }

@@ -80,6 +80,7 @@ fn one_that_lives_although_its_end_was_answered_ends_once_no_list_lags_so_long()
             marker: held.marker,
             at: at(ended_at),
             boot: None,
+            unused: false,
         }];
     });
     assert_eq!(ends(&mut world), Vec::<String>::new());

@@ -13,7 +13,7 @@ fn days(n: i64) -> Duration {
 
 impl World {
     /// The current token is so old and was minted for so long; the list asks for as much.
-    fn lives(mut self, age: i64, lifetime: i64) -> Self {
+    pub(super) fn lives(mut self, age: i64, lifetime: i64) -> Self {
         let created_at = at(self.now - age);
         self.spec(|spec| spec.lifetime = Some(Duration::from_secs(lifetime.unsigned_abs())));
         self.current(|held| {
@@ -64,8 +64,8 @@ proptest! {
 #[test]
 fn a_due_token_is_minted_once_and_neither_counts_nor_waits_as_a_replacement() {
     let mut world = World::new().settled().lives(70 * DAY, 90 * DAY);
-    let now = at(world.now);
-    world.record(|record| record.replaced = vec![now; 3]);
+    let now = world.now;
+    world.record(|record| record.mints = vec![attempt(9, now); 3]);
     assert_eq!(
         why(&world.plan()),
         Some(Why::Due),

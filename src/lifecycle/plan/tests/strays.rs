@@ -60,7 +60,15 @@ fn unknown_tokens_made_while_we_run_show_a_twin() {
     world.list(7, 900, |_| {});
     assert!(!world.plan().steps.contains(&Step::Separate), "seen once");
     world.evidence.unknown_since.insert(TokenId("id-7".into()), at(world.now - 600));
+    assert!(!world.plan().steps.contains(&Step::Separate), "one may be a fault of ours");
+    world.list(8, 900, |_| {});
+    world.evidence.unknown_since.insert(TokenId("id-8".into()), at(world.now - 600));
     assert!(world.plan().steps.contains(&Step::Separate));
+    world.record(|record| record.mints = vec![attempt(8, hours(999))]);
+    let plan = world.plan();
+    assert!(!plan.steps.contains(&Step::Separate), "the other was minted here");
+    assert_eq!(revokes(&plan), ["id-8"], "and was taken for refused: a stray");
+    world.record(|record| record.mints.clear());
     world.evidence.first_list = Some(at(world.now - 800));
     assert!(!world.plan().steps.contains(&Step::Separate), "older than this process: a restored backup");
 }

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{Late, State, Token, World};
 use crate::{
-    influxdb::{Check, ErrorKind, MintError, Minted, Order, Plane, ServerError, Verdict},
+    influxdb::{Check, ErrorKind, LabelEcho, MintError, Minted, Order, Plane, ServerError, Verdict},
     lifecycle::{
         plan::after,
         simulation::{
@@ -15,7 +15,10 @@ use crate::{
             tamper::Break,
         },
     },
-    model::{Action, Credential, Database, Grant, Grants, Label, Listed, Listing, Secret, Time, TokenId},
+    model::{
+        Action, Credential, Database, Grant, Grants, Label, Listed, Listing, Secret, ServerDate, Time,
+        TokenId,
+    },
 };
 
 /// So much later than asked some tokens expire.
@@ -108,7 +111,14 @@ impl World {
             }
         }
         drop(state);
-        Ok(Listing { rows: tokens.len(), bytes: 100 * tokens.len(), tokens, date: Some(self.date()) })
+        Ok(Listing {
+            rows: tokens.len(),
+            bytes: 100 * tokens.len(),
+            tokens,
+            faults: vec![],
+            date: ServerDate::Told(self.date()),
+            zoneless: false,
+        })
     }
 
     pub(in super::super) fn databases(&self) -> Result<BTreeSet<String>, ServerError> {
@@ -190,14 +200,18 @@ impl World {
         token.by_person |= is_ahead;
         let (secret, created_at) = (token.secret.clone(), token.row.created_at);
         let told = format!("{id} exists, until {expires_at:?}");
+        let date = self.date_in(&state);
         drop(state);
         self.tell(told);
         Minted {
             id,
             secret: Credential::Token(Secret::new(secret)),
             grants: order.grants.clone(),
-            created_at: created_at.expect("created"),
+            created_at,
             expires_at,
+            label: LabelEcho::Kept,
+            date: ServerDate::Told(date),
+            oddities: vec![],
         }
     }
 

@@ -11,7 +11,7 @@ use crate::{
         faults::{Fault, Op},
         tamper::Break,
     },
-    model::{Instance, Name, Origin, Record},
+    model::{AttemptKind, Instance, Marker, MintAttempt, Name, Origin, Record},
     store::{Instances, Records, Revision, SealError, StoreError, Stored},
 };
 
@@ -117,7 +117,15 @@ impl World {
     /// Rules 4 and 11, as far as a change of a record shows them.
     fn wrong_to_seal(&self, state: &State, record: &Record) -> Option<(&'static str, &'static str)> {
         let (before, _) = state.records.get(&record.name)?;
-        if record.replaced.len() > 3 && !state.jumped && record.replaced.len() > before.replaced.len() {
+        let unexplained = |record: &Record| {
+            // Of those that are open nobody knows whether a token came.
+            let is_open = |marker: &Marker| record.intents.iter().any(|intent| intent.marker == *marker);
+            let counts = |attempt: &&MintAttempt| {
+                attempt.kind == AttemptKind::Unexplained && !is_open(&attempt.marker)
+            };
+            record.mints.iter().filter(counts).count()
+        };
+        if unexplained(record) > 3 && !state.jumped && unexplained(record) > unexplained(before) {
             return Some(("rule 11", "replaced more than three times a day"));
         }
         let held = before.current.as_ref().filter(|_| record.current.is_none())?;

@@ -1,0 +1,124 @@
+//! A list of tokens, read row by row: first as far as it takes to see whose a row is, then only those that concern this
+//! store. What stands in a stranger's row is nobody's business, and can cost nobody the list.
+
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
+
+use super::{
+    ErrorKind, Interest,
+    cluster_ids::NamedIds,
+    rows::{DESCRIPTION, Dialect, ID, Row},
+};
+use crate::model::{ClusterIds, Label, Listed, Listing, RowFault, ServerDate, TokenId};
+
+/// How a list is read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ListReader<'a> {
+    pub(super) interest: &'a Interest<'a>,
+    pub(super) dialect: Dialect,
+    /// Which cluster its rows must be about, where they name one.
+    pub(super) cluster: Option<&'a ClusterIds>,
+    pub(super) date: ServerDate,
+}
+
+/// What has been read so far.
+#[derive(Default)]
+struct Reading {
+    tokens: BTreeMap<usize, Listed>,
+    /// Where the row with an id stands.
+    ids: BTreeMap<TokenId, usize>,
+    faults: Vec<RowFault>,
+    zoneless: bool,
+    /// A row that names this cluster, or another.
+    about_ours: bool,
+    about_another: Option<ErrorKind>,
+}
+
+impl ListReader<'_> {
+    /// # Errors
+    /// None of the rows is an object, or those that name a cluster all name another.
+    pub(super) fn read(&self, rows: &[&RawValue], bytes: usize) -> Result<Listing, ErrorKind> {
+        if !rows.is_empty() && !rows.iter().any(|row| row.get().starts_with('{')) {
+            return Err(ErrorKind::Nonsense("the list has no tokens in it, but something else".to_owned()));
+        }
+        let mut reading = Reading::default();
+        for (number, row) in rows.iter().enumerate() {
+            self.read_row(number, row.get(), &mut reading);
+        }
+        let Reading { tokens, faults, zoneless, about_ours, about_another, .. } = reading;
+        match about_another {
+            Some(error) if !about_ours => Err(error),
+            _ => Ok(Listing {
+                tokens: tokens.into_values().collect(),
+                faults,
+                rows: rows.len(),
+                bytes,
+                date: self.date,
+                zoneless,
+            }),
+        }
+    }
+
+    fn read_row(&self, number: usize, json: &str, reading: &mut Reading) {
+        let Ok(row) = Row::read(json) else {
+            reading.faults.extend(self.unreadable(json));
+            return;
+        };
+        let id = row.id(ID);
+        let label = row.text(DESCRIPTION).as_deref().and_then(Label::find);
+        let label = label.filter(|label| self.interest.instances.contains(&label.instance));
+        let is_ours = label.is_some() || id.as_ref().is_some_and(|id| self.interest.ids.contains(id));
+        let mut fault = |id: Option<&TokenId>, what: String| {
+            reading.faults.push(RowFault { id: id.cloned(), label: label.clone(), what });
+        };
+        match self.cluster.and_then(|ours| NamedIds::of(&row).check(ours)) {
+            Some(Ok(())) => reading.about_ours = true,
+            Some(Err(error)) => {
+                if is_ours {
+                    fault(id.as_ref(), "accountId, clusterId: expected this cluster's".to_owned());
+                }
+                reading.about_another.get_or_insert(error);
+                return;
+            }
+            None => {}
+        }
+        if !is_ours {
+            return;
+        }
+        let Some(id) = id else {
+            fault(None, "id: expected one text".to_owned());
+            return;
+        };
+        let (listed, found) = row.listed(id.clone(), self.dialect, self.date);
+        for odd in &found.odd {
+            fault(Some(&id), odd.to_string());
+        }
+        reading.zoneless |= found.zoneless;
+        match reading.ids.get(&id) {
+            None => {
+                reading.ids.insert(id, number);
+                reading.tokens.insert(number, listed);
+            }
+            Some(first) if reading.tokens.get(first) == Some(&listed) => {}
+            Some(first) => {
+                reading.tokens.remove(first);
+                fault(Some(&id), "id: expected once, is there twice with different fields".to_owned());
+            }
+        }
+    }
+
+    /// A row that is not an object as JSON has it: ours only if the text of it has a label or an id of ours.
+    fn unreadable(&self, json: &str) -> Option<RowFault> {
+        let start = json.rfind("[influx-tokend ");
+        let label = start.and_then(|start| {
+            let end = json[start..].find(']')?;
+            json[start..=start + end].parse::<Label>().ok()
+        });
+        let label = label.filter(|label| self.interest.instances.contains(&label.instance));
+        let id = json.split('"').map(|text| TokenId(text.to_owned()));
+        let id = id.into_iter().find(|id| self.interest.ids.contains(id));
+        let is_ours = label.is_some() || id.is_some();
+        is_ours.then(|| RowFault { id, label, what: "row: expected an object that JSON allows".to_owned() })
+    }
+}

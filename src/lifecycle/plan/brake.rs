@@ -1,0 +1,71 @@
+//! The brake on mints (rule 11): what neither schedule nor list nor person explains is minted at once, after half a minute,
+//! after a minute, and then not before a day is over. Whatever a server claims, no name is minted without end.
+
+use std::time::Duration;
+
+use super::{DAY, MAX_UNEXPLAINED, Matter, Plan, Scene, Why, since};
+use crate::model::{AttemptKind, MintAttempt, Record, Spec, Time};
+
+/// The wait before the second mint that nothing explains; it doubles.
+const FIRST: Duration = Duration::from_secs(30);
+
+/// Whether the brake holds this mint back; if so, it is reported.
+pub(super) fn holds(scene: &Scene<'_>, record: &Record, why: Why, plan: &mut Plan) -> bool {
+    if why.is_explained() {
+        return false;
+    }
+    let unexplained: Vec<&MintAttempt> =
+        recent(scene, record).filter(|attempt| attempt.kind == AttemptKind::Unexplained).collect();
+    let Some(until) = until(scene, &unexplained).filter(|until| *until > scene.now) else {
+        return false;
+    };
+    plan.find(&record.name, Matter::Paused { count: unexplained.len(), until });
+    plan.due(until);
+    true
+}
+
+fn until(scene: &Scene<'_>, unexplained: &[&MintAttempt]) -> Option<Time> {
+    let over = |attempt: &MintAttempt, wait| scene.over_at(attempt.at.at, attempt.at.boot.as_ref(), wait);
+    let mut days: Vec<Time> = unexplained.iter().map(|attempt| over(attempt, DAY)).collect();
+    days.sort_unstable();
+    if let Some(blocking) = days.len().checked_sub(MAX_UNEXPLAINED) {
+        return Some(days[blocking]);
+    }
+    let doubled = u32::try_from(unexplained.len()).ok()?.checked_sub(1)?;
+    unexplained.iter().map(|attempt| over(attempt, FIRST * 2_u32.pow(doubled))).max()
+}
+
+/// The reason with what the last day of this name makes of it: a reason that returns too soon explains nothing.
+pub(super) fn judged(scene: &Scene<'_>, spec: &Spec, record: &Record, why: Why) -> Why {
+    match why {
+        Why::Missing if recent(scene, record).next().is_some() => Why::Again,
+        Why::Grants if recent(scene, record).any(|attempt| attempt.grants == spec.grants) => Why::Again,
+        Why::Due if is_early(scene, record) => Why::Early,
+        why => why,
+    }
+}
+
+/// The current token was minted too lately to be due, by the clock that nobody sets: it is the server's that jumped.
+fn is_early(scene: &Scene<'_>, record: &Record) -> bool {
+    let Some(current) = &record.current else { return false };
+    let Some(minted) = recent(scene, record).find(|attempt| current.marker.as_ref() == Some(&attempt.marker))
+    else {
+        return false;
+    };
+    let by_boot = scene.passed(minted.at.at, minted.at.boot.as_ref());
+    let passed = by_boot.unwrap_or_else(|| since(minted.at.at, scene.now));
+    passed < since(current.created_at, scene.now) / 2
+}
+
+/// The mints of the last day of which a token came, or may have come and is listed.
+fn recent<'r>(scene: &'r Scene<'_>, record: &'r Record) -> impl Iterator<Item = &'r MintAttempt> {
+    let is_open = |attempt: &MintAttempt| record.intents.iter().any(|open| open.marker == attempt.marker);
+    let is_listed =
+        |attempt: &MintAttempt| scene.rows_with(&attempt.marker).iter().any(|row| row.is_live(scene.now));
+    record
+        .mints
+        .iter()
+        .filter(|attempt| attempt.kind != AttemptKind::Refused)
+        .filter(|attempt| scene.over_at(attempt.at.at, attempt.at.boot.as_ref(), DAY) > scene.now)
+        .filter(move |attempt| !is_open(attempt) || is_listed(attempt))
+}
