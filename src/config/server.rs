@@ -5,13 +5,13 @@ use std::{collections::BTreeMap, ops::Range, path::PathBuf, time::Duration};
 use url::{Host, Url};
 
 use super::{
-    ClientCertificate, Context, Influxctl, ServerConfig,
+    ClientCertificate, Context, Influxctl, Login, ServerConfig, Via,
     fault::{Faults, Shown},
     influxctl::{by_a_person, via},
     list::duration,
     tree::{At, Section, neither},
 };
-use crate::model::{ClusterIds, NotUuid, Product, ServerName, Uuid};
+use crate::model::{ClusterIds, NotUuid, Product, ServerKey, ServerName, Uuid};
 
 /// The longest name of a server.
 const MAX_NAME: usize = 64;
@@ -26,6 +26,7 @@ pub(super) fn servers(
     faults: &mut Faults<'_>,
 ) -> BTreeMap<ServerName, Option<ServerConfig>> {
     let mut servers = BTreeMap::new();
+    let mut keys = Vec::new();
     let single = root.section("server", faults);
     let several = root.section("servers", faults);
     if let (Some(single), Some(_)) = (&single, &several) {
@@ -45,10 +46,33 @@ pub(super) fn servers(
                     format!("server name {}: expected letters, digits, '_', '-' and '.'", Shown(name.value));
                 faults.add(name.span, section.path(), what);
             }
-            servers.insert(ServerName(name.value.to_owned()), server(section, context, faults));
+            let address = section.span_of("url");
+            let server = server(section, context, faults);
+            keys.extend(server.iter().map(|server| (address.clone(), name.value, server.key())));
+            servers.insert(ServerName(name.value.to_owned()), server);
         }
     }
+    refuse_equal(keys, faults);
     servers
+}
+
+/// Tokens are known by the server they live on: two names for one would take each other's for lost.
+fn refuse_equal(mut keys: Vec<(Range<usize>, &str, ServerKey)>, faults: &mut Faults<'_>) {
+    keys.sort_by_key(|(at, ..)| at.start);
+    let mut places = faults.places();
+    let mut first = BTreeMap::new();
+    for (at, name, key) in keys {
+        let (line, _) = places.at(at.start);
+        let Some((line, other)) = first.get(&key) else {
+            first.insert(key, (line, name));
+            continue;
+        };
+        let what = format!(
+            "the same server as [servers.{other}], line {line}: product, address and cluster are equal"
+        );
+        let hint = format!("leave one of them out, and name the other one in its tokens: server = {other:?}");
+        faults.add_with_hint(at, &format!("[servers.{name}]"), what, hint);
+    }
 }
 
 /// `None` where something that it cannot do without is missing or wrong, and said.
@@ -57,13 +81,23 @@ fn server(mut section: Section<'_, '_>, context: &Context, faults: &mut Faults<'
     let cluster = cluster_ids(&mut section, product, faults);
     let plain = section.boolean("allow_plain_http", faults).unwrap_or(false);
     let url = url_or_default(&mut section, product, plain, faults);
-    let data_url = url_of(&mut section, "data_url", plain, faults);
+    let data_url = address(&mut section, "data_url", plain, faults);
     let via = via(&mut section, plain, context, faults);
     let ca_file = section.string("ca_file", faults).map(|at| PathBuf::from(at.value));
     let client_certificate = client_certificate(&mut section, faults);
     let insecure_skip_verify = section.boolean("insecure_skip_verify", faults).unwrap_or(false);
     let proxy = url_of(&mut section, "proxy", true, faults);
     let timeout = duration(&mut section, "timeout", false, faults).map_or(TIMEOUT, |at| at.value);
+    let at = section.span_of("url");
+    if let (Some(Product::Clustered), Some(url), Some(Via::Influxctl(Influxctl { login, .. }))) =
+        (product, &url, &via)
+        && matches!(login, Login::ManagementToken(_))
+        && url.path() != "/"
+    {
+        let what = format!("influxctl takes host and port alone, found the path {}", Shown(url.path()));
+        let hint = "leave via = \"influxctl\" out, or name with influxctl = { config = \"PATH\" } a profile that leads there";
+        faults.add_with_hint(at, &section.key("url"), what, hint);
+    }
     section.finish(faults);
     let (product, url) = (product?, url?);
     let cluster = match product {
@@ -162,7 +196,7 @@ fn url_or_default(
     plain: bool,
     faults: &mut Faults<'_>,
 ) -> Option<Url> {
-    let url = url_of(section, "url", plain, faults);
+    let url = address(section, "url", plain, faults);
     if url.is_some() || section.get("url").is_some() {
         return url;
     }
@@ -176,6 +210,19 @@ fn url_or_default(
 /// Where the data of a cluster of Cloud Dedicated is written and queried.
 fn data_host(cluster: Option<&ClusterIds>) -> Option<Url> {
     Url::parse(&format!("https://{}.a.influxdb.io", cluster?.cluster)).ok()
+}
+
+/// Of a cluster: what it is asked for is put after its path.
+fn address(
+    section: &mut Section<'_, '_>,
+    key: &'static str,
+    plain: bool,
+    faults: &mut Faults<'_>,
+) -> Option<Url> {
+    let mut url = url_of(section, key, plain, faults)?;
+    let path = url.path().trim_end_matches('/').to_owned();
+    url.set_path(&path);
+    Some(url)
 }
 
 pub(super) fn url_of(

@@ -8,6 +8,8 @@ use crate::{
     model::{Database, Grants, Name, Pickup, Product, ServerName},
 };
 
+mod servers;
+
 fn context() -> Context {
     Context {
         host: "edge7".to_owned(),
@@ -86,7 +88,12 @@ probe = false
 
 #[test]
 fn one_token_for_several_servers() {
-    let servers = ["a", "b"].map(|name| SERVER.replace("[server]", &format!("[servers.{name}]"))).concat();
+    let server = |name: &str| {
+        SERVER
+            .replace("[server]", &format!("[servers.{name}]"))
+            .replace("cluster.example", &format!("{name}.example"))
+    };
+    let servers = ["a", "b"].map(server).concat();
     let token = "[[token]]\nname = \"t\"\nwrite = [\"x\"]\nservers = [\"a\", \"b\"]\n";
     let config = parse(&format!("{servers}{token}")).expect("a valid list");
     let names: Vec<(&str, &str)> =

@@ -64,6 +64,11 @@ impl<'a, 't> Section<'a, 't> {
         self.table.get(key)
     }
 
+    /// Where a key's value stands; without one, the table.
+    pub(super) fn span_of(&self, key: &str) -> Range<usize> {
+        self.table.get(key).map_or_else(|| self.span.clone(), Spanned::span)
+    }
+
     pub(super) fn string(&mut self, key: &'static str, faults: &mut Faults<'_>) -> Option<At<&'a str>> {
         let value = self.get(key)?;
         match value.get_ref().as_str() {
