@@ -11,16 +11,14 @@ use toml::de::{DeTable, DeValue};
 
 use super::{
     Config, ConfigError, Context, Influxctl,
+    bounds::{self, count, duration},
     fault::{Faults, Shown, is_like_a_token},
     server::{self, servers},
     store::store,
     token::{Defaults as TokenDefaults, tokens},
     tree::{At, Section},
 };
-use crate::{
-    duration::{self as durations, EXPECTED},
-    model::{Database, Lifecycle, Probe},
-};
+use crate::model::{Database, Lifecycle, Probe};
 
 /// How often servers are asked, where the list does not say.
 const RECONCILE: Duration = Duration::from_secs(15 * 60);
@@ -70,7 +68,7 @@ pub(super) fn unidentified(text: &str) -> Option<Influxctl> {
 }
 
 fn config(root: &mut Section<'_, '_>, context: &Context, faults: &mut Faults<'_>) -> Option<Config> {
-    let reconcile = duration(root, "reconcile", false, faults).map_or(RECONCILE, |at| at.value);
+    let reconcile = duration(root, &bounds::RECONCILE, faults).map_or(RECONCILE, |at| at.value);
     let servers = servers(root, context, faults);
     let store = store(root, context, faults);
     let (socket, files) = deliver(root, context, faults);
@@ -106,17 +104,17 @@ fn lifecycle(root: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> (Lifecycle,
     let mut lifecycle = Lifecycle::default();
     let mut defaults = TokenDefaults { lifetime: None, probe: Some(Probe::default()) };
     let Some(mut section) = root.section("lifecycle", faults) else { return (lifecycle, defaults) };
-    defaults.lifetime = duration(&mut section, "lifetime", false, faults);
-    if let Some(At { value, .. }) = duration(&mut section, "overlap", true, faults) {
+    defaults.lifetime = duration(&mut section, &bounds::LIFETIME, faults);
+    if let Some(At { value, .. }) = duration(&mut section, &bounds::OVERLAP, faults) {
         lifecycle.overlap = value;
     }
-    if let Some(At { value, span }) = duration(&mut section, "overlap_cap", false, faults) {
+    if let Some(At { value, span }) = duration(&mut section, &bounds::OVERLAP_CAP, faults) {
         if value < lifecycle.overlap {
             faults.add(span, "[lifecycle] overlap_cap", "is shorter than overlap");
         }
         lifecycle.overlap_cap = Some(value);
     }
-    if let Some(At { value, .. }) = duration(&mut section, "grace", false, faults) {
+    if let Some(At { value, .. }) = duration(&mut section, &bounds::GRACE, faults) {
         lifecycle.grace = value;
     }
     if let Some(At { value, span }) = section.string("local_clock", faults) {
@@ -158,16 +156,13 @@ pub(super) fn probe(
     }
     let mut probe = otherwise.cloned().unwrap_or_default();
     let mut table = section.section("probe", faults)?;
-    if let Some(At { value, span }) = table.count("successes", faults) {
-        if !(1..=100).contains(&value) {
-            faults.add(span, &table.key("successes"), "expected 1 to 100");
-        }
+    if let Some(value) = count(&mut table, &bounds::SUCCESSES, faults) {
         probe.successes = value;
     }
-    if let Some(At { value, .. }) = duration(&mut table, "interval", false, faults) {
+    if let Some(At { value, .. }) = duration(&mut table, &bounds::INTERVAL, faults) {
         probe.interval = value;
     }
-    if let Some(At { value, .. }) = duration(&mut table, "deadline", false, faults) {
+    if let Some(At { value, .. }) = duration(&mut table, &bounds::DEADLINE, faults) {
         probe.deadline = value;
     }
     if let Some(At { value, span }) = table.string("database", faults) {
@@ -179,26 +174,6 @@ pub(super) fn probe(
     }
     table.finish(faults);
     Some(Some(probe))
-}
-
-pub(super) fn duration(
-    section: &mut Section<'_, '_>,
-    key: &'static str,
-    may_be_zero: bool,
-    faults: &mut Faults<'_>,
-) -> Option<At<Duration>> {
-    let At { value, span } = section.string(key, faults)?;
-    match durations::parse(value) {
-        Some(duration) if may_be_zero || !duration.is_zero() => Some(At { value: duration, span }),
-        Some(_) => {
-            faults.add(span, &section.key(key), "may not be zero");
-            None
-        }
-        None => {
-            faults.add(span, &section.key(key), format!("expected {EXPECTED}, found {}", Shown(value)));
-            None
-        }
-    }
 }
 
 /// An absolute path; what a daemon's working folder is, nobody knows.

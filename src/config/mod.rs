@@ -11,6 +11,7 @@ use url::Url;
 
 use crate::model::{ClusterIds, Lifecycle, Name, Product, ServerKey, ServerName, Spec};
 
+mod bounds;
 mod fault;
 mod hook;
 mod influxctl;

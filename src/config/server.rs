@@ -6,9 +6,9 @@ use url::{Host, Url};
 
 use super::{
     ClientCertificate, Context, Influxctl, Login, ServerConfig, Via,
+    bounds::{self, duration},
     fault::{Faults, Shown},
     influxctl::{by_a_person, via},
-    list::duration,
     tree::{At, Section, neither},
 };
 use crate::model::{ClusterIds, NotUuid, Product, ServerKey, ServerName, Uuid};
@@ -87,7 +87,7 @@ fn server(mut section: Section<'_, '_>, context: &Context, faults: &mut Faults<'
     let client_certificate = client_certificate(&mut section, faults);
     let insecure_skip_verify = section.boolean("insecure_skip_verify", faults).unwrap_or(false);
     let proxy = url_of(&mut section, "proxy", true, faults);
-    let timeout = duration(&mut section, "timeout", false, faults).map_or(TIMEOUT, |at| at.value);
+    let timeout = duration(&mut section, &bounds::TIMEOUT, faults).map_or(TIMEOUT, |at| at.value);
     let at = section.span_of("url");
     if let (Some(Product::Clustered), Some(url), Some(Via::Influxctl(Influxctl { login, .. }))) =
         (product, &url, &via)

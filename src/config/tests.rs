@@ -8,6 +8,7 @@ use crate::{
     model::{Database, Grants, Name, Pickup, Product, ServerName},
 };
 
+mod bounds;
 mod servers;
 
 fn context() -> Context {

@@ -8,8 +8,9 @@ use std::{
 
 use super::{
     Context, ServerConfig,
+    bounds::{self, duration},
     fault::{Faults, Shown},
-    list::{duration, probe},
+    list::probe,
     tree::{At, Section, guess},
 };
 use crate::{
@@ -88,7 +89,7 @@ impl One<'_> {
         let servers = self.servers(&mut section, faults);
         let grants = self.grants(&mut section, faults);
         let description = self.description(&mut section, faults);
-        let lifetime = duration(&mut section, "lifetime", false, faults);
+        let lifetime = duration(&mut section, &bounds::LIFETIME, faults);
         let allow = allow(&mut section, faults);
         let pickup = pickup(&mut section, faults);
         let probe = probe(&mut section, self.defaults.probe.as_ref(), faults)

@@ -85,18 +85,6 @@ impl<'a, 't> Section<'a, 't> {
         }
     }
 
-    pub(super) fn count(&mut self, key: &'static str, faults: &mut Faults<'_>) -> Option<At<u32>> {
-        let value = self.get(key)?;
-        let count = value
-            .get_ref()
-            .as_integer()
-            .and_then(|integer| u32::from_str_radix(integer.as_str(), integer.radix()).ok());
-        match count {
-            Some(count) => Some(At { value: count, span: value.span() }),
-            None => self.wrong(key, value, "a whole number", faults),
-        }
-    }
-
     /// An array of strings.
     pub(super) fn strings(
         &mut self,

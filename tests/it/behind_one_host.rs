@@ -53,6 +53,11 @@ impl Clusters {
         [&self.prod, &self.staging]
     }
 
+    /// So that what was minted is old enough to be judged by a list.
+    fn shift_clocks(&self) {
+        self.both().iter().for_each(|cluster| cluster.shift_clock(SignedDuration::from_mins(15)));
+    }
+
     /// That nothing but lists, mints and databases was asked for.
     fn assert_unchanged(&self) {
         for cluster in self.both() {
@@ -130,8 +135,7 @@ fn clusters_below_different_paths_do_not_touch_each_other_s_tokens() {
         assert_eq!(host.delivered("shared"), secret(&clusters.prod, "shared"));
         assert_eq!(host.delivered("s"), secret(&clusters.staging, "s"));
         assert_eq!(host.delivered("shared_staging"), secret(&clusters.staging, "shared_staging"));
-        // Old enough to be judged by a list.
-        clusters.both().map(|cluster| cluster.shift_clock(SignedDuration::from_mins(15)));
+        clusters.shift_clocks();
     }
     clusters.assert_unchanged();
     assert_eq!(clusters.both().map(|cluster| cluster.tokens().len()), [2, 2]);
@@ -141,7 +145,7 @@ fn clusters_below_different_paths_do_not_touch_each_other_s_tokens() {
     list(&host, &clusters, &BOTH, &others);
     for _ in 0..3 {
         host.apply();
-        clusters.both().map(|cluster| cluster.shift_clock(SignedDuration::from_mins(15)));
+        clusters.shift_clocks();
     }
     assert_eq!(clusters.both().map(|cluster| cluster.live().len()), [2, 2]);
     assert_eq!(clusters.both().map(|cluster| cluster.tokens().len()), [3, 3]);
@@ -156,7 +160,7 @@ fn a_daemon_keeps_clusters_below_different_paths_apart_too() {
     let names = ["p", "s", "shared", "shared_staging"];
     wait_until("all of them", || names.iter().all(|name| host.delivered(name).is_some()), || daemon.log());
     let before = names.map(|name| host.delivered(name));
-    clusters.both().map(|cluster| cluster.shift_clock(SignedDuration::from_mins(15)));
+    clusters.shift_clocks();
     host.apply();
     assert_eq!(names.map(|name| host.delivered(name)), before);
     clusters.assert_unchanged();

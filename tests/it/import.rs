@@ -113,7 +113,7 @@ fn over_a_current_token_it_takes_its_place_and_the_old_one_retires() {
 fn over_a_next_it_takes_its_place_and_that_one_retires() {
     let host = host(&format!("{SHORT}{LISTED}"));
     host.sandbox.set_activation(Activation::all(Duration::from_secs(3600)));
-    host.list(&format!("{SHORT}{LISTED}probe = {{ deadline = \"1ms\" }}\n"));
+    host.list(&format!("{SHORT}{LISTED}probe = {{ deadline = \"10ms\" }}\n"));
     assert_eq!(host.tokend(&["apply"]).code, Some(1), "its own is not accepted in time");
     let next = host.live("t0")[0].clone();
     let token = by_hand(&host, &[("write", "telemetry")]);

@@ -12,7 +12,12 @@ use super::{
     keyring,
     options::{Key, Opt, help, options_of, usage},
 };
-use crate::{cli::Format, duration, hint::Hint, nearest::nearest};
+use crate::{
+    cli::Format,
+    duration::{self, NotDuration},
+    hint::Hint,
+    nearest::nearest,
+};
 
 mod orders;
 
@@ -310,8 +315,14 @@ impl Given {
 
     fn time(&mut self, key: Key, long: &str) -> Result<Option<Duration>, Usage> {
         let parsed = |value: OsString| {
-            value.to_str().and_then(duration::parse).ok_or_else(|| {
-                Usage::new(format!("\"--{long}\" is {value:?}"), format!("expected {}", duration::EXPECTED))
+            duration::parse(&value.to_string_lossy()).map_err(|error| {
+                let expected = match error {
+                    NotDuration::TooLong => {
+                        format!("expected at most {}", duration::render(duration::LONGEST))
+                    }
+                    NotDuration::Malformed => format!("expected {}", duration::EXPECTED),
+                };
+                Usage::new(format!("\"--{long}\" is {value:?}"), expected)
             })
         };
         self.value(key).map(parsed).transpose()

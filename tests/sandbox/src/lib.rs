@@ -294,6 +294,11 @@ impl Sandbox {
         self.state().options.activation = activation;
     }
 
+    /// What becomes from now on of the expiry that a mint asks for.
+    pub fn set_expiry(&self, expiry: Expiry) {
+        self.state().options.expiry = expiry;
+    }
+
     /// Whether the management API is there for everybody from now on: a cluster that is upgraded.
     pub fn set_rest(&self, rest: bool) {
         self.state().options.rest = rest;
