@@ -189,6 +189,13 @@ pub(super) fn is_like_a_token(text: &str) -> bool {
         && rest.starts_with(|c: char| c.is_ascii_digit())
 }
 
+/// Whether a text that is not what was expected may have been meant as a secret: a token, or one long word.
+pub(super) fn may_be_a_secret(text: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '+' | '=' | '/');
+    let is_path = text.starts_with(['/', '.', '~', '$']) || text.matches('/').count() * 20 > text.len();
+    is_like_a_token(text) || text.len() >= 32 && text.chars().all(is_part) && !is_path
+}
+
 /// A value as it may be shown: quoted, short, and not at all if it may be a secret.
 pub(super) struct Shown<'a>(pub(super) &'a str);
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -13,6 +14,7 @@ use super::{
     Config, ConfigError, Context, Influxctl,
     bounds::{self, count, duration},
     fault::{Faults, Shown, is_like_a_token},
+    path::path,
     server::{self, servers},
     store::store,
     token::{Defaults as TokenDefaults, tokens},
@@ -28,7 +30,7 @@ pub(super) fn parse(text: &str, file: &Path, context: &Context) -> Result<Config
     let (tree, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         let span = error.span().unwrap_or(0..0);
-        faults.add(span, "", format!("not TOML: {}", first_line(error.message())));
+        not_toml(span, error.message(), text, &mut faults);
     }
     refuse_tokens(tree.get_ref(), &mut faults);
     let mut root = Section::new(tree.get_ref(), "", 0..0);
@@ -89,11 +91,12 @@ fn deliver(
     let mut files = None;
     let Some(mut section) = root.section("deliver", faults) else { return (socket, files) };
     if let Some(mut table) = section.section("socket", faults) {
-        socket = path(&mut table, "path", faults).unwrap_or(socket);
+        socket = path(&mut table, "path", context, faults).unwrap_or(socket);
         table.finish(faults);
     }
     if let Some(mut table) = section.section("files", faults) {
-        files = Some(path(&mut table, "path", faults).unwrap_or_else(|| context.defaults.files.clone()));
+        files =
+            Some(path(&mut table, "path", context, faults).unwrap_or_else(|| context.defaults.files.clone()));
         table.finish(faults);
     }
     section.finish(faults);
@@ -176,21 +179,6 @@ pub(super) fn probe(
     Some(Some(probe))
 }
 
-/// An absolute path; what a daemon's working folder is, nobody knows.
-pub(super) fn path(
-    section: &mut Section<'_, '_>,
-    key: &'static str,
-    faults: &mut Faults<'_>,
-) -> Option<PathBuf> {
-    let At { value, span } = section.string(key, faults)?;
-    let path: PathBuf = Path::new(value).components().collect();
-    if !path.is_absolute() {
-        faults.add(span, &section.key(key), format!("expected an absolute path, found {}", Shown(value)));
-        return None;
-    }
-    Some(path)
-}
-
 /// A token anywhere in a list is a secret in the wrong place.
 fn refuse_tokens(table: &DeTable<'_>, faults: &mut Faults<'_>) {
     fn walk(value: &toml::Spanned<DeValue<'_>>, faults: &mut Faults<'_>) {
@@ -209,6 +197,14 @@ fn refuse_tokens(table: &DeTable<'_>, faults: &mut Faults<'_>) {
     table.iter().for_each(|(_, value)| walk(value, faults));
 }
 
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
+/// What the parser says, in one line.
+pub(super) fn not_toml(span: Range<usize>, message: &str, text: &str, faults: &mut Faults<'_>) {
+    let what = message.lines().next().unwrap_or_default();
+    match text.get(span.clone()).filter(|_| what == "duplicate key") {
+        Some(key) => {
+            let what = format!("not TOML: key {} stands twice in its table", Shown(key));
+            faults.add_with_hint(span, "", what, "keep one of the two");
+        }
+        None => faults.add(span, "", format!("not TOML: {what}")),
+    }
 }

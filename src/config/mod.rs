@@ -11,13 +11,16 @@ use url::Url;
 
 use crate::model::{ClusterIds, Lifecycle, Name, Product, ServerKey, ServerName, Spec};
 
+mod address;
 mod bounds;
+mod elsewhere;
 mod fault;
 mod hook;
 mod influxctl;
 mod list;
 mod load;
 mod oauth;
+mod path;
 mod server;
 mod source;
 mod store;

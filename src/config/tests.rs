@@ -9,6 +9,7 @@ use crate::{
 };
 
 mod bounds;
+mod hints;
 mod servers;
 
 fn context() -> Context {
@@ -108,7 +109,10 @@ fn one_token_for_several_servers() {
 
 /// What follows a valid server, and every line a person then reads.
 const BAD: &[(&str, &str)] = &[
-    ("reconcil = \"1m\"\n", "tokens.toml:5:1: [server]: unknown key \"reconcil\"\n  hint: known here: "),
+    (
+        "reconcil = \"1m\"\n",
+        "tokens.toml:5:1: [server]: unknown key \"reconcil\"\n  hint: did you mean \"reconcile\"? it belongs at the top of the list, before the first table",
+    ),
     (
         "[[token]]\nname = \"edge-writer\"\nwrite = [\"a\"]\n",
         "tokens.toml:6:8: [[token]] 1: token name \"edge-writer\" contains '-'; only letters, digits and underscores are \

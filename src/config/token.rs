@@ -1,6 +1,7 @@
 //! `[[token]]`.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     ops::Range,
     time::Duration,
@@ -299,7 +300,14 @@ impl One<'_> {
 fn allow(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Allow {
     let Some(mut table) = section.section("allow", faults) else { return Allow::default() };
     let mut texts = |key| -> Vec<String> {
-        let Some(At { value, span }) = table.strings(key, faults) else { return vec![] };
+        let names = match key {
+            "units" => table.strings(key, faults).map(|At { value, span }| At {
+                value: value.into_iter().map(|At { value, span }| At { value: value.into(), span }).collect(),
+                span,
+            }),
+            _ => table.names_and_ids(key, faults),
+        };
+        let Some(At { value, span }) = names else { return vec![] };
         if value.len() > MAX_ALLOW || value.iter().any(|at| at.value.is_empty() || at.value.len() > 256) {
             faults.add(
                 span,
@@ -310,7 +318,7 @@ fn allow(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Allow {
         if key == "units" {
             value.iter().for_each(|unit| check_unit(unit, &table.key(key), faults));
         }
-        value.iter().map(|at| at.value.to_owned()).collect()
+        value.into_iter().map(|at| at.value.into_owned()).collect()
     };
     let allow = Allow { users: texts("users"), groups: texts("groups"), units: texts("units") };
     table.finish(faults);
@@ -318,11 +326,11 @@ fn allow(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Allow {
 }
 
 /// A unit is matched whole, so one without its suffix would never match.
-fn check_unit(unit: &At<&str>, key: &str, faults: &mut Faults<'_>) {
-    if glob::Pattern::new(unit.value).is_err() {
-        faults.add(unit.span.clone(), key, format!("{} is no pattern", Shown(unit.value)));
+fn check_unit(unit: &At<Cow<'_, str>>, key: &str, faults: &mut Faults<'_>) {
+    if glob::Pattern::new(&unit.value).is_err() {
+        faults.add(unit.span.clone(), key, format!("{} is no pattern", Shown(&unit.value)));
     } else if !unit.value.contains(['.', '*', '?', '[']) {
-        let what = format!("expected a unit, found {}", Shown(unit.value));
+        let what = format!("expected a unit, found {}", Shown(&unit.value));
         faults.add_with_hint(unit.span.clone(), key, what, format!("write \"{}.service\"", unit.value));
     }
 }
