@@ -49,6 +49,7 @@ mod secrets_socket;
 mod secrets_wait;
 mod secrets_watch;
 mod servers;
+mod slips;
 mod stand_in;
 mod stores;
 mod systemd;

@@ -341,9 +341,8 @@ fn a_management_token_that_is_refused_is_told_and_another_one_taken_without_a_re
 
     // While it is being replaced it may be anything.
     host.write("management-token", "");
-    running
-        .wait_for("nothing", || running.told().contains("gives no secret: expected visible ASCII (since "));
-    assert!(running.told().contains("\n  hint: see that it is not empty"), "{}", running.told());
+    running.wait_for("nothing", || running.told().contains("is empty: expected a secret (since "));
+    assert!(running.told().contains("\n  hint: write the secret there"), "{}", running.told());
     assert_eq!(running.server()["since"], since, "it has been away all the time");
     host.write("management-token", "canary-57e1\n");
     running.wait_for("t1", || host.delivered("t1").is_some());

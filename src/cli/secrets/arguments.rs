@@ -315,14 +315,16 @@ impl Given {
 
     fn time(&mut self, key: Key, long: &str) -> Result<Option<Duration>, Usage> {
         let parsed = |value: OsString| {
-            duration::parse(&value.to_string_lossy()).map_err(|error| {
-                let expected = match error {
-                    NotDuration::TooLong => {
+            let text = value.to_string_lossy();
+            duration::parse(&text).map_err(|error| {
+                let fix = match (error, duration::guess(&text)) {
+                    (NotDuration::TooLong, _) => {
                         format!("expected at most {}", duration::render(duration::LONGEST))
                     }
-                    NotDuration::Malformed => format!("expected {}", duration::EXPECTED),
+                    (NotDuration::Malformed, Some(guess)) => format!("write --{long} {guess}"),
+                    (NotDuration::Malformed, None) => format!("expected {}", duration::EXPECTED),
                 };
-                Usage::new(format!("\"--{long}\" is {value:?}"), expected)
+                Usage::new(format!("\"--{long}\" is {value:?}"), fix)
             })
         };
         self.value(key).map(parsed).transpose()
