@@ -9,8 +9,8 @@ use std::{
 };
 
 use crate::model::{
-    BootTime, Capabilities, Databases, Evidence, Instance, Known, Label, Lifecycle, Listed, Listing, Marker,
-    Name, Record, ServerKey, ServerName, Spec, Time, TokenId,
+    BootTime, Capabilities, Databases, Evidence, Held, Instance, Known, Label, Lifecycle, Listed, Listing,
+    Marker, Name, Record, ServerKey, ServerName, Spec, Time, TokenId,
 };
 
 mod finding;
@@ -201,9 +201,15 @@ impl<'a> Scene<'a> {
         by_marker.get(marker).map_or(&[], Vec::as_slice)
     }
 
-    /// An address that this server had before and that something in the record still names.
+    /// An address that this server had before and that something in the record still names. Another server may have had the
+    /// same one, before paths told them apart: its names are left to it, unless their tokens are here.
     fn former_address_of<'r>(&self, record: &'r Record) -> Option<&'r ServerKey> {
         if self.former.is_empty() {
+            return None;
+        }
+        let is_shown = |held: &Held| self.row(&held.id).is_some_and(|row| judge::is_same(row, held));
+        let is_of_another = self.specs.get(&record.name).is_some_and(|spec| spec.server != *self.server);
+        if is_of_another && !record.held().any(is_shown) {
             return None;
         }
         let intents = record.intents.iter().map(|intent| &intent.server);
