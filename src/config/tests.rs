@@ -143,7 +143,7 @@ const BAD: &[(&str, &str)] = &[
     ("[[token]]\nwrite = [\"a\"]\n", "tokens.toml:5:1: [[token]] 1: needs \"name\""),
     (
         "[[token]]\nname = \"a\"\nwrite = [\"a\"]\n[[token]]\nname = \"a\"\nread = [\"a\"]\n",
-        "tokens.toml:8:1: [[token]]: there are two tokens called \"a\"",
+        "tokens.toml:8:1: [[token]]: there are two tokens called \"a\", the first on line 5\n  hint: give one of them another name",
     ),
     (
         "[[token]]\nname = \"a\"\nwrite = \"a\"\n",

@@ -60,17 +60,20 @@ pub(super) fn tokens(
         faults.add_with_hint(section.span.clone(), "[[token]]", what, "add a [server] table");
     }
     let one = One { context, servers, lifecycle, defaults };
+    let (mut places, mut lines) = (faults.places(), BTreeMap::new());
     for section in sections {
         let span = section.span.clone();
+        let (line, _) = places.at(span.start);
         for spec in one.token(section, faults) {
-            let name = spec.name.clone();
-            if specs.insert(name.clone(), spec).is_some() {
-                faults.add(
-                    span.clone(),
-                    "[[token]]",
-                    format!("there are two tokens called {:?}", name.as_str()),
+            let first = *lines.entry(spec.name.clone()).or_insert(line);
+            if specs.contains_key(&spec.name) {
+                let what = format!(
+                    "there are two tokens called {:?}, the first on line {first}",
+                    spec.name.as_str()
                 );
+                faults.add_with_hint(span.clone(), "[[token]]", what, "give one of them another name");
             }
+            specs.insert(spec.name.clone(), spec);
         }
     }
     specs
