@@ -112,7 +112,7 @@ fn list(host: &Host, clusters: &Clusters, servers: &[(&str, &str)], tokens: &str
 }
 
 /// The same name on both, and one more on each.
-const ON_BOTH: &str = "overlap = \"0s\"\noverlap_cap = \"1ms\"\ngrace = \"1ms\"\n\
+const ON_BOTH: &str = "overlap = \"0s\"\noverlap_cap = \"0s\"\ngrace = \"0s\"\n\
     [[token]]\nname = \"shared\"\nwrite = [\"telemetry\"]\nservers = [\"prod\", \"staging\"]\n\
     [[token]]\nname = \"p\"\nwrite = [\"telemetry\"]\nserver = \"prod\"\n\
     [[token]]\nname = \"s\"\nwrite = [\"telemetry\"]\nserver = \"staging\"\n";
