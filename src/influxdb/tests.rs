@@ -19,7 +19,8 @@ use crate::{
     config::{
         ClientCertificate, ManagementToken, OAuthAuthentication, OAuthClient, ServerConfig, TokenSource, Via,
     },
-    model::{ClusterIds, Database, Label, Listing, Product, Secret},
+    hint::Hint as _,
+    model::{ClusterIds, Database, Label, Listing, Product, Secret, ServerName},
 };
 
 mod dedicated;

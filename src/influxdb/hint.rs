@@ -1,0 +1,70 @@
+//! What to do about a request that did not succeed.
+
+use super::{ErrorKind, ServerError};
+use crate::hint::Hint;
+
+impl Hint for ServerError {
+    fn hint(&self) -> Option<String> {
+        let hint = match &self.kind {
+            ErrorKind::Status { status: 401, .. } => {
+                "the management token is unknown there, expired or revoked: make one with `influxctl management create`, \
+                 put it where `management_token` says, and run `influx-tokend apply`; of a credential a restart alone \
+                 reads another"
+            }
+            ErrorKind::Status { status: 403, .. } => {
+                "the management token has no right to this: see who made it"
+            }
+            ErrorKind::Status { status: 404, .. } => {
+                "the server has no such API: InfluxDB Clustered has it since release 20250508; see also that `url` is \
+                 the cluster's address alone, and for Cloud Dedicated that `account` and `cluster` are those that \
+                 `influxctl cluster list --format json` shows"
+            }
+            ErrorKind::Redirect { .. } => "write the address it points to as `url`, if you trust it",
+            ErrorKind::Dns(_) => "check the host in `url`, and this host's resolver",
+            ErrorKind::Connect(_) => "check host and port in `url`, and what lies between",
+            ErrorKind::Tls(_) => {
+                "name the certificate that signed the server's in `ca_file`, and see that `url` has the name it is made for"
+            }
+            ErrorKind::NoProgram { .. } => {
+                "install influxctl 2.10.0 or later (InfluxData's documentation, \"Install influxctl\"), or name its path in \
+                 `influxctl = { path = \"…\" }`"
+            }
+            ErrorKind::Outdated { .. } => "install influxctl 2.10.0 or later",
+            ErrorKind::Nonsense(shape) if shape.contains("` answers ") => {
+                "this answer of influxctl's is not known here: please report it, as it stands, with `influxctl version`"
+            }
+            ErrorKind::Timeout(_) => {
+                "see whether it is overloaded; an answer that takes longer, a long list say, needs another `timeout`"
+            }
+            ErrorKind::Nonsense(_) => "something else than InfluxDB may answer at this address",
+            ErrorKind::ManagementToken(error) | ErrorKind::ClientSecret(error) => return error.hint(),
+            ErrorKind::NotIssued { why, .. } => return not_issued_hint(why).map(str::to_owned),
+            ErrorKind::IssuedRefused { .. } => {
+                "see that the cluster is set up with this provider, that `scopes` and `audience` are what it expects, and that \
+                 this client may manage tokens there"
+            }
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+/// What to do where the identity provider is the trouble.
+fn not_issued_hint(why: &ErrorKind) -> Option<&'static str> {
+    Some(match why {
+        ErrorKind::Status { status: 400 | 401 | 403, .. } => {
+            "see that `client_id` and what `client_secret` names are the provider's, that it lets this client use the client \
+             credentials grant with these `scopes`, and whether it wants authentication = \"post\""
+        }
+        ErrorKind::Status { status: 404 | 405, .. } | ErrorKind::Nonsense(_) => {
+            "see that `token_url` is the provider's token endpoint: `token_endpoint` in what it shows at \
+             /.well-known/openid-configuration"
+        }
+        ErrorKind::Redirect { .. } => "write the address it points to as `token_url`, if you trust it",
+        ErrorKind::Dns(_) | ErrorKind::Connect(_) => {
+            "check host and port in `token_url`, this host's resolver, and what lies between"
+        }
+        ErrorKind::Tls(_) => "name the certificate that signed the provider's in `oauth = { ca_file = … }`",
+        _ => return None,
+    })
+}
