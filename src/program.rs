@@ -14,7 +14,7 @@ use tokio::{
 use zeroize::Zeroizing;
 
 /// What is kept of what a program complains about, in bytes.
-const MAX_STDERR: u64 = 64 << 10;
+pub(crate) const MAX_STDERR: u64 = 64 << 10;
 /// A first buffer of output, in bytes.
 const BUFFER: usize = 16 << 10;
 /// What has ended is read to its end within this.

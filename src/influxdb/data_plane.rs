@@ -3,10 +3,12 @@
 use reqwest::{RequestBuilder, header};
 use serde::Deserialize;
 use url::Url;
+use zeroize::Zeroizing;
 
 use super::{
     Check, Plane, Verdict,
-    http::{Answer, Http, MAX_BODY, under},
+    http::{Answer, Http, MAX_BODY, authorization, under},
+    server_text::shown,
 };
 use crate::{
     config::ServerConfig,
@@ -29,13 +31,9 @@ impl DataPlane {
         let secret = credential.secret();
         let (verb, request) = self.question(check);
         // The data plane's v2 and v1 paths both take this scheme; the word is case-sensitive there.
-        let mut value = match header::HeaderValue::from_str(&format!("Token {}", secret.expose())) {
-            Ok(value) => value,
-            Err(_) => {
-                return Verdict::Misconfigured { why: "the token cannot be sent in a header".to_owned() };
-            }
+        let Some(value) = authorization("Token", secret.expose()) else {
+            return Verdict::Misconfigured { why: "the token cannot be sent in a header".to_owned() };
         };
-        value.set_sensitive(true);
         let request = request.header(header::AUTHORIZATION, value).header(header::CONNECTION, "close");
         match self.http.send(verb, request, MAX_BODY).await {
             Ok(answer) => verdict(&answer, check, secret),
@@ -79,14 +77,14 @@ fn verdict(answer: &Answer, check: &Check, secret: &Secret) -> Verdict {
         // A newer router may object to the empty body, which it looks at only after the token: the database's name
         // was checked before, by us.
         (400, Plane::Write) if answer.json::<serde_json::Value>().is_ok() => Verdict::Accepted,
-        (200, Plane::Query) => query_verdict(answer),
+        (200, Plane::Query) => query_verdict(answer, secret),
         _ => misconfigured(),
     }
 }
 
 /// An error inside a 200 comes after the token was accepted, or before it was looked at: only one of a database that
 /// does not exist tells which, and that is no use either.
-fn query_verdict(answer: &Answer) -> Verdict {
+fn query_verdict(answer: &Answer, secret: &Secret) -> Verdict {
     #[derive(Deserialize)]
     struct Results {
         results: Vec<One>,
@@ -99,7 +97,9 @@ fn query_verdict(answer: &Answer) -> Verdict {
         Ok(Results { results }) => match results.into_iter().find_map(|one| one.error) {
             None => Verdict::Accepted,
             Some(error) => {
-                Verdict::Misconfigured { why: error.chars().filter(|c| !c.is_control()).take(200).collect() }
+                let why = shown(&Zeroizing::new(error), &[secret])
+                    .unwrap_or_else(|| "an error that cannot be shown".to_owned());
+                Verdict::Misconfigured { why }
             }
         },
         Err(kind) => Verdict::Misconfigured { why: kind.to_string() },

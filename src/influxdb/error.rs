@@ -31,12 +31,12 @@ pub enum ErrorKind {
         retry_after: Option<Duration>,
     },
     /// It points elsewhere; redirects are never followed.
-    #[error("{status}: redirected to {location:?}, which is not followed")]
+    #[error("{status}: redirected{}, which is not followed", location.as_ref().map(|location| format!(" to {location:?}")).unwrap_or_default())]
     Redirect {
         /// The HTTP status.
         status: u16,
-        /// The Location header.
-        location: String,
+        /// The Location header, where there is one that repeats no secret.
+        location: Option<String>,
     },
     /// The host name has no address.
     #[error("no address for the host: {0}")]
@@ -103,6 +103,22 @@ pub enum ErrorKind {
     /// influxctl could not do it, or says so: what has been done, nobody knows.
     #[error("influxctl: {0}")]
     Failed(String),
+    /// The server refused what influxctl asked it for: nothing was done.
+    #[error("influxctl: refused: {code}{}", message.as_ref().map(|message| format!(": {message}")).unwrap_or_default())]
+    Refused {
+        /// The gRPC code.
+        code: &'static str,
+        /// What was said, shortened, control characters taken out.
+        message: Option<String>,
+    },
+    /// An answer of influxctl's in a form that is not known here.
+    #[error("unexpected answer: `{command}` answers {shape}")]
+    UnknownShape {
+        /// The words it was run with.
+        command: &'static str,
+        /// Names and kinds in its answer, without any text.
+        shape: String,
+    },
     /// It cannot be asked for this, or its answer is not understood.
     #[error("cannot be told: {0}")]
     Untold(String),
@@ -142,8 +158,9 @@ impl ServerError {
     #[must_use]
     pub fn may_have_been_done(&self) -> bool {
         match &self.kind {
-            ErrorKind::Status { status, .. } => !self.needs_a_person() || *status >= 500,
+            ErrorKind::Status { status, .. } => !is_refusal(*status),
             ErrorKind::Redirect { .. }
+            | ErrorKind::Refused { .. }
             | ErrorKind::Dns(_)
             | ErrorKind::Connect(_)
             | ErrorKind::Tls(_)
@@ -159,6 +176,7 @@ impl ServerError {
             | ErrorKind::Cut(_)
             | ErrorKind::TooLarge(_)
             | ErrorKind::Nonsense(_)
+            | ErrorKind::UnknownShape { .. }
             | ErrorKind::Failed(_) => true,
         }
     }
@@ -187,7 +205,8 @@ impl ErrorKind {
 
     fn needs_a_person(&self) -> bool {
         match self {
-            Self::Status { status, .. } => matches!(status, 400..=499) && !matches!(status, 408 | 409 | 429),
+            Self::Status { status, .. } => is_refusal(*status),
+            Self::Refused { .. } => true,
             Self::NotIssued { why, .. } => why.needs_a_person(),
             Self::Redirect { .. }
             | Self::Tls(_)
@@ -200,4 +219,11 @@ impl ErrorKind {
             _ => false,
         }
     }
+}
+
+/// Whether a status says that the server refused the request, so that nothing came of it. Not 408 and 409, which may come
+/// after the effect; not 425 and 429, which promise nothing; and nothing above 451, where none is registered: there proxies
+/// tell what became of a connection (499: the client left) while the server behind them may be at work.
+pub(super) fn is_refusal(status: u16) -> bool {
+    matches!(status, 400..=451) && !matches!(status, 408 | 409 | 425 | 429)
 }

@@ -30,7 +30,7 @@ impl Hint for ServerError {
                  `influxctl = { path = \"…\" }`"
             }
             ErrorKind::Outdated { .. } => "install influxctl 2.10.0 or later",
-            ErrorKind::Nonsense(shape) if shape.contains("` answers ") => {
+            ErrorKind::UnknownShape { .. } => {
                 "this answer of influxctl's is not known here: please report it, as it stands, with `influxctl version`"
             }
             ErrorKind::Timeout(_) => {

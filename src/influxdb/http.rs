@@ -5,13 +5,18 @@ use std::{error::Error, fs, io, net::SocketAddr, path::Path, sync::Arc, time::Du
 use reqwest::{
     Certificate, Client, ClientBuilder, Identity, Proxy, RequestBuilder, Response,
     dns::{Addrs, Name, Resolve, Resolving},
-    header::{CONTENT_TYPE, DATE, HeaderMap, LOCATION, RETRY_AFTER},
+    header::{CONTENT_TYPE, DATE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER},
     redirect, retry,
 };
+use serde::de::IgnoredAny;
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::{ErrorKind, ServerError};
+use super::{
+    ErrorKind, ServerError,
+    error::is_refusal,
+    server_text::{clean, shown},
+};
 use crate::{
     config::{ClientCertificate, ServerConfig},
     model::{Secret, ServerDate, ServerName, Time},
@@ -21,8 +26,6 @@ use crate::{
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 /// The largest answer to anything but a list.
 pub(super) const MAX_BODY: usize = 1 << 20;
-/// The longest message of a server that is shown, in characters.
-const MAX_MESSAGE: usize = 200;
 
 /// A client of one server.
 #[derive(Clone, Debug)]
@@ -36,13 +39,12 @@ pub(super) struct Http {
     pub(super) fresh: Client,
 }
 
-/// An answer, read whole.
-#[derive(Debug)]
+/// An answer, read whole. It may have secrets in it, wherever the server likes to put them.
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) date: ServerDate,
     pub(super) retry_after: Option<Duration>,
-    location: Option<String>,
+    location: Option<Zeroizing<String>>,
     is_html: bool,
     pub(super) body: Zeroizing<Vec<u8>>,
 }
@@ -118,7 +120,7 @@ impl Http {
             status: response.status().as_u16(),
             date,
             retry_after: retry_after(headers, date),
-            location: text(headers, LOCATION).map(|location| clean(&location)),
+            location: text(headers, LOCATION).map(Zeroizing::new),
             is_html: text(headers, CONTENT_TYPE)
                 .is_some_and(|kind| kind.trim_start().starts_with("text/html")),
             body: Zeroizing::default(),
@@ -153,7 +155,7 @@ impl Http {
         let lookup = causes(error).find_map(|cause| cause.downcast_ref::<Lookup>());
         match (lookup, tls) {
             (Some(lookup), _) => ErrorKind::Dns(lookup.0.to_string()),
-            (None, Some(tls)) => ErrorKind::Tls(tls.to_string()),
+            (None, Some(tls)) => ErrorKind::Tls(clean(&tls.to_string())),
             (None, None) if error.is_timeout() && !error.is_connect() => ErrorKind::Timeout(self.timeout),
             (None, None) if error.is_connect() => ErrorKind::Connect(last_cause(error)),
             (None, None) => ErrorKind::Cut(last_cause(error)),
@@ -166,41 +168,48 @@ impl Answer {
         (200..300).contains(&self.status)
     }
 
-    /// Why this is no success, in the server's words where it has some. A secret that it repeats is not.
-    pub(super) fn failure(&self, secrets: &[&Secret]) -> ErrorKind {
-        if (300..400).contains(&self.status) {
-            let location = self.location.clone().unwrap_or_default();
-            return ErrorKind::Redirect { status: self.status, location };
-        }
-        let mut message = self.message();
-        if let Some(text) = &message
-            && secrets.iter().any(|secret| text.contains(secret.expose()))
-        {
-            message = None;
-        }
-        ErrorKind::Status { status: self.status, message, retry_after: self.retry_after }
+    /// Whether the server refused this, so that nothing came of it. A page of HTML is a proxy's: what became of the request
+    /// behind it, it does not say.
+    pub(super) fn is_refusal(&self) -> bool {
+        is_refusal(self.status) && !self.is_page()
     }
 
-    fn message(&self) -> Option<String> {
+    fn is_page(&self) -> bool {
+        let begins_like_one = || self.body.trim_ascii_start().starts_with(b"<");
+        (self.is_html || begins_like_one()) && serde_json::from_slice::<IgnoredAny>(&self.body).is_err()
+    }
+
+    /// Why this is no success, in the server's words where it has some, and they repeat none of these secrets.
+    pub(super) fn failure(&self, secrets: &[&Secret]) -> ErrorKind {
+        if (300..400).contains(&self.status) {
+            let location = self.location.as_deref().and_then(|location| shown(location, secrets));
+            return ErrorKind::Redirect { status: self.status, location };
+        }
+        ErrorKind::Status {
+            status: self.status,
+            message: self.message(secrets),
+            retry_after: self.retry_after,
+        }
+    }
+
+    fn message(&self, secrets: &[&Secret]) -> Option<String> {
         #[derive(serde::Deserialize)]
-        struct Said {
+        struct Complaint {
             #[serde(alias = "error")]
             message: String,
         }
-        let text = match serde_json::from_slice::<Said>(&self.body) {
-            Ok(said) => said.message,
-            Err(_) if self.is_html => return Some("an HTML page".to_owned()),
-            Err(_) => std::str::from_utf8(&self.body).ok()?.lines().next()?.to_owned(),
-        };
-        let text = clean(&text);
-        (!text.is_empty()).then_some(text)
+        match serde_json::from_slice::<Complaint>(&self.body) {
+            Ok(complaint) => shown(&Zeroizing::new(complaint.message), secrets),
+            Err(_) if self.is_page() => Some("an HTML page".to_owned()),
+            Err(_) => shown(std::str::from_utf8(&self.body).ok()?.lines().next()?, secrets),
+        }
     }
 
     /// What a success must be to be believed. What it is labelled as does not matter where it can be read.
     pub(super) fn json<'a, T: serde::Deserialize<'a>>(&'a self) -> Result<T, ErrorKind> {
         // What is wrong is told by place alone: the text around it may be a token.
         serde_json::from_slice(&self.body).map_err(|error| {
-            if self.is_html {
+            if self.is_page() {
                 return ErrorKind::Nonsense("an HTML page".to_owned());
             }
             let what = match error.classify() {
@@ -348,9 +357,13 @@ pub(super) fn readable(body: Zeroizing<Vec<u8>>) -> Zeroizing<Vec<u8>> {
     text
 }
 
-/// One short line without control characters.
-pub(super) fn clean(text: &str) -> String {
-    let mut clean: String = text.chars().filter(|c| !c.is_control()).take(MAX_MESSAGE).collect();
-    clean.truncate(clean.trim_end().len());
-    clean
+/// `SCHEME SECRET` as the value of a header that no log shows. No copy of it is left behind here.
+pub(super) fn authorization(scheme: &str, secret: &str) -> Option<HeaderValue> {
+    let mut text = Zeroizing::new(Vec::with_capacity(scheme.len() + 1 + secret.len()));
+    text.extend_from_slice(scheme.as_bytes());
+    text.push(b' ');
+    text.extend_from_slice(secret.as_bytes());
+    let mut value = HeaderValue::from_bytes(&text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }

@@ -22,6 +22,7 @@ mod management_api;
 mod management_token;
 mod oauth;
 mod rows;
+mod server_text;
 #[cfg(test)]
 mod tests;
 mod times;

@@ -24,6 +24,7 @@ use crate::{
 };
 
 mod dedicated;
+mod echoes;
 mod odd_rows;
 mod times;
 mod trust;
@@ -185,6 +186,12 @@ async fn what_a_mint_came_to_is_told_on_the_safe_side() {
         answer("409 Conflict", "", ""),
         answer("429 Too Many Requests", "retry-after: 3\r\n", ""),
         answer("500 Oops", "", ""),
+        answer("425 Too Early", "", ""),
+        answer("460 Client Closed", "", ""),
+        answer("499 Client Closed Request", "content-type: application/json\r\n", "{}"),
+        answer("400 Bad Request", "content-type: text/html; charset=utf-8\r\n", "<html>"),
+        answer("403 Forbidden", "", "\n<!DOCTYPE html><html>"),
+        answer("404 Not Found", "content-type: text/html\r\n", ""),
     ];
     for script in unknown {
         let (port, asked) = serve(None, vec![script.clone()]).await;
@@ -193,11 +200,14 @@ async fn what_a_mint_came_to_is_told_on_the_safe_side() {
         assert!(matches!(error, MintError::Unknown(_)), "{script}: {error}");
         assert_eq!(asked.lock().expect("asked").len(), 1, "{script}: asked once");
     }
-    for status in ["400 Bad Request", "401 Unauthorized", "403 Forbidden", "404 Not Found"] {
-        let (port, _) = serve(None, vec![answer(status, "", "")]).await;
+    let json = answer("400 Bad Request", "content-type: text/html\r\n", r#"{"code":400,"message":"no"}"#);
+    let statuses =
+        ["400 Bad Request", "401 Unauthorized", "403 Forbidden", "404 Not Found", "422 No", "451 No"];
+    for script in statuses.map(|status| answer(status, "", "")).into_iter().chain([json]) {
+        let (port, _) = serve(None, vec![script.clone()]).await;
         let server = connect(&config(&format!("http://127.0.0.1:{port}"), folder.path())).expect("a client");
         let error = server.mint(&order()).await.expect_err("refused");
-        assert!(matches!(error, MintError::NotMinted(_)), "{status}: {error}");
+        assert!(matches!(error, MintError::NotMinted(_)), "{script}: {error}");
     }
     let nobody = connect(&config("http://127.0.0.1:1", folder.path())).expect("a client");
     assert!(matches!(nobody.mint(&order()).await, Err(MintError::NotMinted(_))), "no byte was sent");
