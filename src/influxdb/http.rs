@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Longer than this no server makes us wait.
-const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 /// The largest answer to anything but a list.
 pub(super) const MAX_BODY: usize = 1 << 20;
 
@@ -328,14 +328,15 @@ fn date(headers: &HeaderMap) -> ServerDate {
     at.and_then(|at| Time::try_from(at).ok()).map_or(ServerDate::Unreadable, ServerDate::Told)
 }
 
-/// Seconds, or a date (RFC 9110, 10.2.3), which is measured from the answer's own.
+/// Seconds, or a date (RFC 9110, 10.2.3), which is measured from the answer's own: by no other clock than the one that made
+/// it. One that has passed says nothing.
 fn retry_after(headers: &HeaderMap, date: ServerDate) -> Option<Duration> {
     let value = text(headers, RETRY_AFTER)?;
     let wait = match value.trim().parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => {
             let until = Time::try_from(httpdate::parse_http_date(&value).ok()?).ok()?;
-            Duration::try_from(until.duration_since(date.told()?)).unwrap_or_default()
+            Duration::try_from(until.duration_since(date.told()?)).ok()?
         }
     };
     Some(wait.min(LONGEST_WAIT))
