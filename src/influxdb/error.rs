@@ -2,6 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
+use super::TlsCause;
 use crate::{model::ServerName, source::SourceError};
 
 /// A request to the management API that did not succeed.
@@ -45,8 +46,13 @@ pub enum ErrorKind {
     #[error("cannot connect: {0}")]
     Connect(String),
     /// The server could not be trusted, or did not trust us.
-    #[error("tls: {0}")]
-    Tls(String),
+    #[error("tls: {why}")]
+    Tls {
+        /// Which remedy it has.
+        cause: TlsCause,
+        /// What happened.
+        why: String,
+    },
     /// No answer in time.
     #[error("no answer within {} s", .0.as_secs())]
     Timeout(Duration),
@@ -59,6 +65,9 @@ pub enum ErrorKind {
     /// The answer is not what the API promises.
     #[error("unexpected answer: {0}")]
     Nonsense(String),
+    /// The answer is compressed, which was not asked for.
+    #[error("unexpected answer: compressed ({0}), although identity was asked for")]
+    Compressed(String),
     /// The management token could not be had.
     #[error("management token: {0}")]
     ManagementToken(SourceError),
@@ -163,7 +172,7 @@ impl ServerError {
             | ErrorKind::Refused { .. }
             | ErrorKind::Dns(_)
             | ErrorKind::Connect(_)
-            | ErrorKind::Tls(_)
+            | ErrorKind::Tls { .. }
             | ErrorKind::ManagementToken(_)
             | ErrorKind::ClientSecret(_)
             | ErrorKind::NotIssued { .. }
@@ -177,6 +186,7 @@ impl ServerError {
             | ErrorKind::TooLarge(_)
             | ErrorKind::Nonsense(_)
             | ErrorKind::UnknownShape { .. }
+            | ErrorKind::Compressed(_)
             | ErrorKind::Failed(_) => true,
         }
     }
@@ -209,7 +219,7 @@ impl ErrorKind {
             Self::Refused { .. } => true,
             Self::NotIssued { why, .. } => why.needs_a_person(),
             Self::Redirect { .. }
-            | Self::Tls(_)
+            | Self::Tls { .. }
             | Self::ManagementToken(_)
             | Self::ClientSecret(_)
             | Self::IssuedRefused { .. }

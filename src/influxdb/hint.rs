@@ -1,5 +1,7 @@
 //! What to do about a request that did not succeed.
 
+use url::Url;
+
 use super::{ErrorKind, ServerError};
 use crate::hint::Hint;
 
@@ -19,11 +21,15 @@ impl Hint for ServerError {
                  the cluster's address alone, and for Cloud Dedicated that `account` and `cluster` are those that \
                  `influxctl cluster list --format json` shows"
             }
-            ErrorKind::Redirect { .. } => "write the address it points to as `url`, if you trust it",
+            ErrorKind::Redirect { location, .. } => return Some(redirect_hint(location.as_deref())),
             ErrorKind::Dns(_) => "check the host in `url`, and this host's resolver",
             ErrorKind::Connect(_) => "check host and port in `url`, and what lies between",
-            ErrorKind::Tls(_) => {
-                "name the certificate that signed the server's in `ca_file`, and see that `url` has the name it is made for"
+            ErrorKind::Tls { cause, .. } => return cause.hint("ca_file", "url"),
+            ErrorKind::Compressed(_) => {
+                "a proxy before the server compresses answers: turn that off there for the paths below `url`"
+            }
+            ErrorKind::Refused { code: "PermissionDenied", .. } => {
+                "the management token has no right to this: see who made it"
             }
             ErrorKind::NoProgram { .. } => {
                 "install influxctl 2.10.0 or later (InfluxData's documentation, \"Install influxctl\"), or name its path in \
@@ -38,7 +44,7 @@ impl Hint for ServerError {
             }
             ErrorKind::Nonsense(_) => "something else than InfluxDB may answer at this address",
             ErrorKind::ManagementToken(error) | ErrorKind::ClientSecret(error) => return error.hint(),
-            ErrorKind::NotIssued { why, .. } => return not_issued_hint(why).map(str::to_owned),
+            ErrorKind::NotIssued { why, .. } => return not_issued_hint(why),
             ErrorKind::IssuedRefused { .. } => {
                 "see that the cluster is set up with this provider, that `scopes` and `audience` are what it expects, and that \
                  this client may manage tokens there"
@@ -49,9 +55,32 @@ impl Hint for ServerError {
     }
 }
 
+/// Where the API stands below an address, that address; a page or a path of the server's own is no place for tokens.
+fn redirect_hint(location: Option<&str>) -> String {
+    let address = location.and_then(|location| Url::parse(location).ok()).filter(Url::has_host);
+    let Some(mut address) = address else {
+        return "something else than the management API answers at `url`, a login page perhaps: check host, port and path"
+            .to_owned();
+    };
+    let path = address.path().to_owned();
+    let Some((base, below)) = path.split_once("/api/v0") else {
+        return format!(
+            "something else than the management API answers at `url`, and sends to {address}: check host, port and path"
+        );
+    };
+    if below.ends_with('/') {
+        return "a proxy adds a slash to the path: change that there".to_owned();
+    }
+    address.set_path(base);
+    address.set_query(None);
+    address.set_fragment(None);
+    let address = address.as_str().trim_end_matches('/');
+    format!("write `url = {address:?}`, if you trust it")
+}
+
 /// What to do where the identity provider is the trouble.
-fn not_issued_hint(why: &ErrorKind) -> Option<&'static str> {
-    Some(match why {
+fn not_issued_hint(why: &ErrorKind) -> Option<String> {
+    let hint = match why {
         ErrorKind::Status { status: 400 | 401 | 403, .. } => {
             "see that `client_id` and what `client_secret` names are the provider's, that it lets this client use the client \
              credentials grant with these `scopes`, and whether it wants authentication = \"post\""
@@ -64,7 +93,9 @@ fn not_issued_hint(why: &ErrorKind) -> Option<&'static str> {
         ErrorKind::Dns(_) | ErrorKind::Connect(_) => {
             "check host and port in `token_url`, this host's resolver, and what lies between"
         }
-        ErrorKind::Tls(_) => "name the certificate that signed the provider's in `oauth = { ca_file = … }`",
+        ErrorKind::Tls { cause, .. } => return cause.hint("oauth = { ca_file = … }", "token_url"),
+        ErrorKind::Compressed(_) => "a proxy before the provider compresses answers: turn that off there",
         _ => return None,
-    })
+    };
+    Some(hint.to_owned())
 }

@@ -26,11 +26,13 @@ mod server_text;
 #[cfg(test)]
 mod tests;
 mod times;
+mod tls;
 
 pub use any::AnyServer;
 pub use cluster::Cluster;
 pub use error::{ErrorKind, ServerError};
 pub use influxctl::{KnownCluster, known_clusters, remove_leftovers};
+pub use tls::TlsCause;
 
 /// One InfluxDB deployment.
 pub trait Server: Send + Sync {

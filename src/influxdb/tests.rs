@@ -25,6 +25,7 @@ use crate::{
 
 mod dedicated;
 mod echoes;
+mod hints;
 mod odd_rows;
 mod times;
 mod trust;
