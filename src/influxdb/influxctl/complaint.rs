@@ -84,7 +84,7 @@ mod tests {
         let said = Said {
             status: std::process::ExitStatus::from_raw(1 << 8),
             stdout: Zeroizing::default(),
-            stderr: stderr.to_owned(),
+            stderr: Zeroizing::new(stderr.to_owned()),
         };
         failure(&said, Some(&Secret::new(CANARY.into())))
     }
