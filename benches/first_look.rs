@@ -63,7 +63,7 @@ fn no_op(path: &Path) {
     fs::remove_dir_all(path.join("store")).unwrap();
     fs::remove_dir_all(path.join("run/secrets")).unwrap();
     fs::remove_dir_all(path.join("run/daemon")).unwrap();
-    write_list(path, &sandbox, "1s");
+    write_list(path, &sandbox, "10s");
     apply(path);
     let (_, daemon) = until_ready(path);
     let lists = || sandbox.requests().iter().filter(|request| request.path == "/api/v0/tokens").count();

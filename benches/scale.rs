@@ -67,7 +67,7 @@ fn costs(tokens: usize) -> Costs {
     let mut costs = vec![ran("first run", &mut tokend(path, "apply"))];
     assert_eq!(sandbox.live().len(), tokens, "one for each");
     costs.push(ran("`apply` with nothing to do", &mut tokend(path, "apply")));
-    write_list(path, &sandbox, tokens, "1s", "7d");
+    write_list(path, &sandbox, tokens, "10s", "7d");
     costs.extend(daemon(path, &sandbox));
     write_list(path, &sandbox, tokens, "15m", "7d");
     let names = (0..tokens).map(|n| format!("t{n}"));

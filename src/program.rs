@@ -14,7 +14,7 @@ use tokio::{
 use zeroize::Zeroizing;
 
 /// What is kept of what a program complains about, in bytes.
-const MAX_STDERR: u64 = 64 << 10;
+pub(crate) const MAX_STDERR: u64 = 64 << 10;
 /// A first buffer of output, in bytes.
 const BUFFER: usize = 16 << 10;
 /// What has ended is read to its end within this.
@@ -34,7 +34,8 @@ pub(crate) struct Said {
     pub(crate) status: ExitStatus,
     /// It may be a secret.
     pub(crate) stdout: Zeroizing<Vec<u8>>,
-    pub(crate) stderr: String,
+    /// It may repeat one.
+    pub(crate) stderr: Zeroizing<String>,
 }
 
 impl Said {
@@ -118,13 +119,13 @@ async fn bounded(output: Option<impl AsyncRead + Unpin>, limit: usize) -> Result
 }
 
 /// As much as is kept; the rest is read all the same, so that nobody waits for us.
-async fn complaint(output: Option<impl AsyncRead + Unpin>) -> Result<String, NotRun> {
-    let Some(mut output) = output else { return Ok(String::new()) };
-    let mut bytes = Vec::new();
+async fn complaint(output: Option<impl AsyncRead + Unpin>) -> Result<Zeroizing<String>, NotRun> {
+    let Some(mut output) = output else { return Ok(Zeroizing::default()) };
+    let mut bytes = Zeroizing::new(Vec::with_capacity(BUFFER));
     let mut kept = (&mut output).take(MAX_STDERR);
     kept.read_to_end(&mut bytes).await.map_err(NotRun::Unread)?;
     tokio::io::copy(&mut output, &mut tokio::io::sink()).await.map_err(NotRun::Unread)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    Ok(Zeroizing::new(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 /// A process group that ends with us.

@@ -8,7 +8,11 @@ use std::{
 };
 
 use tokio::io::AsyncReadExt as _;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
+
+mod form;
+
+pub use form::Form;
 
 use crate::{
     config::TokenSource,
@@ -54,12 +58,15 @@ pub enum SourceError {
     /// More than a secret can be.
     #[error("{0} gives more than {MAX} bytes")]
     TooLong(String),
-    /// Nothing, or something that is no text.
-    #[error("{0} gives no secret: expected visible ASCII")]
-    NoSecret(String),
-    /// More than a word.
-    #[error("the management token has spaces or several lines: expected the token and nothing else")]
-    NoToken,
+    /// Nothing.
+    #[error("{0} is empty: expected a secret")]
+    Empty(String),
+    /// Something that is no text.
+    #[error("{0} has {1}: expected a secret in visible ASCII")]
+    NoSecret(String, Form),
+    /// More than a token.
+    #[error("{0} has {1}: expected a token and nothing else")]
+    NoToken(String, Form),
 }
 
 impl Hint for SourceError {
@@ -75,8 +82,10 @@ impl Hint for SourceError {
             Self::File { .. } => "check the path, and that this user may read it".to_owned(),
             Self::Command { .. } => "run it by hand as this user".to_owned(),
             Self::Unset(name) => format!("set {name}, or name another source"),
-            Self::NoToken => "take off whatever stands around it, a name or a comment".to_owned(),
-            Self::NoSecret(_) => "see that it is not empty, and holds the secret alone".to_owned(),
+            Self::Empty(_) => {
+                "write the secret there, and see that the program that writes it has done so".to_owned()
+            }
+            Self::NoSecret(_, form) | Self::NoToken(_, form) => form.hint().to_owned(),
             Self::TooLong(_) => return None,
         })
     }
@@ -87,17 +96,46 @@ impl Hint for SourceError {
 /// # Errors
 /// It cannot be had, or is none.
 pub async fn read_secret(source: &TokenSource) -> Result<Secret, SourceError> {
+    to_secret(read(source).await?, || name_of(source))
+}
+
+/// The same for a secret that is one word: it is sent in a header. Blanks around it are none of it.
+///
+/// # Errors
+/// It cannot be had, or is none.
+pub async fn read_token(source: &TokenSource) -> Result<Secret, SourceError> {
+    let secret = read_secret(source).await?;
+    let token = secret.expose().trim();
+    match Form::of(token) {
+        None if token.is_empty() => Err(SourceError::Empty(name_of(source))),
+        None => Ok(Secret::new(token.to_owned())),
+        Some(form) => Err(SourceError::NoToken(name_of(source), form)),
+    }
+}
+
+/// What a source is called in errors.
+fn name_of(source: &TokenSource) -> String {
+    match source {
+        TokenSource::Credential(name) => format!("credential {name:?}"),
+        TokenSource::File(path) => format!("{path:?}"),
+        TokenSource::Command(command) => {
+            format!("what command {:?} prints", command.first().map_or("", String::as_str))
+        }
+        TokenSource::Env(name) => format!("environment variable {name:?}"),
+    }
+}
+
+async fn read(source: &TokenSource) -> Result<Zeroizing<Vec<u8>>, SourceError> {
     match source {
         TokenSource::Credential(name) => {
             let folder = std::env::var_os("CREDENTIALS_DIRECTORY")
                 .ok_or_else(|| SourceError::OutsideUnit(name.clone()))?;
             let path = Path::new(&folder).join(name);
             match read_file(&path).await {
-                Ok(bytes) => to_secret(bytes, || format!("credential {name:?}")),
                 Err(SourceError::File { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
                     Err(SourceError::NoCredential(name.clone()))
                 }
-                Err(error) => Err(error),
+                read => read,
             }
         }
         TokenSource::File(path) => {
@@ -108,25 +146,14 @@ pub async fn read_secret(source: &TokenSource) -> Result<Secret, SourceError> {
                     path.display()
                 );
             }
-            to_secret(bytes, || format!("{path:?}"))
+            Ok(bytes)
         }
-        TokenSource::Command(command) => {
-            to_secret(run(command, COMMAND_TIME).await?, || "the command".to_owned())
-        }
+        TokenSource::Command(command) => run(command, COMMAND_TIME).await,
         TokenSource::Env(name) => {
             let value = std::env::var_os(name).ok_or_else(|| SourceError::Unset(name.clone()))?;
-            to_secret(Zeroizing::new(value.into_encoded_bytes()), || format!("environment variable {name:?}"))
+            Ok(Zeroizing::new(value.into_encoded_bytes()))
         }
     }
-}
-
-/// The same for a secret that is one word: it is sent in a header.
-///
-/// # Errors
-/// It cannot be had, or is none.
-pub async fn read_token(source: &TokenSource) -> Result<Secret, SourceError> {
-    let token = read_secret(source).await?;
-    if token.expose().bytes().all(|b| b.is_ascii_graphic()) { Ok(token) } else { Err(SourceError::NoToken) }
 }
 
 async fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, SourceError> {
@@ -159,18 +186,30 @@ async fn run(command: &[String], time: Duration) -> Result<Zeroizing<Vec<u8>>, S
     }
 }
 
-/// Visible ASCII; the newline that editors and programs add is taken off.
+/// Visible ASCII; the newline that editors and programs add is taken off, and the mark that some put before UTF-8.
 fn to_secret(mut bytes: Zeroizing<Vec<u8>>, from: impl Fn() -> String) -> Result<Secret, SourceError> {
+    if bytes.starts_with(b"\xef\xbb\xbf") {
+        bytes.copy_within(3.., 0);
+        let length = bytes.len() - 3;
+        // Not cut off before it is wiped.
+        bytes[length..].zeroize();
+        bytes.truncate(length);
+    }
     while matches!(bytes.last(), Some(b'\n' | b'\r')) {
         bytes.pop();
     }
     // Identity files have several lines, and comments.
     let visible = |b: &u8| b.is_ascii_graphic() || matches!(b, b'\n' | b'\r' | b' ' | b'\t');
-    if bytes.is_empty() || !bytes.iter().all(visible) {
-        return Err(SourceError::NoSecret(from()));
+    if bytes.is_empty() {
+        return Err(SourceError::Empty(from()));
     }
-    let text = String::from_utf8(std::mem::take(&mut *bytes)).map_err(|_| SourceError::NoSecret(from()))?;
-    Ok(Secret::new(text))
+    if !bytes.iter().all(visible) {
+        return Err(SourceError::NoSecret(from(), Form::of_bytes(&bytes)));
+    }
+    match String::from_utf8(std::mem::take(&mut *bytes)) {
+        Ok(text) => Ok(Secret::new(text)),
+        Err(_) => Err(SourceError::NoSecret(from(), Form::Characters)),
+    }
 }
 
 #[cfg(test)]
@@ -202,7 +241,36 @@ mod tests {
     async fn a_management_token_is_one_word() {
         assert_eq!(read_token(&sh("echo word")).await.expect("a token").expose(), "word");
         for script in ["echo two words", "printf 'two\\nlines'"] {
-            assert!(matches!(read_token(&sh(script)).await, Err(SourceError::NoToken)), "{script}");
+            assert!(matches!(read_token(&sh(script)).await, Err(SourceError::NoToken(..))), "{script}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_stands_around_a_management_token_is_told_and_blanks_are_no_part_of_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("token");
+        let source = TokenSource::File(file.clone());
+        for blank in ["canary\r\n", "  canary\n", "canary \t\r\n\r\n", "\n\ncanary", "\u{feff}canary\r\n"] {
+            std::fs::write(&file, blank).expect("written");
+            assert_eq!(read_token(&source).await.expect(blank).expose(), "canary", "{blank:?}");
+        }
+        for (content, expected) in [
+            (&b"\"canary\"\n"[..], "has a text in quotes: expected a token and nothing else"),
+            (b"TOKEN=canary\n", "has NAME=TOKEN: expected"),
+            (b"{\"token\": \"canary\"}\n", "has JSON: expected"),
+            (b"Bearer canary", "has a header, as in \"Bearer TOKEN\": expected"),
+            (b"canary\ncanary\n", "has several lines: expected"),
+            (b"\xff\xfec\0a\0n\0", "has UTF-16: expected a secret in visible ASCII"),
+            ("canary\u{e9}".as_bytes(), "has characters that are not visible ASCII: expected"),
+            (b"", "is empty: expected a secret"),
+            (b"\xef\xbb\xbf\r\n", "is empty: expected a secret"),
+            (b"  \n", "is empty: expected a secret"),
+        ] {
+            std::fs::write(&file, content).expect("written");
+            let error = read_token(&source).await.expect_err(expected);
+            let said = format!("{error} {error:?} {}", error.hint().expect("a hint"));
+            assert!(said.contains(&format!("{file:?} {expected}")), "{said}");
+            assert!(!said.contains("canary"), "{said}");
         }
     }
 

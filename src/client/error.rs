@@ -60,6 +60,15 @@ pub enum Error {
     },
 }
 
+/// What is there in the place of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// A folder.
+    Folder,
+    /// A file, or anything else.
+    File,
+}
+
 /// Why there was no answer.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -70,6 +79,10 @@ pub enum Unreachable {
     Refused,
     /// The system keeps us out.
     NotPermitted,
+    /// Something else is there.
+    NotASocket(FileKind),
+    /// It is not a path, but an address of another kind.
+    NotAPath,
     /// The path is none that a socket can have.
     NoSocketPath,
     /// Closed before the first byte.
@@ -86,6 +99,9 @@ impl fmt::Display for Unreachable {
             Self::Missing => f.write_str("there is no such socket"),
             Self::Refused => f.write_str("nobody listens there"),
             Self::NotPermitted => f.write_str("permission denied"),
+            Self::NotASocket(FileKind::Folder) => f.write_str("it is a folder, expected a socket"),
+            Self::NotASocket(FileKind::File) => f.write_str("it is a file, expected a socket"),
+            Self::NotAPath => f.write_str("expected the path of a Unix socket"),
             Self::NoSocketPath => f.write_str("a socket's path has 1 to 107 bytes"),
             Self::Closed => f.write_str("it closed the connection without an answer"),
             Self::TimedOut(after) => write!(f, "no answer within {after:.1?}"),
@@ -106,6 +122,9 @@ fn because(said: Option<&str>) -> String {
 impl Hint for Error {
     fn hint(&self) -> Option<String> {
         Some(match self {
+            Self::Unreachable { why: Unreachable::NotASocket(FileKind::Folder), socket } => {
+                format!("name the socket in it: {:?}", socket.join("secrets.sock"))
+            }
             Self::Unreachable { why, .. } => return why.hint(),
             Self::Nonsense { .. } => {
                 "see that `--socket` names the secrets socket, and that both programs have the same version"
@@ -140,6 +159,9 @@ impl Unreachable {
             Self::NotPermitted => "everybody may connect to the secrets socket: see that its folder has mode 0755 \
                                    and the socket 0666"
                 .to_owned(),
+            Self::NotASocket(_) | Self::NotAPath => {
+                "write the path that `[deliver.socket]` in the list has, as in \"/run/influx-tokend/secrets.sock\"".to_owned()
+            }
             Self::NoSocketPath => "name a shorter one with `--socket`".to_owned(),
             Self::TimedOut(_) => "see what the daemon is doing: `systemctl status influx-tokend.service`".to_owned(),
             Self::Other(_) => return None,

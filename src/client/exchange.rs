@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Read as _, Write as _},
-    os::unix::net::UnixStream,
+    os::unix::{fs::FileTypeExt as _, net::UnixStream},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -14,7 +14,7 @@ use rustix::{
 use zeroize::Zeroizing;
 
 use super::{
-    Error, Unreachable,
+    Error, FileKind, Unreachable,
     response::{self, Head, MAX_HEAD, Nonsense},
 };
 
@@ -80,7 +80,7 @@ impl Connection {
     pub(super) fn open(socket: &Path, deadline: &Deadline) -> Result<Self, Error> {
         let stream = open(socket, deadline.left()).map_err(|errno| Error::Unreachable {
             socket: socket.to_owned(),
-            why: why(errno.into(), deadline),
+            why: instead(socket).unwrap_or_else(|| why(errno.into(), deadline)),
         })?;
         Ok(Self { stream, socket: socket.to_owned() })
     }
@@ -115,6 +115,19 @@ fn open(socket: &Path, patience: Duration) -> Result<UnixStream, Errno> {
     stream.set_write_timeout(Some(patience.max(Duration::from_millis(1)))).map_err(|_| Errno::INVAL)?;
     connect(&stream, &address)?;
     Ok(stream)
+}
+
+/// What is there that no daemon can ever listen at: the system says of a folder or a file that nobody listens.
+fn instead(socket: &Path) -> Option<Unreachable> {
+    if socket.as_os_str().as_encoded_bytes().windows(3).any(|part| part == b"://") {
+        return Some(Unreachable::NotAPath);
+    }
+    let kind = std::fs::metadata(socket).ok()?.file_type();
+    match (kind.is_socket(), kind.is_dir()) {
+        (true, _) => None,
+        (false, true) => Some(Unreachable::NotASocket(FileKind::Folder)),
+        (false, false) => Some(Unreachable::NotASocket(FileKind::File)),
+    }
 }
 
 enum Fault {

@@ -17,7 +17,7 @@ mod response;
 mod session;
 
 pub use cursor::Cursor;
-pub use error::{Error, Unreachable};
+pub use error::{Error, FileKind, Unreachable};
 pub use session::Session;
 
 use exchange::{Answer, Connection, Deadline, Question};

@@ -7,6 +7,7 @@ use toml::de::DeTable;
 use super::{
     ConfigError,
     fault::{Faults, Shown},
+    list::not_toml,
     tree::{At, Section},
 };
 use crate::{
@@ -25,10 +26,9 @@ pub fn parse_hook(text: &str, file: &Path, unit: Unit) -> Result<Hook, ConfigErr
     let mut faults = Faults::new(text);
     let (tree, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
-        let what = error.message().lines().next().unwrap_or_default();
-        faults.add(error.span().unwrap_or(0..0), "", format!("not TOML: {what}"));
+        not_toml(error.span().unwrap_or(0..0), error.message(), text, &mut faults);
     }
-    let mut root = Section::new(tree.get_ref(), "", 0..0);
+    let mut root = Section::alone(tree.get_ref());
     let tokens = tokens(&mut root, &mut faults);
     let action = action(&mut root, &mut faults);
     root.finish(&mut faults);

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -11,16 +12,15 @@ use toml::de::{DeTable, DeValue};
 
 use super::{
     Config, ConfigError, Context, Influxctl,
+    bounds::{self, count, duration},
     fault::{Faults, Shown, is_like_a_token},
+    path::path,
     server::{self, servers},
     store::store,
     token::{Defaults as TokenDefaults, tokens},
     tree::{At, Section},
 };
-use crate::{
-    duration::{self as durations, EXPECTED},
-    model::{Database, Lifecycle, Probe},
-};
+use crate::model::{Database, Lifecycle, Probe};
 
 /// How often servers are asked, where the list does not say.
 const RECONCILE: Duration = Duration::from_secs(15 * 60);
@@ -30,7 +30,7 @@ pub(super) fn parse(text: &str, file: &Path, context: &Context) -> Result<Config
     let (tree, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         let span = error.span().unwrap_or(0..0);
-        faults.add(span, "", format!("not TOML: {}", first_line(error.message())));
+        not_toml(span, error.message(), text, &mut faults);
     }
     refuse_tokens(tree.get_ref(), &mut faults);
     let mut root = Section::new(tree.get_ref(), "", 0..0);
@@ -70,7 +70,7 @@ pub(super) fn unidentified(text: &str) -> Option<Influxctl> {
 }
 
 fn config(root: &mut Section<'_, '_>, context: &Context, faults: &mut Faults<'_>) -> Option<Config> {
-    let reconcile = duration(root, "reconcile", false, faults).map_or(RECONCILE, |at| at.value);
+    let reconcile = duration(root, &bounds::RECONCILE, faults).map_or(RECONCILE, |at| at.value);
     let servers = servers(root, context, faults);
     let store = store(root, context, faults);
     let (socket, files) = deliver(root, context, faults);
@@ -91,11 +91,12 @@ fn deliver(
     let mut files = None;
     let Some(mut section) = root.section("deliver", faults) else { return (socket, files) };
     if let Some(mut table) = section.section("socket", faults) {
-        socket = path(&mut table, "path", faults).unwrap_or(socket);
+        socket = path(&mut table, "path", context, faults).unwrap_or(socket);
         table.finish(faults);
     }
     if let Some(mut table) = section.section("files", faults) {
-        files = Some(path(&mut table, "path", faults).unwrap_or_else(|| context.defaults.files.clone()));
+        files =
+            Some(path(&mut table, "path", context, faults).unwrap_or_else(|| context.defaults.files.clone()));
         table.finish(faults);
     }
     section.finish(faults);
@@ -106,17 +107,17 @@ fn lifecycle(root: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> (Lifecycle,
     let mut lifecycle = Lifecycle::default();
     let mut defaults = TokenDefaults { lifetime: None, probe: Some(Probe::default()) };
     let Some(mut section) = root.section("lifecycle", faults) else { return (lifecycle, defaults) };
-    defaults.lifetime = duration(&mut section, "lifetime", false, faults);
-    if let Some(At { value, .. }) = duration(&mut section, "overlap", true, faults) {
+    defaults.lifetime = duration(&mut section, &bounds::LIFETIME, faults);
+    if let Some(At { value, .. }) = duration(&mut section, &bounds::OVERLAP, faults) {
         lifecycle.overlap = value;
     }
-    if let Some(At { value, span }) = duration(&mut section, "overlap_cap", false, faults) {
+    if let Some(At { value, span }) = duration(&mut section, &bounds::OVERLAP_CAP, faults) {
         if value < lifecycle.overlap {
             faults.add(span, "[lifecycle] overlap_cap", "is shorter than overlap");
         }
         lifecycle.overlap_cap = Some(value);
     }
-    if let Some(At { value, .. }) = duration(&mut section, "grace", false, faults) {
+    if let Some(At { value, .. }) = duration(&mut section, &bounds::GRACE, faults) {
         lifecycle.grace = value;
     }
     if let Some(At { value, span }) = section.string("local_clock", faults) {
@@ -158,16 +159,13 @@ pub(super) fn probe(
     }
     let mut probe = otherwise.cloned().unwrap_or_default();
     let mut table = section.section("probe", faults)?;
-    if let Some(At { value, span }) = table.count("successes", faults) {
-        if !(1..=100).contains(&value) {
-            faults.add(span, &table.key("successes"), "expected 1 to 100");
-        }
+    if let Some(value) = count(&mut table, &bounds::SUCCESSES, faults) {
         probe.successes = value;
     }
-    if let Some(At { value, .. }) = duration(&mut table, "interval", false, faults) {
+    if let Some(At { value, .. }) = duration(&mut table, &bounds::INTERVAL, faults) {
         probe.interval = value;
     }
-    if let Some(At { value, .. }) = duration(&mut table, "deadline", false, faults) {
+    if let Some(At { value, .. }) = duration(&mut table, &bounds::DEADLINE, faults) {
         probe.deadline = value;
     }
     if let Some(At { value, span }) = table.string("database", faults) {
@@ -179,41 +177,6 @@ pub(super) fn probe(
     }
     table.finish(faults);
     Some(Some(probe))
-}
-
-pub(super) fn duration(
-    section: &mut Section<'_, '_>,
-    key: &'static str,
-    may_be_zero: bool,
-    faults: &mut Faults<'_>,
-) -> Option<At<Duration>> {
-    let At { value, span } = section.string(key, faults)?;
-    match durations::parse(value) {
-        Some(duration) if may_be_zero || !duration.is_zero() => Some(At { value: duration, span }),
-        Some(_) => {
-            faults.add(span, &section.key(key), "may not be zero");
-            None
-        }
-        None => {
-            faults.add(span, &section.key(key), format!("expected {EXPECTED}, found {}", Shown(value)));
-            None
-        }
-    }
-}
-
-/// An absolute path; what a daemon's working folder is, nobody knows.
-pub(super) fn path(
-    section: &mut Section<'_, '_>,
-    key: &'static str,
-    faults: &mut Faults<'_>,
-) -> Option<PathBuf> {
-    let At { value, span } = section.string(key, faults)?;
-    let path: PathBuf = Path::new(value).components().collect();
-    if !path.is_absolute() {
-        faults.add(span, &section.key(key), format!("expected an absolute path, found {}", Shown(value)));
-        return None;
-    }
-    Some(path)
 }
 
 /// A token anywhere in a list is a secret in the wrong place.
@@ -234,6 +197,14 @@ fn refuse_tokens(table: &DeTable<'_>, faults: &mut Faults<'_>) {
     table.iter().for_each(|(_, value)| walk(value, faults));
 }
 
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
+/// What the parser says, in one line.
+pub(super) fn not_toml(span: Range<usize>, message: &str, text: &str, faults: &mut Faults<'_>) {
+    let what = message.lines().next().unwrap_or_default();
+    match text.get(span.clone()).filter(|_| what == "duplicate key") {
+        Some(key) => {
+            let what = format!("not TOML: key {} stands twice in its table", Shown(key));
+            faults.add_with_hint(span, "", what, "keep one of the two");
+        }
+        None => faults.add(span, "", format!("not TOML: {what}")),
+    }
 }

@@ -11,12 +11,16 @@ use url::Url;
 
 use crate::model::{ClusterIds, Lifecycle, Name, Product, ServerKey, ServerName, Spec};
 
+mod address;
+mod bounds;
+mod elsewhere;
 mod fault;
 mod hook;
 mod influxctl;
 mod list;
 mod load;
 mod oauth;
+mod path;
 mod server;
 mod source;
 mod store;
@@ -135,9 +139,11 @@ impl ServerConfig {
     /// What records know this server by.
     #[must_use]
     pub fn key(&self) -> ServerKey {
+        // Below each path of a gateway may be another cluster.
+        let path = self.url.path().trim_end_matches('/');
         ServerKey {
             product: self.product,
-            origin: self.url.origin().ascii_serialization(),
+            origin: format!("{}{}", self.url.origin().ascii_serialization(), path),
             cluster: self.cluster.as_ref().map(ToString::to_string),
         }
     }

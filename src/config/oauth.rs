@@ -1,11 +1,13 @@
 //! `management_token` of a server: kept somewhere, or issued by an identity provider.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::collections::BTreeSet;
 
 use super::{
     Context, ManagementToken, OAuthAuthentication, OAuthClient,
+    address::address,
     fault::{Faults, Shown},
-    server::{missing, url_of},
+    path::path,
+    server::missing,
     source::source,
     tree::{At, Section, neither},
 };
@@ -41,7 +43,7 @@ fn client(
     context: &Context,
     faults: &mut Faults<'_>,
 ) -> Option<OAuthClient> {
-    let token_url = url_of(&mut section, "token_url", plain, faults);
+    let token_url = address(&mut section, "token_url", plain, faults);
     let id = text(&mut section, "client_id", faults);
     let secret = source(&mut section, "client_secret", context, faults);
     for required in ["token_url", "client_id", "client_secret"] {
@@ -51,8 +53,8 @@ fn client(
     }
     let authentication = authentication(&mut section, faults);
     let parameters = parameters(&mut section, faults);
-    let ca_file = section.string("ca_file", faults).map(|at| PathBuf::from(at.value));
-    let proxy = url_of(&mut section, "proxy", true, faults);
+    let ca_file = path(&mut section, "ca_file", context, faults);
+    let proxy = address(&mut section, "proxy", true, faults);
     section.finish(faults);
     Some(OAuthClient {
         token_url: token_url?,

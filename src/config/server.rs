@@ -1,17 +1,19 @@
 //! `[server]` and `[servers.NAME]`.
 
-use std::{collections::BTreeMap, ops::Range, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, ops::Range, time::Duration};
 
-use url::{Host, Url};
+use url::Url;
 
 use super::{
-    ClientCertificate, Context, Influxctl, ServerConfig,
+    ClientCertificate, Context, Influxctl, Login, ServerConfig, Via,
+    address::{address, cluster_address},
+    bounds::{self, duration},
     fault::{Faults, Shown},
     influxctl::{by_a_person, via},
-    list::duration,
+    path::path,
     tree::{At, Section, neither},
 };
-use crate::model::{ClusterIds, NotUuid, Product, ServerName, Uuid};
+use crate::model::{ClusterIds, NotUuid, Product, ServerKey, ServerName, Uuid};
 
 /// The longest name of a server.
 const MAX_NAME: usize = 64;
@@ -26,6 +28,7 @@ pub(super) fn servers(
     faults: &mut Faults<'_>,
 ) -> BTreeMap<ServerName, Option<ServerConfig>> {
     let mut servers = BTreeMap::new();
+    let mut keys = Vec::new();
     let single = root.section("server", faults);
     let several = root.section("servers", faults);
     if let (Some(single), Some(_)) = (&single, &several) {
@@ -45,10 +48,33 @@ pub(super) fn servers(
                     format!("server name {}: expected letters, digits, '_', '-' and '.'", Shown(name.value));
                 faults.add(name.span, section.path(), what);
             }
-            servers.insert(ServerName(name.value.to_owned()), server(section, context, faults));
+            let address = section.span_of("url");
+            let server = server(section, context, faults);
+            keys.extend(server.iter().map(|server| (address.clone(), name.value, server.key())));
+            servers.insert(ServerName(name.value.to_owned()), server);
         }
     }
+    refuse_equal(keys, faults);
     servers
+}
+
+/// Tokens are known by the server they live on: two names for one would take each other's for lost.
+fn refuse_equal(mut keys: Vec<(Range<usize>, &str, ServerKey)>, faults: &mut Faults<'_>) {
+    keys.sort_by_key(|(at, ..)| at.start);
+    let mut places = faults.places();
+    let mut first = BTreeMap::new();
+    for (at, name, key) in keys {
+        let (line, _) = places.at(at.start);
+        let Some((line, other)) = first.get(&key) else {
+            first.insert(key, (line, name));
+            continue;
+        };
+        let what = format!(
+            "the same server as [servers.{other}], line {line}: product, address and cluster are equal"
+        );
+        let hint = format!("leave one of them out, and name the other one in its tokens: server = {other:?}");
+        faults.add_with_hint(at, &format!("[servers.{name}]"), what, hint);
+    }
 }
 
 /// `None` where something that it cannot do without is missing or wrong, and said.
@@ -57,13 +83,23 @@ fn server(mut section: Section<'_, '_>, context: &Context, faults: &mut Faults<'
     let cluster = cluster_ids(&mut section, product, faults);
     let plain = section.boolean("allow_plain_http", faults).unwrap_or(false);
     let url = url_or_default(&mut section, product, plain, faults);
-    let data_url = url_of(&mut section, "data_url", plain, faults);
+    let data_url = cluster_address(&mut section, "data_url", plain, faults);
     let via = via(&mut section, plain, context, faults);
-    let ca_file = section.string("ca_file", faults).map(|at| PathBuf::from(at.value));
-    let client_certificate = client_certificate(&mut section, faults);
+    let ca_file = path(&mut section, "ca_file", context, faults);
+    let client_certificate = client_certificate(&mut section, context, faults);
     let insecure_skip_verify = section.boolean("insecure_skip_verify", faults).unwrap_or(false);
-    let proxy = url_of(&mut section, "proxy", true, faults);
-    let timeout = duration(&mut section, "timeout", false, faults).map_or(TIMEOUT, |at| at.value);
+    let proxy = address(&mut section, "proxy", true, faults);
+    let timeout = duration(&mut section, &bounds::TIMEOUT, faults).map_or(TIMEOUT, |at| at.value);
+    let at = section.span_of("url");
+    if let (Some(Product::Clustered), Some(url), Some(Via::Influxctl(Influxctl { login, .. }))) =
+        (product, &url, &via)
+        && matches!(login, Login::ManagementToken(_))
+        && url.path() != "/"
+    {
+        let what = format!("influxctl takes host and port alone, found the path {}", Shown(url.path()));
+        let hint = "leave via = \"influxctl\" out, or name with influxctl = { config = \"PATH\" } a profile that leads there";
+        faults.add_with_hint(at, &section.key("url"), what, hint);
+    }
     section.finish(faults);
     let (product, url) = (product?, url?);
     let cluster = match product {
@@ -162,7 +198,7 @@ fn url_or_default(
     plain: bool,
     faults: &mut Faults<'_>,
 ) -> Option<Url> {
-    let url = url_of(section, "url", plain, faults);
+    let url = cluster_address(section, "url", plain, faults);
     if url.is_some() || section.get("url").is_some() {
         return url;
     }
@@ -178,68 +214,17 @@ fn data_host(cluster: Option<&ClusterIds>) -> Option<Url> {
     Url::parse(&format!("https://{}.a.influxdb.io", cluster?.cluster)).ok()
 }
 
-pub(super) fn url_of(
+fn client_certificate(
     section: &mut Section<'_, '_>,
-    key: &'static str,
-    plain: bool,
+    context: &Context,
     faults: &mut Faults<'_>,
-) -> Option<Url> {
-    let At { value, span } = section.string(key, faults)?;
-    let key = section.key(key);
-    let url = match Url::parse(value) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => url,
-        // A password may stand in it: it is not shown.
-        Ok(_) | Err(_) => {
-            faults.add(span, &key, "expected an address such as \"https://cluster.example.com\"");
-            return None;
+) -> Option<ClientCertificate> {
+    let pair = ["client_certificate", "client_key"];
+    let [certificate, key] = pair.map(|key| path(section, key, context, faults));
+    for [one, other] in [pair, [pair[1], pair[0]]] {
+        if section.get(one).is_some() && section.get(other).is_none() {
+            faults.add(section.span_of(one), section.path(), format!("needs {other:?} too"));
         }
-    };
-    if !url.username().is_empty() || url.password().is_some() {
-        let what = "a secret may not stand in the list, nor in an address";
-        faults.add_with_hint(span, &key, what, "leave user and password out of the address");
-        return None;
     }
-    if url.query().is_some() || url.fragment().is_some() {
-        faults.add(span, &key, "expected an address without '?' and '#'");
-        return None;
-    }
-    if url.scheme() == "http" && !plain && !is_loopback(&url) {
-        let what = "http:// would send the management token in clear over the network";
-        faults.add_with_hint(
-            span,
-            &key,
-            what,
-            "use https://, or set allow_plain_http = true where the way is safe otherwise",
-        );
-        return None;
-    }
-    Some(url)
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
-}
-
-fn client_certificate(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Option<ClientCertificate> {
-    let certificate = section.string("client_certificate", faults);
-    let key = section.string("client_key", faults);
-    let alone = |at: At<&str>, other: &str, faults: &mut Faults<'_>| {
-        let span: Range<usize> = at.span;
-        faults.add(span, section.path(), format!("needs {other:?} too"));
-        None
-    };
-    match (certificate, key) {
-        (None, None) => None,
-        (Some(certificate), Some(key)) => Some(ClientCertificate {
-            certificate: PathBuf::from(certificate.value),
-            key: PathBuf::from(key.value),
-        }),
-        (Some(certificate), None) => alone(certificate, "client_key", faults),
-        (None, Some(key)) => alone(key, "client_certificate", faults),
-    }
+    Some(ClientCertificate { certificate: certificate?, key: key? })
 }

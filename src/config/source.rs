@@ -1,10 +1,11 @@
 //! Where a secret comes from; never the secret itself.
 
-use std::{ops::Range, path::PathBuf};
+use std::ops::Range;
 
 use super::{
     Context, TokenSource,
-    fault::Faults,
+    fault::{Faults, may_be_a_secret},
+    path::path as path_of,
     tree::{At, Section},
 };
 
@@ -34,8 +35,16 @@ pub(super) fn source(
     if let Some(At { value, span }) = source.string("credential", faults) {
         credential(value, span, &path, &mut given, faults);
     }
-    if let Some(At { value, span }) = source.string("file", faults) {
-        given.push(At { value: TokenSource::File(PathBuf::from(value)), span });
+    if let Some(file) = source.get("file") {
+        if file.get_ref().as_str().is_some_and(may_be_a_secret) {
+            faults.add_with_hint(file.span(), &path, NOT_HERE, PUT_IT);
+            return None;
+        }
+        let file = At {
+            value: TokenSource::File(path_of(&mut source, "file", context, faults)?),
+            span: file.span(),
+        };
+        given.push(file);
     }
     if let Some(At { value, span }) = source.strings("command", faults) {
         if value.first().is_none_or(|program| program.value.is_empty()) {

@@ -5,7 +5,7 @@ use std::{path::PathBuf, str::FromStr as _};
 use super::{
     AgeConfig, Context, StoreConfig, StoreKind,
     fault::Faults,
-    list::path,
+    path::path,
     source::source,
     tree::{At, Section, neither},
 };
@@ -18,10 +18,10 @@ pub(super) fn store(root: &mut Section<'_, '_>, context: &Context, faults: &mut 
     };
     let Some(mut section) = root.section("store", faults) else { return config };
     config.kind = kind(&mut section, context, faults);
-    if let Some(path) = path(&mut section, "path", faults) {
+    if let Some(path) = path(&mut section, "path", context, faults) {
         config.path = path;
     }
-    if let Some(path) = path(&mut section, "machine_id", faults) {
+    if let Some(path) = path(&mut section, "machine_id", context, faults) {
         config.machine_id = path;
     }
     section.finish(faults);

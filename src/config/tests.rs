@@ -8,6 +8,10 @@ use crate::{
     model::{Database, Grants, Name, Pickup, Product, ServerName},
 };
 
+mod bounds;
+mod hints;
+mod servers;
+
 fn context() -> Context {
     Context {
         host: "edge7".to_owned(),
@@ -86,7 +90,12 @@ probe = false
 
 #[test]
 fn one_token_for_several_servers() {
-    let servers = ["a", "b"].map(|name| SERVER.replace("[server]", &format!("[servers.{name}]"))).concat();
+    let server = |name: &str| {
+        SERVER
+            .replace("[server]", &format!("[servers.{name}]"))
+            .replace("cluster.example", &format!("{name}.example"))
+    };
+    let servers = ["a", "b"].map(server).concat();
     let token = "[[token]]\nname = \"t\"\nwrite = [\"x\"]\nservers = [\"a\", \"b\"]\n";
     let config = parse(&format!("{servers}{token}")).expect("a valid list");
     let names: Vec<(&str, &str)> =
@@ -100,7 +109,10 @@ fn one_token_for_several_servers() {
 
 /// What follows a valid server, and every line a person then reads.
 const BAD: &[(&str, &str)] = &[
-    ("reconcil = \"1m\"\n", "tokens.toml:5:1: [server]: unknown key \"reconcil\"\n  hint: known here: "),
+    (
+        "reconcil = \"1m\"\n",
+        "tokens.toml:5:1: [server]: unknown key \"reconcil\"\n  hint: did you mean \"reconcile\"? it belongs at the top of the list, before the first table",
+    ),
     (
         "[[token]]\nname = \"edge-writer\"\nwrite = [\"a\"]\n",
         "tokens.toml:6:8: [[token]] 1: token name \"edge-writer\" contains '-'; only letters, digits and underscores are \
@@ -131,7 +143,7 @@ const BAD: &[(&str, &str)] = &[
     ("[[token]]\nwrite = [\"a\"]\n", "tokens.toml:5:1: [[token]] 1: needs \"name\""),
     (
         "[[token]]\nname = \"a\"\nwrite = [\"a\"]\n[[token]]\nname = \"a\"\nread = [\"a\"]\n",
-        "tokens.toml:8:1: [[token]]: there are two tokens called \"a\"",
+        "tokens.toml:8:1: [[token]]: there are two tokens called \"a\", the first on line 5\n  hint: give one of them another name",
     ),
     (
         "[[token]]\nname = \"a\"\nwrite = \"a\"\n",

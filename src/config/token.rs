@@ -1,6 +1,7 @@
 //! `[[token]]`.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     ops::Range,
     time::Duration,
@@ -8,8 +9,9 @@ use std::{
 
 use super::{
     Context, ServerConfig,
+    bounds::{self, duration},
     fault::{Faults, Shown},
-    list::{duration, probe},
+    list::probe,
     tree::{At, Section, guess},
 };
 use crate::{
@@ -58,17 +60,20 @@ pub(super) fn tokens(
         faults.add_with_hint(section.span.clone(), "[[token]]", what, "add a [server] table");
     }
     let one = One { context, servers, lifecycle, defaults };
+    let (mut places, mut lines) = (faults.places(), BTreeMap::new());
     for section in sections {
         let span = section.span.clone();
+        let (line, _) = places.at(span.start);
         for spec in one.token(section, faults) {
-            let name = spec.name.clone();
-            if specs.insert(name.clone(), spec).is_some() {
-                faults.add(
-                    span.clone(),
-                    "[[token]]",
-                    format!("there are two tokens called {:?}", name.as_str()),
+            let first = *lines.entry(spec.name.clone()).or_insert(line);
+            if specs.contains_key(&spec.name) {
+                let what = format!(
+                    "there are two tokens called {:?}, the first on line {first}",
+                    spec.name.as_str()
                 );
+                faults.add_with_hint(span.clone(), "[[token]]", what, "give one of them another name");
             }
+            specs.insert(spec.name.clone(), spec);
         }
     }
     specs
@@ -88,7 +93,7 @@ impl One<'_> {
         let servers = self.servers(&mut section, faults);
         let grants = self.grants(&mut section, faults);
         let description = self.description(&mut section, faults);
-        let lifetime = duration(&mut section, "lifetime", false, faults);
+        let lifetime = duration(&mut section, &bounds::LIFETIME, faults);
         let allow = allow(&mut section, faults);
         let pickup = pickup(&mut section, faults);
         let probe = probe(&mut section, self.defaults.probe.as_ref(), faults)
@@ -298,7 +303,14 @@ impl One<'_> {
 fn allow(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Allow {
     let Some(mut table) = section.section("allow", faults) else { return Allow::default() };
     let mut texts = |key| -> Vec<String> {
-        let Some(At { value, span }) = table.strings(key, faults) else { return vec![] };
+        let names = match key {
+            "units" => table.strings(key, faults).map(|At { value, span }| At {
+                value: value.into_iter().map(|At { value, span }| At { value: value.into(), span }).collect(),
+                span,
+            }),
+            _ => table.names_and_ids(key, faults),
+        };
+        let Some(At { value, span }) = names else { return vec![] };
         if value.len() > MAX_ALLOW || value.iter().any(|at| at.value.is_empty() || at.value.len() > 256) {
             faults.add(
                 span,
@@ -309,7 +321,7 @@ fn allow(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Allow {
         if key == "units" {
             value.iter().for_each(|unit| check_unit(unit, &table.key(key), faults));
         }
-        value.iter().map(|at| at.value.to_owned()).collect()
+        value.into_iter().map(|at| at.value.into_owned()).collect()
     };
     let allow = Allow { users: texts("users"), groups: texts("groups"), units: texts("units") };
     table.finish(faults);
@@ -317,11 +329,11 @@ fn allow(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Allow {
 }
 
 /// A unit is matched whole, so one without its suffix would never match.
-fn check_unit(unit: &At<&str>, key: &str, faults: &mut Faults<'_>) {
-    if glob::Pattern::new(unit.value).is_err() {
-        faults.add(unit.span.clone(), key, format!("{} is no pattern", Shown(unit.value)));
+fn check_unit(unit: &At<Cow<'_, str>>, key: &str, faults: &mut Faults<'_>) {
+    if glob::Pattern::new(&unit.value).is_err() {
+        faults.add(unit.span.clone(), key, format!("{} is no pattern", Shown(&unit.value)));
     } else if !unit.value.contains(['.', '*', '?', '[']) {
-        let what = format!("expected a unit, found {}", Shown(unit.value));
+        let what = format!("expected a unit, found {}", Shown(&unit.value));
         faults.add_with_hint(unit.span.clone(), key, what, format!("write \"{}.service\"", unit.value));
     }
 }

@@ -1,13 +1,16 @@
 //! Typed access to the parsed tree. Every key that is asked for is known; what nobody asked for is a fault.
 
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
 use toml::{
     Spanned,
-    de::{DeString, DeTable, DeValue},
+    de::{DeArray, DeString, DeTable, DeValue},
 };
 
-use super::fault::{Faults, Shown};
+use super::{
+    elsewhere,
+    fault::{Faults, Shown, may_be_a_secret},
+};
 use crate::nearest::nearest;
 
 /// A hint at what may have been meant.
@@ -37,12 +40,19 @@ pub(super) struct Section<'a, 't> {
     table: &'a DeTable<'t>,
     path: String,
     pub(super) span: Range<usize>,
+    /// Whether there are others that its keys may belong in.
+    is_one_of_several: bool,
     asked: Vec<&'static str>,
 }
 
 impl<'a, 't> Section<'a, 't> {
     pub(super) fn new(table: &'a DeTable<'t>, path: impl Into<String>, span: Range<usize>) -> Self {
-        Self { table, path: path.into(), span, asked: vec![] }
+        Self { table, path: path.into(), span, is_one_of_several: true, asked: vec![] }
+    }
+
+    /// The only one of its file.
+    pub(super) fn alone(table: &'a DeTable<'t>) -> Self {
+        Self { is_one_of_several: false, ..Self::new(table, "", 0..0) }
     }
 
     /// A key as a person would look for it.
@@ -60,8 +70,15 @@ impl<'a, 't> Section<'a, 't> {
     }
 
     pub(super) fn get(&mut self, key: &'static str) -> Option<&'a Spanned<DeValue<'t>>> {
-        self.asked.push(key);
+        if !self.asked.contains(&key) {
+            self.asked.push(key);
+        }
         self.table.get(key)
+    }
+
+    /// Where a key's value stands; without one, the table.
+    pub(super) fn span_of(&self, key: &str) -> Range<usize> {
+        self.table.get(key).map_or_else(|| self.span.clone(), Spanned::span)
     }
 
     pub(super) fn string(&mut self, key: &'static str, faults: &mut Faults<'_>) -> Option<At<&'a str>> {
@@ -80,18 +97,6 @@ impl<'a, 't> Section<'a, 't> {
         }
     }
 
-    pub(super) fn count(&mut self, key: &'static str, faults: &mut Faults<'_>) -> Option<At<u32>> {
-        let value = self.get(key)?;
-        let count = value
-            .get_ref()
-            .as_integer()
-            .and_then(|integer| u32::from_str_radix(integer.as_str(), integer.radix()).ok());
-        match count {
-            Some(count) => Some(At { value: count, span: value.span() }),
-            None => self.wrong(key, value, "a whole number", faults),
-        }
-    }
-
     /// An array of strings.
     pub(super) fn strings(
         &mut self,
@@ -99,17 +104,60 @@ impl<'a, 't> Section<'a, 't> {
         faults: &mut Faults<'_>,
     ) -> Option<At<Vec<At<&'a str>>>> {
         let value = self.get(key)?;
-        let Some(array) = value.get_ref().as_array() else {
-            return self.wrong(key, value, "an array of strings", faults);
-        };
+        let elements = self.elements(key, value, "an array of strings", faults)?;
         let mut strings = Vec::new();
-        for element in array {
+        for element in elements {
             match element.get_ref().as_str() {
                 Some(text) => strings.push(At { value: text, span: element.span() }),
                 None => _ = self.wrong::<()>(key, element, "a string", faults),
             }
         }
         Some(At { value: strings, span: value.span() })
+    }
+
+    /// An array of names and numeric ids, as text.
+    pub(super) fn names_and_ids(
+        &mut self,
+        key: &'static str,
+        faults: &mut Faults<'_>,
+    ) -> Option<At<Vec<At<Cow<'a, str>>>>> {
+        let value = self.get(key)?;
+        let elements = self.elements(key, value, "an array of names and numbers", faults)?;
+        let mut names = Vec::new();
+        for element in elements {
+            let span = element.span();
+            match element.get_ref() {
+                DeValue::String(text) => names.push(At { value: Cow::Borrowed(&**text), span }),
+                DeValue::Integer(number) => match u32::from_str_radix(number.as_str(), number.radix()) {
+                    Ok(id) => names.push(At { value: Cow::Owned(id.to_string()), span }),
+                    Err(_) => {
+                        let what = format!("expected a name or an id up to {}, found {number}", u32::MAX);
+                        faults.add(span, &self.key(key), what);
+                    }
+                },
+                _ => _ = self.wrong::<()>(key, element, "a name or a number", faults),
+            }
+        }
+        Some(At { value: names, span: value.span() })
+    }
+
+    fn elements(
+        &self,
+        key: &str,
+        value: &'a Spanned<DeValue<'t>>,
+        expected: &str,
+        faults: &mut Faults<'_>,
+    ) -> Option<&'a DeArray<'t>> {
+        match value.get_ref() {
+            DeValue::Array(array) => Some(array),
+            DeValue::String(text) if !may_be_a_secret(text) => {
+                let what = format!("expected {expected}, found string");
+                let hint = format!("put it in brackets: {key} = [{}]", Shown(text));
+                faults.add_with_hint(value.span(), &self.key(key), what, hint);
+                None
+            }
+            _ => self.wrong(key, value, expected, faults),
+        }
     }
 
     /// A table under a key.
@@ -126,7 +174,13 @@ impl<'a, 't> Section<'a, 't> {
     pub(super) fn sections(&mut self, key: &'static str, faults: &mut Faults<'_>) -> Vec<Section<'a, 't>> {
         let Some(value) = self.get(key) else { return vec![] };
         let Some(array) = value.get_ref().as_array() else {
-            let _reported: Option<()> = self.wrong(key, value, &format!("[[{key}]] tables"), faults);
+            let what = format!("expected [[{key}]] tables, found {}", value.get_ref().type_str());
+            faults.add_with_hint(
+                value.span(),
+                &self.key(key),
+                what,
+                format!("write [[{key}]] above each of them"),
+            );
             return vec![];
         };
         let mut sections = Vec::new();
@@ -176,8 +230,7 @@ impl<'a, 't> Section<'a, 't> {
             let text: &DeString<'_> = key.get_ref();
             if !self.asked.contains(&text.as_ref()) {
                 let what = format!("unknown key {}", Shown(text));
-                let all = || format!("known here: {}", self.asked.join(", "));
-                let hint = guess(text, self.asked.iter().copied()).unwrap_or_else(all);
+                let hint = elsewhere::meant(text, &self.path, &self.asked, self.is_one_of_several);
                 faults.add_with_hint(key.span(), &self.path, what, hint);
             }
         }

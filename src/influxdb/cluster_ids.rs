@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{ErrorKind, http::clean, rows::Row};
+use super::{ErrorKind, rows::Row, server_text::clean};
 use crate::model::ClusterIds;
 
 /// The ids that an answer names.

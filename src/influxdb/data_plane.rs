@@ -3,10 +3,12 @@
 use reqwest::{RequestBuilder, header};
 use serde::Deserialize;
 use url::Url;
+use zeroize::Zeroizing;
 
 use super::{
     Check, Plane, Verdict,
-    http::{Answer, Http, MAX_BODY, under},
+    http::{Answer, Http, MAX_BODY, authorization, under},
+    server_text::shown,
 };
 use crate::{
     config::ServerConfig,
@@ -29,13 +31,9 @@ impl DataPlane {
         let secret = credential.secret();
         let (verb, request) = self.question(check);
         // The data plane's v2 and v1 paths both take this scheme; the word is case-sensitive there.
-        let mut value = match header::HeaderValue::from_str(&format!("Token {}", secret.expose())) {
-            Ok(value) => value,
-            Err(_) => {
-                return Verdict::Misconfigured { why: "the token cannot be sent in a header".to_owned() };
-            }
+        let Some(value) = authorization("Token", secret.expose()) else {
+            return Verdict::Misconfigured { why: "the token cannot be sent in a header".to_owned() };
         };
-        value.set_sensitive(true);
         let request = request.header(header::AUTHORIZATION, value).header(header::CONNECTION, "close");
         match self.http.send(verb, request, MAX_BODY).await {
             Ok(answer) => verdict(&answer, check, secret),
@@ -76,32 +74,63 @@ fn verdict(answer: &Answer, check: &Check, secret: &Secret) -> Verdict {
             retry_after: answer.retry_after,
         },
         (204, Plane::Write) => Verdict::Accepted,
-        // A newer router may object to the empty body, which it looks at only after the token: the database's name
-        // was checked before, by us.
-        (400, Plane::Write) if answer.json::<serde_json::Value>().is_ok() => Verdict::Accepted,
-        (200, Plane::Query) => query_verdict(answer),
+        // A newer router may object to the body, which it looks at only after the token.
+        (400, Plane::Write) if objects_to_body(answer) => Verdict::Accepted,
+        (200, Plane::Query) => query_verdict(answer, secret),
         _ => misconfigured(),
     }
 }
 
+/// How servers say of a write that there is nothing in it, or nothing that is line protocol: they have accepted the token by
+/// then (the routers of InfluxDB 3 authorise before they read a body, and look the database up after). A 400 in any other
+/// words may come before that: of a bucket or a database that is missing or has no valid name, of a header, or of a proxy.
+const BODY_OBJECTIONS: [&str; 7] = [
+    "incoming write was empty",
+    "writing requires points",
+    "no data written, errors encountered on line(s)",
+    "failed to parse line protocol",
+    "line protocol parsing error",
+    "line protocol parse failed",
+    "partial write of line protocol occurred",
+];
+
+/// Whether a 400 is about the body of the write alone.
+fn objects_to_body(answer: &Answer) -> bool {
+    #[derive(Deserialize)]
+    struct Complaint {
+        #[serde(alias = "error")]
+        message: String,
+    }
+    let Ok(Complaint { message }) = answer.json() else { return false };
+    // Told to the letter where it begins: whatever stands further on may be the name of a database.
+    let message = message.strip_prefix("write buffer error: ").unwrap_or(&message);
+    BODY_OBJECTIONS.iter().any(|objection| message.starts_with(objection))
+}
+
 /// An error inside a 200 comes after the token was accepted, or before it was looked at: only one of a database that
-/// does not exist tells which, and that is no use either.
-fn query_verdict(answer: &Answer) -> Verdict {
+/// does not exist tells which, and that is no use either. No result at all says as little.
+fn query_verdict(answer: &Answer, secret: &Secret) -> Verdict {
     #[derive(Deserialize)]
     struct Results {
-        results: Vec<One>,
-    }
-    #[derive(Deserialize)]
-    struct One {
+        results: Vec<StatementResult>,
         error: Option<String>,
     }
-    match answer.json::<Results>() {
-        Ok(Results { results }) => match results.into_iter().find_map(|one| one.error) {
-            None => Verdict::Accepted,
-            Some(error) => {
-                Verdict::Misconfigured { why: error.chars().filter(|c| !c.is_control()).take(200).collect() }
-            }
-        },
-        Err(kind) => Verdict::Misconfigured { why: kind.to_string() },
+    #[derive(Deserialize)]
+    struct StatementResult {
+        error: Option<String>,
+    }
+    let Results { results, error } = match answer.json::<Results>() {
+        Ok(results) => results,
+        Err(kind) => return Verdict::Misconfigured { why: kind.to_string() },
+    };
+    if results.is_empty() && error.is_none() {
+        return Verdict::Misconfigured { why: "the answer has no result".to_owned() };
+    }
+    match error.or_else(|| results.into_iter().find_map(|result| result.error)) {
+        None => Verdict::Accepted,
+        Some(error) => {
+            let why = shown(&Zeroizing::new(error), &[secret]);
+            Verdict::Misconfigured { why: why.unwrap_or_else(|| "an error that cannot be shown".to_owned()) }
+        }
     }
 }

@@ -1,28 +1,46 @@
 //! The one HTTP client: no redirects, no proxy but the configured one, no repeats, bounded bodies.
 
-use std::{error::Error, fs, io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    fs, io,
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use reqwest::{
-    Certificate, Client, ClientBuilder, Identity, Proxy, RequestBuilder, Response,
+    Certificate, Client, ClientBuilder, Identity, Method, Proxy, RequestBuilder, Response,
     dns::{Addrs, Name, Resolve, Resolving},
-    header::{CONTENT_TYPE, DATE, HeaderMap, LOCATION, RETRY_AFTER},
+    header::{
+        ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, LOCATION,
+        RETRY_AFTER,
+    },
     redirect, retry,
 };
+use serde::de::IgnoredAny;
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::{ErrorKind, ServerError};
+use super::{
+    ErrorKind, ServerError, TlsCause,
+    error::is_refusal,
+    server_text::{clean, shown},
+};
 use crate::{
     config::{ClientCertificate, ServerConfig},
     model::{Secret, ServerDate, ServerName, Time},
 };
 
 /// Longer than this no server makes us wait.
-const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 /// The largest answer to anything but a list.
 pub(super) const MAX_BODY: usize = 1 << 20;
-/// The longest message of a server that is shown, in characters.
-const MAX_MESSAGE: usize = 200;
+
+/// How gzip begins.
+const GZIP: &[u8] = &[0x1f, 0x8b];
+/// So long a connection that is not used is kept.
+const KEPT: Duration = Duration::from_secs(20);
 
 /// A client of one server.
 #[derive(Clone, Debug)]
@@ -34,16 +52,19 @@ pub(super) struct Http {
     pub(super) pooled: Client,
     /// A new connection each time, so that a balancer may choose another replica: for probes.
     pub(super) fresh: Client,
+    /// When an answer came last: for so long a connection may be kept.
+    answered: Arc<Mutex<Option<Instant>>>,
 }
 
-/// An answer, read whole.
-#[derive(Debug)]
+/// An answer, read whole. It may have secrets in it, wherever the server likes to put them.
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) date: ServerDate,
     pub(super) retry_after: Option<Duration>,
-    location: Option<String>,
+    location: Option<Zeroizing<String>>,
     is_html: bool,
+    /// How the body is compressed, which it should not be.
+    compressed: Option<String>,
     pub(super) body: Zeroizing<Vec<u8>>,
 }
 
@@ -91,15 +112,18 @@ impl Http {
     /// Certificates cannot be read, or the system has none and some are needed.
     pub(super) fn connecting(name: &ServerName, how: &Connecting<'_>) -> Result<Self, ServerError> {
         let build = || -> Result<(Client, Client), ErrorKind> {
-            let pooled = builder(how)?.pool_idle_timeout(Duration::from_secs(20));
+            let pooled = builder(how)?.pool_idle_timeout(KEPT);
             let fresh = builder(how)?.pool_max_idle_per_host(0);
-            let built =
-                |builder: ClientBuilder| builder.build().map_err(|error| ErrorKind::Tls(chain(&error)));
+            let built = |builder: ClientBuilder| {
+                // The one cause that is left once the files are read.
+                let cause = TlsCause::NoAuthorities;
+                builder.build().map_err(|error| ErrorKind::Tls { cause, why: chain(&error) })
+            };
             Ok((built(pooled)?, built(fresh)?))
         };
         let (pooled, fresh) =
             build().map_err(|kind| ServerError { server: name.clone(), verb: "set up", kind })?;
-        Ok(Self { name: name.clone(), timeout: how.timeout, pooled, fresh })
+        Ok(Self { name: name.clone(), timeout: how.timeout, pooled, fresh, answered: Arc::default() })
     }
 
     /// Sends a request and reads the whole answer.
@@ -110,22 +134,51 @@ impl Http {
         limit: usize,
     ) -> Result<Answer, Failed> {
         let failed = |kind, unsent| Failed { error: self.error(verb, kind), unsent };
-        let response =
-            request.send().await.map_err(|error| failed(self.kind_of(&error), error.is_connect()))?;
+        let response = self
+            .respond(request)
+            .await
+            .map_err(|error| failed(self.kind_of(&error), error.is_connect() || error.is_builder()))?;
         let headers = response.headers();
         let date = date(headers);
         let mut answer = Answer {
             status: response.status().as_u16(),
             date,
             retry_after: retry_after(headers, date),
-            location: text(headers, LOCATION).map(|location| clean(&location)),
+            location: text(headers, LOCATION).map(Zeroizing::new),
             is_html: text(headers, CONTENT_TYPE)
                 .is_some_and(|kind| kind.trim_start().starts_with("text/html")),
+            compressed: text(headers, CONTENT_ENCODING)
+                .map(|coding| clean(coding.trim()))
+                .filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity")),
             body: Zeroizing::default(),
         };
         let body = self.body(response, limit).await.map_err(|kind| failed(kind, false))?;
+        if body.starts_with(GZIP) {
+            answer.compressed.get_or_insert_with(|| "gzip".to_owned());
+        }
         answer.body = readable(body);
         Ok(answer)
+    }
+
+    /// A kept connection may be one that the server is just closing. What it never answered is asked once more, where that
+    /// changes nothing.
+    async fn respond(&self, request: RequestBuilder) -> reqwest::Result<Response> {
+        let (client, request) = request.build_split();
+        let request = request?;
+        let may_be_kept = {
+            let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+            answered.take().is_some_and(|at| at.elapsed() < KEPT)
+        };
+        let is_idempotent = request.method() == Method::GET && !request.headers().contains_key(CONNECTION);
+        let again = request.try_clone().filter(|_| may_be_kept && is_idempotent);
+        let response = match (client.execute(request).await, again) {
+            (Err(error), Some(again)) if is_closed(&error) => client.execute(again).await,
+            (first, _) => first,
+        };
+        if response.is_ok() {
+            *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
+        response
     }
 
     async fn body(&self, mut response: Response, limit: usize) -> Result<Zeroizing<Vec<u8>>, ErrorKind> {
@@ -153,7 +206,7 @@ impl Http {
         let lookup = causes(error).find_map(|cause| cause.downcast_ref::<Lookup>());
         match (lookup, tls) {
             (Some(lookup), _) => ErrorKind::Dns(lookup.0.to_string()),
-            (None, Some(tls)) => ErrorKind::Tls(tls.to_string()),
+            (None, Some(tls)) => ErrorKind::Tls { cause: TlsCause::of(tls), why: clean(&tls.to_string()) },
             (None, None) if error.is_timeout() && !error.is_connect() => ErrorKind::Timeout(self.timeout),
             (None, None) if error.is_connect() => ErrorKind::Connect(last_cause(error)),
             (None, None) => ErrorKind::Cut(last_cause(error)),
@@ -166,41 +219,52 @@ impl Answer {
         (200..300).contains(&self.status)
     }
 
-    /// Why this is no success, in the server's words where it has some. A secret that it repeats is not.
-    pub(super) fn failure(&self, secrets: &[&Secret]) -> ErrorKind {
-        if (300..400).contains(&self.status) {
-            let location = self.location.clone().unwrap_or_default();
-            return ErrorKind::Redirect { status: self.status, location };
-        }
-        let mut message = self.message();
-        if let Some(text) = &message
-            && secrets.iter().any(|secret| text.contains(secret.expose()))
-        {
-            message = None;
-        }
-        ErrorKind::Status { status: self.status, message, retry_after: self.retry_after }
+    /// Whether the server refused this, so that nothing came of it. A page of HTML is a proxy's: what became of the request
+    /// behind it, it does not say.
+    pub(super) fn is_refusal(&self) -> bool {
+        is_refusal(self.status) && !self.is_page()
     }
 
-    fn message(&self) -> Option<String> {
+    fn is_page(&self) -> bool {
+        let begins_like_one = || self.body.trim_ascii_start().starts_with(b"<");
+        (self.is_html || begins_like_one()) && serde_json::from_slice::<IgnoredAny>(&self.body).is_err()
+    }
+
+    /// Why this is no success, in the server's words where it has some, and they repeat none of these secrets.
+    pub(super) fn failure(&self, secrets: &[&Secret]) -> ErrorKind {
+        if (300..400).contains(&self.status) {
+            let location = self.location.as_deref().and_then(|location| shown(location, secrets));
+            return ErrorKind::Redirect { status: self.status, location };
+        }
+        ErrorKind::Status {
+            status: self.status,
+            message: self.message(secrets),
+            retry_after: self.retry_after,
+        }
+    }
+
+    fn message(&self, secrets: &[&Secret]) -> Option<String> {
         #[derive(serde::Deserialize)]
-        struct Said {
+        struct Complaint {
             #[serde(alias = "error")]
             message: String,
         }
-        let text = match serde_json::from_slice::<Said>(&self.body) {
-            Ok(said) => said.message,
-            Err(_) if self.is_html => return Some("an HTML page".to_owned()),
-            Err(_) => std::str::from_utf8(&self.body).ok()?.lines().next()?.to_owned(),
-        };
-        let text = clean(&text);
-        (!text.is_empty()).then_some(text)
+        match serde_json::from_slice::<Complaint>(&self.body) {
+            Ok(complaint) => shown(&Zeroizing::new(complaint.message), secrets),
+            Err(_) if self.compressed.is_some() => Some("a compressed text".to_owned()),
+            Err(_) if self.is_page() => Some("an HTML page".to_owned()),
+            Err(_) => shown(std::str::from_utf8(&self.body).ok()?.lines().next()?, secrets),
+        }
     }
 
     /// What a success must be to be believed. What it is labelled as does not matter where it can be read.
     pub(super) fn json<'a, T: serde::Deserialize<'a>>(&'a self) -> Result<T, ErrorKind> {
         // What is wrong is told by place alone: the text around it may be a token.
         serde_json::from_slice(&self.body).map_err(|error| {
-            if self.is_html {
+            if let Some(coding) = &self.compressed {
+                return ErrorKind::Compressed(coding.clone());
+            }
+            if self.is_page() {
                 return ErrorKind::Nonsense("an HTML page".to_owned());
             }
             let what = match error.classify() {
@@ -221,6 +285,7 @@ fn builder(how: &Connecting<'_>) -> Result<ClientBuilder, ErrorKind> {
         .redirect(redirect::Policy::none())
         .retry(retry::never())
         .referer(false)
+        .default_headers(HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]))
         .no_proxy()
         .http1_only()
         .connect_timeout(how.timeout.min(Duration::from_secs(10)))
@@ -263,7 +328,7 @@ fn read_pem(path: &Path) -> Result<Zeroizing<Vec<u8>>, ErrorKind> {
 }
 
 fn bad_pem(path: &Path, why: &str) -> ErrorKind {
-    ErrorKind::Tls(format!("cannot use {path:?}: {why}"))
+    ErrorKind::Tls { cause: TlsCause::File, why: format!("cannot use {path:?}: {why}") }
 }
 
 /// `url` with more segments after its own path, each escaped.
@@ -301,6 +366,23 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
     })
 }
 
+/// Whether the server closed the connection instead of answering.
+fn is_closed(error: &reqwest::Error) -> bool {
+    let is_cut =
+        |error: &hyper::Error| error.is_incomplete_message() || error.is_canceled() || error.is_closed();
+    let is_reset = |error: &io::Error| {
+        matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof
+        )
+    };
+    !error.is_connect()
+        && !error.is_timeout()
+        && causes(error).any(|cause| {
+            cause.downcast_ref().is_some_and(is_cut) || cause.downcast_ref().is_some_and(is_reset)
+        })
+}
+
 fn last_cause(error: &(dyn Error + 'static)) -> String {
     causes(error).last().map(ToString::to_string).unwrap_or_default()
 }
@@ -319,14 +401,15 @@ fn date(headers: &HeaderMap) -> ServerDate {
     at.and_then(|at| Time::try_from(at).ok()).map_or(ServerDate::Unreadable, ServerDate::Told)
 }
 
-/// Seconds, or a date (RFC 9110, 10.2.3), which is measured from the answer's own.
+/// Seconds, or a date (RFC 9110, 10.2.3), which is measured from the answer's own: by no other clock than the one that made
+/// it. One that has passed says nothing.
 fn retry_after(headers: &HeaderMap, date: ServerDate) -> Option<Duration> {
     let value = text(headers, RETRY_AFTER)?;
     let wait = match value.trim().parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => {
             let until = Time::try_from(httpdate::parse_http_date(&value).ok()?).ok()?;
-            Duration::try_from(until.duration_since(date.told()?)).unwrap_or_default()
+            Duration::try_from(until.duration_since(date.told()?)).ok()?
         }
     };
     Some(wait.min(LONGEST_WAIT))
@@ -348,9 +431,13 @@ pub(super) fn readable(body: Zeroizing<Vec<u8>>) -> Zeroizing<Vec<u8>> {
     text
 }
 
-/// One short line without control characters.
-pub(super) fn clean(text: &str) -> String {
-    let mut clean: String = text.chars().filter(|c| !c.is_control()).take(MAX_MESSAGE).collect();
-    clean.truncate(clean.trim_end().len());
-    clean
+/// `SCHEME SECRET` as the value of a header that no log shows. No copy of it is left behind here.
+pub(super) fn authorization(scheme: &str, secret: &str) -> Option<HeaderValue> {
+    let mut text = Zeroizing::new(Vec::with_capacity(scheme.len() + 1 + secret.len()));
+    text.extend_from_slice(scheme.as_bytes());
+    text.push(b' ');
+    text.extend_from_slice(secret.as_bytes());
+    let mut value = HeaderValue::from_bytes(&text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }

@@ -18,7 +18,7 @@ use url::Url;
 use super::{
     ErrorKind, Interest, MintError, Minted, Order, ServerError,
     cluster_ids::NamedIds,
-    http::{Answer, Http, MAX_BODY, under},
+    http::{Answer, Http, MAX_BODY, authorization, under},
     list::ListReader,
     management_token::ManagementToken,
     rows::{Dialect, ID, MintClaims, Row},
@@ -85,7 +85,10 @@ impl ManagementApi {
         limit: usize,
     ) -> Result<Answer, (ServerError, bool)> {
         let token = self.management_token.get().await.map_err(|kind| (self.http.error(verb, kind), true))?;
-        let request = request.bearer_auth(token.expose());
+        let unsendable = || ErrorKind::NotHanded("it has characters that a header cannot have".to_owned());
+        let value = authorization("Bearer", token.expose())
+            .ok_or_else(|| (self.http.error(verb, unsendable()), true))?;
+        let request = request.header(header::AUTHORIZATION, value);
         let answer =
             self.http.send(verb, request, limit).await.map_err(|failed| (failed.error, failed.unsent))?;
         if answer.status == 401 {
@@ -94,7 +97,7 @@ impl ManagementApi {
         if answer.is_success() {
             return Ok(answer);
         }
-        let unsent = matches!(answer.status, 400..=499) && !matches!(answer.status, 408 | 409 | 429);
+        let unsent = answer.is_refusal();
         let kind = match (answer.failure(&[&token]), self.management_token.issued_by()) {
             (ErrorKind::Status { status: 401, message, .. }, Some(by)) => {
                 ErrorKind::IssuedRefused { by, message }

@@ -3,21 +3,18 @@
 //! [`Server`] is all that the life cycle knows of a product; one file per product implements it, over the one
 //! HTTP client of `http.rs`, or by influxctl.
 
-use std::{collections::BTreeSet, ffi::OsString, fmt, future::Future, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, fmt, future::Future, time::Duration};
 
-use crate::{
-    hint::Hint,
-    model::{
-        Capabilities, Credential, Grants, Instance, Listed, Listing, Marker, ServerDate, ServerName, Time,
-        TokenId,
-    },
-    source::SourceError,
+use crate::model::{
+    Capabilities, Credential, Grants, Instance, Listed, Listing, Marker, ServerDate, Time, TokenId,
 };
 
 mod any;
 mod cluster;
 mod cluster_ids;
 mod data_plane;
+mod error;
+mod hint;
 mod http;
 mod influxctl;
 mod list;
@@ -25,13 +22,17 @@ mod management_api;
 mod management_token;
 mod oauth;
 mod rows;
+mod server_text;
 #[cfg(test)]
 mod tests;
 mod times;
+mod tls;
 
 pub use any::AnyServer;
 pub use cluster::Cluster;
+pub use error::{ErrorKind, ServerError};
 pub use influxctl::{KnownCluster, known_clusters, remove_leftovers};
+pub use tls::TlsCause;
 
 /// One InfluxDB deployment.
 pub trait Server: Send + Sync {
@@ -179,268 +180,4 @@ pub enum Verdict {
         /// What it answered.
         why: String,
     },
-}
-
-/// A request to the management API that did not succeed.
-#[derive(Debug, thiserror::Error)]
-#[error("server {name:?}: {verb}: {kind}", name = server.0)]
-pub struct ServerError {
-    /// Which server, by its name in the list.
-    pub server: ServerName,
-    /// What was asked: `list tokens`, `mint token` and so on.
-    pub verb: &'static str,
-    /// What came of it.
-    pub kind: ErrorKind,
-}
-
-/// Why a request did not succeed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ErrorKind {
-    /// The server answered with a status that is no success.
-    #[error("{status}{}", message.as_ref().map(|message| format!(": {message}")).unwrap_or_default())]
-    Status {
-        /// The HTTP status.
-        status: u16,
-        /// What its body says, shortened, control characters taken out.
-        message: Option<String>,
-        /// How long it asked us to wait.
-        retry_after: Option<Duration>,
-    },
-    /// It points elsewhere; redirects are never followed.
-    #[error("{status}: redirected to {location:?}, which is not followed")]
-    Redirect {
-        /// The HTTP status.
-        status: u16,
-        /// The Location header.
-        location: String,
-    },
-    /// The host name has no address.
-    #[error("no address for the host: {0}")]
-    Dns(String),
-    /// No connection.
-    #[error("cannot connect: {0}")]
-    Connect(String),
-    /// The server could not be trusted, or did not trust us.
-    #[error("tls: {0}")]
-    Tls(String),
-    /// No answer in time.
-    #[error("no answer within {} s", .0.as_secs())]
-    Timeout(Duration),
-    /// The connection ended before the answer did.
-    #[error("the answer was cut off: {0}")]
-    Cut(String),
-    /// The answer is larger than is read.
-    #[error("the answer is larger than {0} bytes")]
-    TooLarge(usize),
-    /// The answer is not what the API promises.
-    #[error("unexpected answer: {0}")]
-    Nonsense(String),
-    /// The management token could not be had.
-    #[error("management token: {0}")]
-    ManagementToken(SourceError),
-    /// What a management token is issued for could not be had.
-    #[error("client secret: {0}")]
-    ClientSecret(SourceError),
-    /// The identity provider issued no management token.
-    #[error("no management token from {by}: {why}")]
-    NotIssued {
-        /// The address it was asked at.
-        by: String,
-        /// What came of it.
-        why: Box<ErrorKind>,
-    },
-    /// The server does not take what the identity provider issued.
-    #[error("401{}: what {by} issued is not taken", message.as_ref().map(|message| format!(": {message}")).unwrap_or_default())]
-    IssuedRefused {
-        /// The provider's address.
-        by: String,
-        /// What the server's answer says.
-        message: Option<String>,
-    },
-    /// It could not be handed to influxctl.
-    #[error("the management token cannot be handed over: {0}")]
-    NotHanded(String),
-    /// There is no influxctl.
-    #[error("there is no {program:?}{}", if program.components().count() > 1 { String::new() } else { format!(" on PATH ({path:?})") })]
-    NoProgram {
-        /// What was looked for.
-        program: PathBuf,
-        /// Where.
-        path: OsString,
-    },
-    /// An influxctl that cannot do it.
-    #[error("influxctl {found} is too old: {least} or later can do this")]
-    Outdated {
-        /// The version that is installed.
-        found: String,
-        /// The oldest that will do.
-        least: String,
-    },
-    /// influxctl could not do it, or says so: what has been done, nobody knows.
-    #[error("influxctl: {0}")]
-    Failed(String),
-    /// It cannot be asked for this, or its answer is not understood.
-    #[error("cannot be told: {0}")]
-    Untold(String),
-}
-
-impl ServerError {
-    /// How long the server asked us to wait.
-    #[must_use]
-    pub fn retry_after(&self) -> Option<Duration> {
-        self.kind.retry_after()
-    }
-
-    /// The HTTP status, where there was an answer.
-    #[must_use]
-    pub fn status(&self) -> Option<u16> {
-        match &self.kind {
-            ErrorKind::Status { status, .. } | ErrorKind::Redirect { status, .. } => Some(*status),
-            ErrorKind::IssuedRefused { .. } => Some(401),
-            _ => None,
-        }
-    }
-
-    /// Whether what this process presents, kept where the list says, is not taken: as it stands it never will be.
-    #[must_use]
-    pub fn refuses_the_secret(&self) -> bool {
-        match &self.kind {
-            ErrorKind::Status { status, .. } => *status == 401,
-            // A provider may answer that it does not know a client with 400, too (RFC 6749, 5.2).
-            ErrorKind::NotIssued { why, .. } => {
-                matches!(**why, ErrorKind::Status { status: 400 | 401 | 403, .. })
-            }
-            _ => false,
-        }
-    }
-
-    /// Whether the server may have done what it was asked, or may yet do it.
-    #[must_use]
-    pub fn may_have_been_done(&self) -> bool {
-        match &self.kind {
-            ErrorKind::Status { status, .. } => !self.needs_a_person() || *status >= 500,
-            ErrorKind::Redirect { .. }
-            | ErrorKind::Dns(_)
-            | ErrorKind::Connect(_)
-            | ErrorKind::Tls(_)
-            | ErrorKind::ManagementToken(_)
-            | ErrorKind::ClientSecret(_)
-            | ErrorKind::NotIssued { .. }
-            | ErrorKind::IssuedRefused { .. }
-            | ErrorKind::NotHanded(_)
-            | ErrorKind::NoProgram { .. }
-            | ErrorKind::Outdated { .. }
-            | ErrorKind::Untold(_) => false,
-            ErrorKind::Timeout(_)
-            | ErrorKind::Cut(_)
-            | ErrorKind::TooLarge(_)
-            | ErrorKind::Nonsense(_)
-            | ErrorKind::Failed(_) => true,
-        }
-    }
-
-    /// Whether it cannot do this at all: an older release, or no right to.
-    #[must_use]
-    pub fn is_unable(&self) -> bool {
-        matches!(self.status(), Some(403 | 404)) || matches!(self.kind, ErrorKind::Untold(_))
-    }
-
-    /// Whether trying again soon is pointless: somebody has to change something first.
-    #[must_use]
-    pub fn needs_a_person(&self) -> bool {
-        self.kind.needs_a_person()
-    }
-}
-
-impl ErrorKind {
-    fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Status { retry_after, .. } => *retry_after,
-            Self::NotIssued { why, .. } => why.retry_after(),
-            _ => None,
-        }
-    }
-
-    fn needs_a_person(&self) -> bool {
-        match self {
-            Self::Status { status, .. } => matches!(status, 400..=499) && !matches!(status, 408 | 409 | 429),
-            Self::NotIssued { why, .. } => why.needs_a_person(),
-            Self::Redirect { .. }
-            | Self::Tls(_)
-            | Self::ManagementToken(_)
-            | Self::ClientSecret(_)
-            | Self::IssuedRefused { .. }
-            | Self::NotHanded(_)
-            | Self::NoProgram { .. }
-            | Self::Outdated { .. } => true,
-            _ => false,
-        }
-    }
-}
-
-impl Hint for ServerError {
-    fn hint(&self) -> Option<String> {
-        let hint = match &self.kind {
-            ErrorKind::Status { status: 401, .. } => {
-                "the management token is unknown there, expired or revoked: make one with `influxctl management create`, \
-                 put it where `management_token` says, and run `influx-tokend apply`; of a credential a restart alone \
-                 reads another"
-            }
-            ErrorKind::Status { status: 403, .. } => {
-                "the management token has no right to this: see who made it"
-            }
-            ErrorKind::Status { status: 404, .. } => {
-                "the server has no such API: InfluxDB Clustered has it since release 20250508; see also that `url` is \
-                 the cluster's address alone, and for Cloud Dedicated that `account` and `cluster` are those that \
-                 `influxctl cluster list --format json` shows"
-            }
-            ErrorKind::Redirect { .. } => "write the address it points to as `url`, if you trust it",
-            ErrorKind::Dns(_) => "check the host in `url`, and this host's resolver",
-            ErrorKind::Connect(_) => "check host and port in `url`, and what lies between",
-            ErrorKind::Tls(_) => {
-                "name the certificate that signed the server's in `ca_file`, and see that `url` has the name it is made for"
-            }
-            ErrorKind::NoProgram { .. } => {
-                "install influxctl 2.10.0 or later (InfluxData's documentation, \"Install influxctl\"), or name its path in \
-                 `influxctl = { path = \"…\" }`"
-            }
-            ErrorKind::Outdated { .. } => "install influxctl 2.10.0 or later",
-            ErrorKind::Nonsense(shape) if shape.contains("` answers ") => {
-                "this answer of influxctl's is not known here: please report it, as it stands, with `influxctl version`"
-            }
-            ErrorKind::Timeout(_) => {
-                "see whether it is overloaded; an answer that takes longer, a long list say, needs another `timeout`"
-            }
-            ErrorKind::Nonsense(_) => "something else than InfluxDB may answer at this address",
-            ErrorKind::ManagementToken(error) | ErrorKind::ClientSecret(error) => return error.hint(),
-            ErrorKind::NotIssued { why, .. } => return not_issued_hint(why).map(str::to_owned),
-            ErrorKind::IssuedRefused { .. } => {
-                "see that the cluster is set up with this provider, that `scopes` and `audience` are what it expects, and that \
-                 this client may manage tokens there"
-            }
-            _ => return None,
-        };
-        Some(hint.to_owned())
-    }
-}
-
-/// What to do where the identity provider is the trouble.
-fn not_issued_hint(why: &ErrorKind) -> Option<&'static str> {
-    Some(match why {
-        ErrorKind::Status { status: 400 | 401 | 403, .. } => {
-            "see that `client_id` and what `client_secret` names are the provider's, that it lets this client use the client \
-             credentials grant with these `scopes`, and whether it wants authentication = \"post\""
-        }
-        ErrorKind::Status { status: 404 | 405, .. } | ErrorKind::Nonsense(_) => {
-            "see that `token_url` is the provider's token endpoint: `token_endpoint` in what it shows at \
-             /.well-known/openid-configuration"
-        }
-        ErrorKind::Redirect { .. } => "write the address it points to as `token_url`, if you trust it",
-        ErrorKind::Dns(_) | ErrorKind::Connect(_) => {
-            "check host and port in `token_url`, this host's resolver, and what lies between"
-        }
-        ErrorKind::Tls(_) => "name the certificate that signed the provider's in `oauth = { ca_file = … }`",
-        _ => return None,
-    })
 }

@@ -5,6 +5,7 @@
 
 use std::{borrow::Cow, time::Duration};
 
+use data_encoding::BASE64;
 use reqwest::{RequestBuilder, header};
 use serde::Deserialize;
 use url::form_urlencoded::{self, byte_serialize};
@@ -12,7 +13,8 @@ use zeroize::Zeroizing;
 
 use super::{
     ErrorKind, ServerError,
-    http::{Answer, Connecting, Http, clean},
+    http::{Answer, Connecting, Http, authorization},
+    server_text::shown,
 };
 use crate::{
     config::{OAuthAuthentication, OAuthClient},
@@ -84,7 +86,15 @@ impl Provider {
         let request = match authentication {
             // Both are encoded as in a form before they are joined (2.3.1).
             OAuthAuthentication::Basic => {
-                request.basic_auth(encoded(id).as_str(), Some(encoded(secret.expose()).as_str()))
+                let both =
+                    Zeroizing::new([encoded(id).as_str(), ":", encoded(secret.expose()).as_str()].concat());
+                let mut value = Zeroizing::new(String::with_capacity(2 * both.len() + 4));
+                BASE64.encode_append(both.as_bytes(), &mut value);
+                // Letters of base64 can stand in any header.
+                match authorization("Basic", &value) {
+                    Some(value) => request.header(header::AUTHORIZATION, value),
+                    None => request,
+                }
             }
             OAuthAuthentication::Post => {
                 form.append_pair("client_id", id).append_pair("client_secret", secret.expose());
@@ -111,12 +121,13 @@ fn refusal(answer: &Answer, secret: &Secret) -> ErrorKind {
     let Ok(Refusal { error, error_description }) = serde_json::from_slice(&answer.body) else {
         return answer.failure(&[secret]);
     };
-    let message = error_description.map_or_else(|| error.to_string(), |why| format!("{error}: {why}"));
-    let is_told =
-        [secret.expose(), encoded(secret.expose()).as_str()].iter().any(|text| message.contains(text));
+    let message = Zeroizing::new(match error_description {
+        Some(why) => format!("{error}: {why}"),
+        None => error.into_owned(),
+    });
     ErrorKind::Status {
         status: answer.status,
-        message: (!is_told).then(|| clean(&message)),
+        message: shown(&message, &[secret]),
         retry_after: answer.retry_after,
     }
 }

@@ -94,14 +94,10 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// The id: a text, or a whole number in its digits.
+    /// The id: one text.
     pub(super) fn id(&self, names: &[&str]) -> Option<TokenId> {
-        let value = self.get(names).filter(|_| !self.is_ambiguous(names))?;
-        let id = match text(value) {
-            Some(text) => text.into_owned(),
-            None => value.get().parse::<u64>().ok()?.to_string(),
-        };
-        (!id.is_empty()).then_some(TokenId(id))
+        let id = self.text(names).filter(|_| !self.is_ambiguous(names))?;
+        (!id.is_empty()).then(|| TokenId(id.into_owned()))
     }
 
     /// The token in this row, and the fields that cannot be read. `date`: of the answer that has it.

@@ -19,10 +19,13 @@ use crate::{
     config::{
         ClientCertificate, ManagementToken, OAuthAuthentication, OAuthClient, ServerConfig, TokenSource, Via,
     },
-    model::{ClusterIds, Database, Label, Listing, Product, Secret},
+    hint::Hint as _,
+    model::{ClusterIds, Database, Label, Listing, Product, Secret, ServerName},
 };
 
 mod dedicated;
+mod echoes;
+mod hints;
 mod odd_rows;
 mod times;
 mod trust;
@@ -184,6 +187,12 @@ async fn what_a_mint_came_to_is_told_on_the_safe_side() {
         answer("409 Conflict", "", ""),
         answer("429 Too Many Requests", "retry-after: 3\r\n", ""),
         answer("500 Oops", "", ""),
+        answer("425 Too Early", "", ""),
+        answer("460 Client Closed", "", ""),
+        answer("499 Client Closed Request", "content-type: application/json\r\n", "{}"),
+        answer("400 Bad Request", "content-type: text/html; charset=utf-8\r\n", "<html>"),
+        answer("403 Forbidden", "", "\n<!DOCTYPE html><html>"),
+        answer("404 Not Found", "content-type: text/html\r\n", ""),
     ];
     for script in unknown {
         let (port, asked) = serve(None, vec![script.clone()]).await;
@@ -192,11 +201,14 @@ async fn what_a_mint_came_to_is_told_on_the_safe_side() {
         assert!(matches!(error, MintError::Unknown(_)), "{script}: {error}");
         assert_eq!(asked.lock().expect("asked").len(), 1, "{script}: asked once");
     }
-    for status in ["400 Bad Request", "401 Unauthorized", "403 Forbidden", "404 Not Found"] {
-        let (port, _) = serve(None, vec![answer(status, "", "")]).await;
+    let json = answer("400 Bad Request", "content-type: text/html\r\n", r#"{"code":400,"message":"no"}"#);
+    let statuses =
+        ["400 Bad Request", "401 Unauthorized", "403 Forbidden", "404 Not Found", "422 No", "451 No"];
+    for script in statuses.map(|status| answer(status, "", "")).into_iter().chain([json]) {
+        let (port, _) = serve(None, vec![script.clone()]).await;
         let server = connect(&config(&format!("http://127.0.0.1:{port}"), folder.path())).expect("a client");
         let error = server.mint(&order()).await.expect_err("refused");
-        assert!(matches!(error, MintError::NotMinted(_)), "{status}: {error}");
+        assert!(matches!(error, MintError::NotMinted(_)), "{script}: {error}");
     }
     let nobody = connect(&config("http://127.0.0.1:1", folder.path())).expect("a client");
     assert!(matches!(nobody.mint(&order()).await, Err(MintError::NotMinted(_))), "no byte was sent");
@@ -253,14 +265,35 @@ async fn retry_after_is_seconds_or_a_date() {
     for (headers, wait) in [
         ("retry-after: 7\r\n", Some(7)),
         ("date: Tue, 01 Jan 2030 00:00:00 GMT\r\nretry-after: Tue, 01 Jan 2030 00:02:00 GMT\r\n", Some(120)),
-        ("retry-after: 999999999\r\n", Some(86_400)),
+        ("retry-after: 3600\r\n", Some(3600)),
+        ("retry-after: 86400\r\n", Some(3600)),
+        ("retry-after: 999999999\r\n", Some(3600)),
+        ("retry-after: 99999999999999999999\r\n", None),
+        ("retry-after: -5\r\n", None),
+        ("retry-after: 1.5\r\n", None),
         ("retry-after: soon\r\n", None),
+        ("date: Tue, 01 Jan 2030 00:00:00 GMT\r\nretry-after: Wed, 01 Jan 2031 00:00:00 GMT\r\n", Some(3600)),
+        ("date: Tue, 01 Jan 2030 00:00:00 GMT\r\nretry-after: Mon, 31 Dec 2029 00:00:00 GMT\r\n", None),
+        ("retry-after: Tue, 01 Jan 2030 00:02:00 GMT\r\n", None),
+        ("date: now\r\nretry-after: Tue, 01 Jan 2030 00:02:00 GMT\r\n", None),
     ] {
-        let (port, _) = serve(None, vec![answer("503 Away", headers, "")]).await;
-        let error =
-            list(&config(&format!("http://127.0.0.1:{port}"), folder.path())).await.expect_err("away");
-        assert_eq!(error.retry_after(), wait.map(Duration::from_secs), "{headers}");
+        for status in ["503 Away", "429 Too Many Requests"] {
+            let (port, _) = serve(None, vec![answer(status, headers, "")]).await;
+            let config = config(&format!("http://127.0.0.1:{port}"), folder.path());
+            let error = list(&config).await.expect_err("away");
+            assert_eq!(error.retry_after(), wait.map(Duration::from_secs), "{headers}");
+            let credential = Credential::Token(Secret::new(SECRET.into()));
+            let check = Check { plane: Plane::Write, database: "a".into() };
+            match connect(&config).expect("a client").check(&credential, &check).await {
+                Verdict::Unreachable { retry_after, .. } => assert_eq!(retry_after, error.retry_after()),
+                other => panic!("{other:?}"),
+            }
+        }
     }
+    let moved = answer("307 Temporary Redirect", "location: /x\r\nretry-after: 86400\r\n", "");
+    let (port, _) = serve(None, vec![moved]).await;
+    let error = list(&config(&format!("http://127.0.0.1:{port}"), folder.path())).await.expect_err("moved");
+    assert_eq!(error.retry_after(), None, "what a person has to change is waited for as that");
 }
 
 #[tokio::test]
@@ -292,6 +325,44 @@ async fn of_a_long_list_only_our_rows_are_kept() {
 }
 
 #[tokio::test]
+async fn a_400_says_yes_only_where_it_is_about_the_body() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let accepted = [
+        r#"{"error":"incoming write was empty"}"#,
+        r#"{"code":"invalid","message":"write buffer error: incoming write was empty"}"#,
+        r#"{"code":"invalid","message":"writing requires points"}"#,
+        r#"{"code":"invalid","message":"failed to parse line protocol: errors encountered on line(s): 1","line":1}"#,
+        r#"{"error":"line protocol parsing error","data":{"error_message":"No fields were provided"}}"#,
+    ];
+    let others = [
+        "{}",
+        "",
+        "incoming write was empty",
+        r#"{"code":"invalid","message":"empty"}"#,
+        r#"{"code":"invalid","message":"bucket name is empty"}"#,
+        r#"{"code":"invalid","message":"database not found: incoming write was empty"}"#,
+        r#"{"error":"invalid character in database or rp name: a b"}"#,
+        r#"{"error":"Authorization header was malformed, it was not in the form of 'Authorization: Bearer <token>'"}"#,
+        r#"{"code":"invalid","message":"Please provide either orgID or org"}"#,
+        "<html>incoming write was empty",
+    ];
+    let cases = accepted.map(|body| (body, true)).into_iter().chain(others.map(|body| (body, false)));
+    for (body, is_accepted) in cases {
+        let (port, _) = serve(None, vec![answer("400 Bad Request", "", body)]).await;
+        let server = connect(&config(&format!("http://127.0.0.1:{port}"), folder.path())).expect("a client");
+        let credential = Credential::Token(Secret::new(SECRET.into()));
+        let check = Check { plane: Plane::Write, database: "a".into() };
+        match server.check(&credential, &check).await {
+            Verdict::Accepted => assert!(is_accepted, "{body}"),
+            Verdict::Misconfigured { why } => {
+                assert!(!is_accepted && why.starts_with("400"), "{body}: {why}")
+            }
+            other => panic!("{body}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_the_data_plane_says_of_a_token() {
     let folder = tempfile::tempdir().expect("a folder");
     let json = "content-type: application/json\r\n";
@@ -299,11 +370,6 @@ async fn what_the_data_plane_says_of_a_token() {
     let lacking = r#"{"results":[{"statement_id":0,"error":"database not found: x"}]}"#;
     for (plane, script, expected) in [
         (Plane::Write, answer("204 No Content", "", ""), "Accepted"),
-        (
-            Plane::Write,
-            answer("400 Bad Request", json, r#"{"code":"invalid","message":"empty"}"#),
-            "Accepted",
-        ),
         (Plane::Write, answer("400 Bad Request", "content-type: text/html\r\n", "<html>"), "Misconfigured"),
         (Plane::Write, answer("401 Unauthorized", "", ""), "Refused { status: 401 }"),
         (Plane::Write, answer("403 Forbidden", "", ""), "Refused { status: 403 }"),
@@ -318,6 +384,21 @@ async fn what_the_data_plane_says_of_a_token() {
         (Plane::Query, answer("200 OK", json, found), "Accepted"),
         (Plane::Query, answer("200 OK", json, lacking), "Misconfigured { why: \"database not found: x\" }"),
         (Plane::Query, answer("200 OK", "content-type: text/html\r\n", "<html>"), "Misconfigured"),
+        (Plane::Query, answer("200 OK", "content-type: text/html\r\n", found), "Accepted"),
+        (
+            Plane::Query,
+            answer("200 OK", json, r#"{"results":[]}"#),
+            "Misconfigured { why: \"the answer has no result\" }",
+        ),
+        (
+            Plane::Query,
+            answer("200 OK", json, r#"{"results":[{}],"error":"x"}"#),
+            "Misconfigured { why: \"x\" }",
+        ),
+        (Plane::Query, answer("200 OK", json, r#"{"results":[{"error":{}}]}"#), "Misconfigured"),
+        (Plane::Query, answer("200 OK", json, r#"{"error":"x"}"#), "Misconfigured"),
+        (Plane::Query, answer("204 No Content", "", ""), "Misconfigured"),
+        (Plane::Write, answer("200 OK", json, "{}"), "Misconfigured"),
         (Plane::Query, answer("401 Unauthorized", json, "{}"), "Refused { status: 401 }"),
         (Plane::Query, answer("302 Found", "location: /login\r\n", ""), "Misconfigured"),
     ] {

@@ -1,5 +1,6 @@
 //! What to do next, and doing it.
 
+mod allowance;
 mod claims;
 mod clock;
 mod keeper;

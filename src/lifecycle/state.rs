@@ -275,6 +275,9 @@ fn waits_by_record(spec: &Spec, record: &Record) -> Option<String> {
     if current.origin == Origin::Inherited {
         return Some("belongs to another machine, to be replaced".to_owned());
     }
+    if record.unprobed {
+        return Some("the server to accept it: it is delivered unprobed".to_owned());
+    }
     if record.suspended {
         return Some("a new value by schedule, until `influx-tokend rotate` asks for one".to_owned());
     }

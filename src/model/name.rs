@@ -50,6 +50,11 @@ impl Hint for InvalidName {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Character { name, .. } => {
+                if let Some(referred) = referred(name) {
+                    return Some(format!(
+                        "the name is what a reference has behind the colon: write {referred:?}"
+                    ));
+                }
                 let fixed: String = name
                     .chars()
                     .map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' })
@@ -59,6 +64,14 @@ impl Hint for InvalidName {
             Self::Empty | Self::TooLong { .. } => None,
         }
     }
+}
+
+/// The name in what is a reference to it, or a part of one: `@{influx:NAME}`, `influx:NAME`.
+fn referred(text: &str) -> Option<&str> {
+    let inside = text.trim().trim_start_matches(['@', '{', '<']).trim_end_matches(['}', '>']).trim();
+    let name = inside.rsplit_once(':').map_or(inside, |(_, name)| name.trim());
+    let is_reference = text.contains(['@', ':', '{']) && name.parse::<Name>().is_ok();
+    is_reference.then_some(name)
 }
 
 impl FromStr for Name {
@@ -117,6 +130,26 @@ mod tests {
                 && text.len() <= Name::MAX
                 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
             prop_assert_eq!(text.parse::<Name>().is_ok(), telegraf);
+        }
+    }
+
+    #[test]
+    fn a_reference_is_refused_with_the_name_in_it() {
+        for text in [
+            "@{influx:edge}",
+            "@<influx:edge>",
+            "influx:edge",
+            "@{edge}",
+            "{edge}",
+            "@edge",
+            " @{influx: edge } ",
+        ] {
+            let error = text.parse::<Name>().expect_err(text);
+            assert!(error.hint().expect("a hint").ends_with("write \"edge\""), "{text}: {:?}", error.hint());
+        }
+        for text in ["edge:", "@{influx:edge-writer}", "@", "a b"] {
+            let error = text.parse::<Name>().expect_err(text);
+            assert!(error.hint().expect("a hint").contains("call it"), "{text}: {:?}", error.hint());
         }
     }
 

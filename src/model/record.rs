@@ -97,6 +97,9 @@ pub struct Record {
     /// A person has undone a rotation: the schedule waits for the next one that is asked for.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspended: bool,
+    /// The current token was promoted although no probe could be made (rule 6), and has not been accepted since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unprobed: bool,
     /// 0 to 1000: the share, in ten-thousandths of the lifetime, by which rotation comes early; drawn once.
     #[serde(default)]
     pub jitter: u16,
@@ -123,6 +126,7 @@ impl Record {
             surplus_since: None,
             shortened_at: None,
             suspended: false,
+            unprobed: false,
             jitter,
         }
     }

@@ -45,7 +45,7 @@ impl fmt::Display for ServerName {
 pub struct ServerKey {
     /// Its kind.
     pub product: Product,
-    /// Scheme, host and port of the management URL.
+    /// Scheme, host, port and path of the management URL, without the scheme's own port and a slash at the end.
     pub origin: String,
     /// Which cluster, where one origin manages several: [`ClusterIds`] as text.
     #[serde(default, skip_serializing_if = "Option::is_none")]

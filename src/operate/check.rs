@@ -6,6 +6,7 @@ use super::{Keepers, plan::Told};
 use crate::{
     config::{Config, Influxctl, Login, ServerConfig, Via},
     deliver::{Deliver, Hooks},
+    lifecycle::plan::Matter,
     store::Store,
 };
 
@@ -53,9 +54,13 @@ impl Checked {
     pub async fn ask<T: Store, D: Deliver>(&mut self, keepers: Keepers<'_, T, D>) {
         for keeper in keepers {
             match keeper.look().await {
-                Ok((plan, _)) => self.faults.extend(
-                    plan.findings.iter().filter(|finding| finding.matter.waits_for_a_person()).map(Told::of),
-                ),
+                Ok((plan, _)) => {
+                    let found = |is_it: fn(&Matter) -> bool| {
+                        plan.findings.iter().filter(move |finding| is_it(&finding.matter)).map(Told::of)
+                    };
+                    self.faults.extend(found(Matter::waits_for_a_person));
+                    self.notes.extend(found(Matter::is_odd));
+                }
                 Err(error) => self.faults.push(Told::of_error(&error)),
             }
         }

@@ -101,6 +101,7 @@ fn in_words(step: &Step) -> String {
             Change::Surplus(true) => format!("note for {name}: it may do more than the list asks for"),
             Change::Surplus(false) => format!("note for {name}: it may do no more than the list asks for"),
             Change::Grants { id, grants } => format!("note for {name}: {id} may {grants}"),
+            Change::Accepted => format!("note for {name}: the server accepts it"),
             Change::Shortened => format!("note for {name}: it has outlived its new lifetime"),
             Change::Withdraw(id) => {
                 format!("hand out {id} of {name} no more: it left the list, others may use it")

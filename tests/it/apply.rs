@@ -277,7 +277,7 @@ fn an_ordinary_user_needs_no_paths() {
     std::fs::write(home.join("token"), host.sandbox.management_token()).unwrap();
     let list = format!(
         "[server]\nproduct = \"clustered\"\nurl = \"{}\"\nmanagement_token = {{ file = \"{}/token\" }}\n[deliver.files]\n\
-         [lifecycle]\nprobe = {{ interval = \"5ms\" }}\n[[token]]\nname = \"t\"\nwrite = [\"a\"]\nallow = {{}}\n",
+         [lifecycle]\nprobe = {{ interval = \"10ms\" }}\n[[token]]\nname = \"t\"\nwrite = [\"a\"]\nallow = {{}}\n",
         host.sandbox.url(),
         home.display()
     );

@@ -58,7 +58,7 @@ impl Gateway {
 }
 
 /// Both ways, until either has said all.
-fn forward(client: TcpStream, to: SocketAddr) -> io::Result<()> {
+pub(crate) fn forward(client: TcpStream, to: SocketAddr) -> io::Result<()> {
     let server = TcpStream::connect(to)?;
     let (mut from_client, mut to_server) = (client.try_clone()?, server.try_clone()?);
     std::thread::spawn(move || {

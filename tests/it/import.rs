@@ -113,7 +113,7 @@ fn over_a_current_token_it_takes_its_place_and_the_old_one_retires() {
 fn over_a_next_it_takes_its_place_and_that_one_retires() {
     let host = host(&format!("{SHORT}{LISTED}"));
     host.sandbox.set_activation(Activation::all(Duration::from_secs(3600)));
-    host.list(&format!("{SHORT}{LISTED}probe = {{ deadline = \"1ms\" }}\n"));
+    host.list(&format!("{SHORT}{LISTED}probe = {{ deadline = \"10ms\" }}\n"));
     assert_eq!(host.tokend(&["apply"]).code, Some(1), "its own is not accepted in time");
     let next = host.live("t0")[0].clone();
     let token = by_hand(&host, &[("write", "telemetry")]);
@@ -215,10 +215,11 @@ fn a_token_for_all_databases_is_asked_about_on_one() {
 fn the_server_is_named_where_the_list_cannot_tell() {
     let host = Host::new();
     let folder = host.folder.path().display();
-    let server = |name: &str| {
+    let port = host.sandbox.address().port();
+    let server = |name: &str, address: &str| {
         format!(
-            "[servers.{name}]\nproduct = \"clustered\"\nurl = \"{}\"\nmanagement_token = {{ file = \"{folder}/management-token\" }}\n",
-            host.sandbox.url()
+            "[servers.{name}]\nproduct = \"clustered\"\nurl = \"http://{address}:{port}\"\n\
+             management_token = {{ file = \"{folder}/management-token\" }}\n",
         )
     };
     host.write(
@@ -226,8 +227,8 @@ fn the_server_is_named_where_the_list_cannot_tell() {
         &format!(
             "{}{}[store]\npath = \"{folder}/store\"\n[deliver.socket]\npath = \"{folder}/run/secrets.sock\"\n\
              [lifecycle]\nprobe = {{ interval = \"20ms\" }}\n{LISTED}server = \"one\"\n",
-            server("one"),
-            server("two")
+            server("one", "127.0.0.1"),
+            server("two", "localhost")
         ),
     );
     let token = by_hand(&host, &[("write", "telemetry")]);

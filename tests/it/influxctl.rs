@@ -201,7 +201,15 @@ fn whatever_create_answers_no_token_is_lost_or_left() {
         Defect::TenMegabytes,
         Defect::Garbage,
     ];
-    for defect in doubtful.into_iter().chain(broken) {
+    // Words that look like a refusal, of a token that is there.
+    let wordings = [
+        "stream closed (request id 9f401c7e)",
+        "rpc error: code = Internal desc = unauthorized (request id 9f401c7e)",
+        "cannot print \"rpc error: code = Unauthenticated desc = \": broken pipe",
+        "rpc error: code = Unavailable desc = gone\nerror\trpc error: code = Unauthenticated desc = x",
+    ];
+    let wordings = wordings.map(|text| Defect::FailAfterSaying(text.to_owned()));
+    for defect in doubtful.into_iter().chain(broken).chain(wordings) {
         let Some((host, stand_in)) = host("2.12.0", "[[token]]\nname = \"t0\"\nwrite = [\"a\"]\n") else {
             return;
         };

@@ -1,9 +1,19 @@
 //! A server that is away, wholly or in part, and back: what consumers have meanwhile, what `status` says, and that all is
 //! made up for.
 
-use std::fs;
+use std::{
+    fs,
+    io::{self, Read as _, Write as _},
+    os::unix::net::UnixStream,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use influx_sandbox::{Effect, Fault, Token};
+use influx_sandbox::{Effect, Expiry, Fault, Options, Token};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
@@ -24,10 +34,11 @@ const LIST: (&str, &str) = ("GET", "/api/v0/tokens");
 /// older, for this host too.
 const BEHIND: SignedDuration = SignedDuration::from_secs(10 * 60 - 2);
 
-/// A host that runs a daemon which asks its server often.
+/// A host that runs a daemon which is made to ask its server often.
 struct Running {
     host: Host,
     daemon: Daemon,
+    asker: Asker,
 }
 
 impl Running {
@@ -38,9 +49,14 @@ impl Running {
 
     fn over(host: Host, list: &str) -> Self {
         host.write("tokens.toml", &text(&host, list));
-        let running = Self { daemon: host.daemon(), host };
+        let running = Self::of(host);
         running.wait_for("t0", || running.host.delivered("t0").is_some());
         running
+    }
+
+    /// By the list that the host has.
+    fn of(host: Host) -> Self {
+        Self { daemon: host.daemon(), asker: Asker::new(&host), host }
     }
 
     /// The same, on a server whose clock is behind.
@@ -131,10 +147,43 @@ impl Running {
     }
 }
 
-/// A list that has its server asked five times a second, and probes given up for now after another.
+/// Has a daemon asked to `apply` again and again: by itself it asks each server every ten seconds at most.
+struct Asker(Arc<AtomicBool>);
+
+impl Asker {
+    /// Longer than the daemon lets what comes in quick succession gather.
+    const EVERY: Duration = Duration::from_millis(1300);
+
+    fn new(host: &Host) -> Self {
+        let (socket, goes_on) = (host.path("run/admin.sock"), Arc::new(AtomicBool::new(true)));
+        let asked = goes_on.clone();
+        std::thread::spawn(move || {
+            while asked.load(Ordering::SeqCst) {
+                // What becomes of it is seen on the server.
+                let _not_there = Self::ask(&socket);
+                std::thread::sleep(Self::EVERY);
+            }
+        });
+        Self(goes_on)
+    }
+
+    fn ask(socket: &Path) -> io::Result<()> {
+        let request = "POST /v1/command HTTP/1.1\r\nhost: localhost\r\ncontent-length: 7\r\n\r\n\"apply\"";
+        let mut stream = UnixStream::connect(socket)?;
+        stream.write_all(request.as_bytes())?;
+        stream.read_exact(&mut [0]).map(drop)
+    }
+}
+
+impl Drop for Asker {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}
+
+/// A list that has probes given up for now after a second.
 fn text(host: &Host, rest: &str) -> String {
-    let text = host.list_text(&host.sandbox.url(), rest).replace("\"20ms\"", "\"20ms\", deadline = \"1s\"");
-    format!("reconcile = \"200ms\"\n{text}")
+    host.list_text(&host.sandbox.url(), rest).replace("\"20ms\"", "\"20ms\", deadline = \"1s\"")
 }
 
 /// How often the server's list was asked for.
@@ -213,7 +262,8 @@ fn lives(lifetime: &str) -> String {
 
 #[test]
 fn a_token_that_expires_in_an_outage_stays_delivered_and_is_replaced_after_it() {
-    let mut running = Running::new(&lives("5s"));
+    let brief = Options { expiry: Expiry::After(Duration::from_secs(5)), ..Options::default() };
+    let mut running = Running::over(Host::with(brief), &lives("1h"));
     running.host.sandbox.stop();
     // It may have been replaced already, where all else takes long.
     let (before, old) = (running.token("t0")["generation"].as_u64(), running.host.delivered("t0").unwrap());
@@ -225,12 +275,13 @@ fn a_token_that_expires_in_an_outage_stays_delivered_and_is_replaced_after_it() 
     running.assert_delivered("t0", &old);
     // Nobody else has a better one to give.
     fs::remove_file(running.host.path("run/secrets/t0")).unwrap();
-    running.save(&lives("1h"));
+    running.save(&lives("2h"));
     running.wait_for("the same", || running.host.delivered("t0").is_some());
     running.assert_delivered("t0", &old);
 
     // Old enough to be judged by a list, which shows it as expired.
     running.host.sandbox.shift_clock(BEHIND);
+    running.host.sandbox.set_expiry(Expiry::Kept);
     running.host.sandbox.start_again().unwrap();
     let host = &running.host;
     running.wait_for("a new value", || host.delivered("t0").is_some_and(|value| value != old));
@@ -290,9 +341,8 @@ fn a_management_token_that_is_refused_is_told_and_another_one_taken_without_a_re
 
     // While it is being replaced it may be anything.
     host.write("management-token", "");
-    running
-        .wait_for("nothing", || running.told().contains("gives no secret: expected visible ASCII (since "));
-    assert!(running.told().contains("\n  hint: see that it is not empty"), "{}", running.told());
+    running.wait_for("nothing", || running.told().contains("is empty: expected a secret (since "));
+    assert!(running.told().contains("\n  hint: write the secret there"), "{}", running.told());
     assert_eq!(running.server()["since"], since, "it has been away all the time");
     host.write("management-token", "canary-57e1\n");
     running.wait_for("t1", || host.delivered("t1").is_some());

@@ -169,7 +169,7 @@ fn a_daemon_that_is_not_there_is_code_5() {
     );
     fs::remove_file(reader.socket()).unwrap();
     fs::write(reader.socket(), "").unwrap();
-    assert_failed(&reader.run(&["get", "t0"]), 5, &["nobody listens there"]);
+    assert_failed(&reader.run(&["get", "t0"]), 5, &["it is a file, expected a socket"]);
     assert_failed(&reader.run_with(&["get", "t0"], b""), 5, &["closed the connection without an answer"]);
     let long = "x".repeat(200);
     assert_failed(&reader.run(&["--socket", &long, "get", "t0"]), 5, &["a socket's path has 1 to 107 bytes"]);

@@ -12,7 +12,12 @@ use super::{
     keyring,
     options::{Key, Opt, help, options_of, usage},
 };
-use crate::{cli::Format, duration, hint::Hint, nearest::nearest};
+use crate::{
+    cli::Format,
+    duration::{self, NotDuration},
+    hint::Hint,
+    nearest::nearest,
+};
 
 mod orders;
 
@@ -310,8 +315,16 @@ impl Given {
 
     fn time(&mut self, key: Key, long: &str) -> Result<Option<Duration>, Usage> {
         let parsed = |value: OsString| {
-            value.to_str().and_then(duration::parse).ok_or_else(|| {
-                Usage::new(format!("\"--{long}\" is {value:?}"), format!("expected {}", duration::EXPECTED))
+            let text = value.to_string_lossy();
+            duration::parse(&text).map_err(|error| {
+                let fix = match (error, duration::guess(&text)) {
+                    (NotDuration::TooLong, _) => {
+                        format!("expected at most {}", duration::render(duration::LONGEST))
+                    }
+                    (NotDuration::Malformed, Some(guess)) => format!("write --{long} {guess}"),
+                    (NotDuration::Malformed, None) => format!("expected {}", duration::EXPECTED),
+                };
+                Usage::new(format!("\"--{long}\" is {value:?}"), fix)
             })
         };
         self.value(key).map(parsed).transpose()

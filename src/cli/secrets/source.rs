@@ -1,6 +1,6 @@
 //! Where secrets come from.
 
-use std::{cell::RefCell, collections::BTreeMap, path::PathBuf};
+use std::{cell::RefCell, collections::BTreeMap, ffi::OsStr, os::unix::ffi::OsStrExt as _, path::PathBuf};
 
 use super::{Failure, arguments::From, store::Store};
 use crate::{
@@ -61,5 +61,32 @@ pub(super) fn socket(named: Option<PathBuf>) -> PathBuf {
         let path = std::env::var_os("INFLUX_SECRETS_SOCKET").filter(|path| !path.is_empty());
         path.map(PathBuf::from)
     };
-    named.or_else(of_environment).unwrap_or_else(|| Paths::of_this_process().socket)
+    named.or_else(of_environment).map_or_else(|| Paths::of_this_process().socket, path_of)
+}
+
+/// Telegraf, Docker and curl write `unix:///PATH` where they take other addresses too.
+fn path_of(socket: PathBuf) -> PathBuf {
+    let bytes = socket.as_os_str().as_bytes();
+    match ["unix://", "unix:"].iter().find_map(|scheme| bytes.strip_prefix(scheme.as_bytes())) {
+        Some(path) => PathBuf::from(OsStr::from_bytes(path)),
+        None => socket,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_is_named_by_its_path_or_its_address() {
+        for (named, path) in [
+            ("/run/x.sock", "/run/x.sock"),
+            ("unix:///run/x.sock", "/run/x.sock"),
+            ("unix:/run/x.sock", "/run/x.sock"),
+            ("x.sock", "x.sock"),
+            ("./unix:x", "./unix:x"),
+        ] {
+            assert_eq!(socket(Some(named.into())), PathBuf::from(path), "{named}");
+        }
+    }
 }

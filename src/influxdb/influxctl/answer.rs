@@ -12,9 +12,9 @@ use super::{
 use crate::{
     influxdb::{
         ErrorKind, Interest, Minted, Order,
-        http::clean,
         list::ListReader,
         rows::{Dialect, ID, MintClaims, Row, rows as json_rows},
+        server_text::clean,
     },
     model::{Credential, Listed, Listing, Secret, ServerDate, TokenId, Uuid},
 };
@@ -67,7 +67,7 @@ fn rows<'s, 'a>(answer: &'s Json<'a>) -> Option<&'s [Json<'a>]> {
 /// It is no list of clusters.
 pub(super) fn clusters(output: &[u8]) -> Result<Vec<KnownCluster>, ErrorKind> {
     let answer = first_whole(output)?;
-    let unexpected = || unknown_answer("cluster list", &answer.to_string());
+    let unexpected = || ErrorKind::UnknownShape { command: "cluster list", shape: answer.to_string() };
     let rows = rows(&answer).ok_or_else(unexpected)?;
     let cluster = |row: &Json<'_>| {
         let text = |keys: &[&str]| row.get(keys)?.text().map(clean).filter(|text| !text.is_empty());
@@ -98,7 +98,7 @@ pub(super) fn databases(output: &[u8]) -> Result<BTreeSet<String>, ErrorKind> {
     };
     rows(&answer)
         .and_then(|rows| rows.iter().map(name).collect())
-        .ok_or_else(|| unknown_answer("database list", &answer.to_string()))
+        .ok_or_else(|| ErrorKind::UnknownShape { command: "database list", shape: answer.to_string() })
 }
 
 /// The one token of `token get`; `None` where it says that there is none.
@@ -167,12 +167,8 @@ fn is_one_word(text: &str) -> bool {
 }
 
 /// Told by its shape alone: the text may be a token.
-fn unexpected(what: &str, answer: &RawValue) -> ErrorKind {
-    unknown_answer(what, &shape(answer))
-}
-
-fn unknown_answer(what: &str, shape: &str) -> ErrorKind {
-    ErrorKind::Nonsense(format!("`{what}` answers {shape}"))
+fn unexpected(command: &'static str, answer: &RawValue) -> ErrorKind {
+    ErrorKind::UnknownShape { command, shape: shape(answer) }
 }
 
 #[cfg(test)]

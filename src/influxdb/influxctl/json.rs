@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use crate::influxdb::{
     ErrorKind,
     rows::{Row, rows},
+    server_text::is_visible,
 };
 
 /// No object of an answer has more fields.
@@ -126,7 +127,7 @@ impl fmt::Display for Json<'_> {
                 f.write_str("{")?;
                 for (number, (key, value)) in fields.iter().take(32).enumerate() {
                     let comma = if number == 0 { "" } else { ", " };
-                    let key: String = key.chars().filter(|c| !c.is_control()).take(40).collect();
+                    let key: String = key.chars().filter(|c| is_visible(*c)).take(40).collect();
                     write!(f, "{comma}{key}: {value}")?;
                 }
                 f.write_str("}")

@@ -17,19 +17,18 @@ use std::{
 use tokio::process::Command;
 
 use super::{
-    ErrorKind, Interest, MintError, Minted, Order, ServerError,
-    http::{MAX_BODY, clean},
-    management_api::MAX_LIST,
+    ErrorKind, Interest, MintError, Minted, Order, ServerError, http::MAX_BODY, management_api::MAX_LIST,
     management_token::ManagementToken,
 };
 use crate::{
     config::{Influxctl as Given, Login, ServerConfig},
-    model::{Action, Capabilities, Database, Grants, Listed, Listing, Secret, ServerName, TokenId},
+    model::{Action, Capabilities, Database, Grants, Listed, Listing, ServerName, TokenId},
     program::{self, Limits, NotRun, Said},
 };
 
 mod answer;
 mod clusters;
+mod complaint;
 mod json;
 mod profile;
 mod version;
@@ -137,7 +136,9 @@ impl Influxctl {
         let untold = |kind: ErrorKind| self.told(verb, ErrorKind::Untold(kind.to_string()));
         let said = match self.call(&words, MAX_LIST).await {
             Ok(said) => said,
-            Err(Failed { kind: kind @ ErrorKind::Failed(_), .. }) => return Err(untold(kind)),
+            Err(Failed { kind: kind @ (ErrorKind::Failed(_) | ErrorKind::Refused { .. }), .. }) => {
+                return Err(untold(kind));
+            }
             Err(failed) => return Err(self.error(verb, failed)),
         };
         answer::databases(&said.stdout).map_err(untold)
@@ -222,8 +223,8 @@ impl Influxctl {
         if said.status.success() {
             return Ok(said);
         }
-        let failed = failure(&said, token.as_ref());
-        if failed.undone
+        let failed = complaint::failure(&said, token.as_ref());
+        if matches!(failed.kind, ErrorKind::Status { status: 401, .. })
             && let Some(own) = &self.own
         {
             own.token.refused().await;
@@ -320,24 +321,6 @@ impl Influxctl {
 
 fn undone(kind: ErrorKind) -> Failed {
     Failed { kind, undone: true }
-}
-
-/// What it complains of, in its words, unless they repeat the management token. Its exit code tells nothing; that it was
-/// not let in, and that nothing was done therefore, its words tell.
-fn failure(said: &Said, token: Option<&Secret>) -> Failed {
-    let repeats = token.is_some_and(|token| said.stderr.contains(token.expose()));
-    let line = said
-        .stderr
-        .lines()
-        .map(|line| clean(&line.replace('\t', " ")))
-        .rfind(|line| !line.is_empty())
-        .filter(|_| !repeats);
-    let lower = said.stderr.to_ascii_lowercase();
-    if ["unauthenticated", "unauthorized", "401"].iter().any(|word| lower.contains(word)) {
-        return undone(ErrorKind::Status { status: 401, message: line, retry_after: None });
-    }
-    let line = line.map(|line| format!(": {line}")).unwrap_or_default();
-    Failed { kind: ErrorKind::Failed(format!("{}{line}", said.status)), undone: false }
 }
 
 fn stamp(path: &Path) -> Option<Stamp> {

@@ -116,6 +116,7 @@ async fn a_bad_row_of_ours_is_a_fault_of_that_row() {
     for (row, what) in [
         (format!(r#"{{"description":"{label}"}}"#), "id: expected one text"),
         (format!(r#"{{"id":null,"description":"{label}"}}"#), "id: expected one text"),
+        (format!(r#"{{"id":7,"description":"{label}"}}"#), "id: expected one text"),
         (format!(r#"{{"id":"a","id":"b","description":"{label}"}}"#), "id: expected one text"),
         (
             format!(r#"{{"id":"x","\ud800":1,"description":"{label}"}}"#),
@@ -245,6 +246,7 @@ async fn the_string_of_a_new_token_is_lost_over_no_other_field() {
     for body in [
         format!(r#"{{"accessToken":"{SECRET}"}}"#),
         format!(r#"{{"id":"","accessToken":"{SECRET}"}}"#),
+        format!(r#"{{"id":7,"accessToken":"{SECRET}"}}"#),
         format!(r#"{{"id":"i","id":"j","accessToken":"{SECRET}"}}"#),
         r#"{"id":"i","accessToken":""}"#.to_owned(),
         r#"{"id":"i","accessToken":7}"#.to_owned(),

@@ -25,7 +25,7 @@ fn certificate(
     (paths, made.cert.der().clone(), made.signing_key.serialize_der())
 }
 
-fn acceptor(
+pub(super) fn acceptor(
     certificate: CertificateDer<'static>,
     key: Vec<u8>,
     client: Option<CertificateDer<'static>>,
@@ -53,16 +53,16 @@ async fn only_a_server_that_somebody_vouches_for_is_believed() {
     let (paths, own, key) = certificate(folder.path(), "server", &["localhost"]);
     let (port, asked) = serve(Some(acceptor(own, key, None)), vec![answer("200 OK", "", "[]")]).await;
     let by_name = format!("https://localhost:{port}");
-    let refused = |error: ServerError| {
-        assert!(matches!(error.kind, ErrorKind::Tls(_)), "{error}");
-        assert!(error.hint().expect("a hint").contains("ca_file"));
+    let refused = |error: ServerError, hint: &str| {
+        assert!(matches!(error.kind, ErrorKind::Tls { .. }), "{error}");
+        assert!(error.hint().expect("a hint").contains(hint), "{error}");
     };
-    refused(list(&config(&by_name, folder.path())).await.expect_err("nobody vouches for it"));
+    refused(list(&config(&by_name, folder.path())).await.expect_err("nobody vouches for it"), "ca_file");
     let trusting = ServerConfig { ca_file: Some(paths.certificate), ..config(&by_name, folder.path()) };
     list(&trusting).await.expect("its own certificate vouches for it");
     let by_number = config(&format!("https://127.0.0.1:{port}"), folder.path());
     let other_name = ServerConfig { ca_file: trusting.ca_file.clone(), ..by_number.clone() };
-    refused(list(&other_name).await.expect_err("another name"));
+    refused(list(&other_name).await.expect_err("another name"), "`url`");
     list(&ServerConfig { insecure_skip_verify: true, ..by_number })
         .await
         .expect("whoever answers is believed");

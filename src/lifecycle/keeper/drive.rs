@@ -92,10 +92,11 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
                         probes.push(async move { (id, probe.await) });
                     }
                     tell(&report);
-                    if mode == Mode::OneShot && probes.is_empty() && !self.is_due_now(&report) {
+                    let goes_on = self.is_due_now(&report) && self.allowed_in().is_zero();
+                    if mode == Mode::OneShot && probes.is_empty() && !goes_on {
                         return;
                     }
-                    timer = self.wait(if promoted { settle(mode) } else { self.pause(&report, mode) });
+                    timer = self.wait(if promoted { self.soon(mode) } else { self.pause(&report, mode) });
                 }
                 Some((id, report)) = probes.next() => {
                     let mut state = self.state();
@@ -109,21 +110,21 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
                     }
                     let over = probes.is_empty() && pass.is_none();
                     if failed && pass.is_none() {
-                        timer = self.wait(RETRY);
+                        timer = self.wait(RETRY.max(self.allowed_in()));
                     }
                     if over && mode == Mode::OneShot && !promoted {
                         return;
                     }
                     if over && promoted {
                         // What waited for a token that works, a stray say, waits no longer.
-                        timer = self.wait(settle(mode));
+                        timer = self.wait(self.soon(mode));
                     }
                 }
                 () = &mut timer, if pass.is_none() => {
                     promoted = false;
                     pass = Some(self.pass(&inner).boxed());
                 }
-                () = self.wake.notified(), if pass.is_none() => timer = self.wait(settle(mode)),
+                () = self.wake.notified(), if pass.is_none() => timer = self.wait(self.soon(mode)),
             }
         }
     }
@@ -159,12 +160,28 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
 
     /// The time to the next pass.
     fn pause(&self, report: &Report, mode: Mode) -> Duration {
+        let allowed = self.allowed_in();
         if self.is_to_repeat(report) {
-            return Duration::ZERO;
+            return allowed;
         }
         if self.is_due_now(report) {
-            return settle(mode);
+            return settle(mode).max(allowed);
         }
+        self.until_due(report).max(allowed)
+    }
+
+    /// What comes in quick succession gathers.
+    fn soon(&self, mode: Mode) -> Duration {
+        settle(mode).max(self.allowed_in())
+    }
+
+    /// How long the server's allowance makes a pass wait.
+    fn allowed_in(&self) -> Duration {
+        self.state().allowance.wait(self.shared.clock.since_boot())
+    }
+
+    /// The time until there is something to look for.
+    fn until_due(&self, report: &Report) -> Duration {
         let chance = self.shared.share();
         let usual = reconcile(self.settings.reconcile, report.list_bytes, chance);
         if let Some(error) = &report.server_error {

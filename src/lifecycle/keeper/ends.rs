@@ -2,7 +2,7 @@
 
 use super::{
     Keeper, Report,
-    steps::{fail, set_aside},
+    steps::{ChangeOutcome, fail, set_aside},
 };
 use crate::{
     deliver::Deliver,
@@ -16,7 +16,14 @@ use crate::{
 };
 
 impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
-    pub(super) async fn revoke_stray(&self, name: &Name, id: &TokenId, marker: &Marker, report: &mut Report) {
+    pub(super) async fn revoke_stray(
+        &self,
+        name: &Name,
+        id: &TokenId,
+        marker: &Marker,
+        report: &mut Report,
+    ) -> ChangeOutcome {
+        self.spend_request();
         if let Err(error) = self.server.revoke(id).await {
             return end_failed(name, id, &error, report);
         }
@@ -35,11 +42,18 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             record.ended.push(ended);
         };
         self.seal_change(name, report, note).await;
+        ChangeOutcome::Done
     }
 
     /// Rules 9 and 20. Looks once more before: a token may have been promoted since the plan was made, or the name put
     /// back into the list.
-    pub(super) async fn end(&self, name: &Name, id: &TokenId, why: EndWhy, report: &mut Report) {
+    pub(super) async fn end(
+        &self,
+        name: &Name,
+        id: &TokenId,
+        why: EndWhy,
+        report: &mut Report,
+    ) -> ChangeOutcome {
         let record = self.shared.ledger.record(name);
         let stands = record.as_ref().is_some_and(|record| match why {
             EndWhy::Overlap => self.is_over(record, id),
@@ -47,8 +61,9 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         });
         // Perhaps they have turned out to be another machine's as well.
         if !stands || !record.is_some_and(|record| has_of_ours(&record, id)) {
-            return;
+            return ChangeOutcome::Skipped;
         }
+        self.spend_request();
         if let Err(error) = self.server.revoke(id).await {
             if error.may_have_been_done() {
                 self.note_asked(name, id, report).await;
@@ -64,6 +79,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             }
         }
         self.note_ended(name, id, report).await;
+        ChangeOutcome::Done
     }
 
     fn is_over(&self, record: &Record, id: &TokenId) -> bool {
@@ -99,21 +115,31 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     }
 
     /// Rule 21. Changes what a token of ours may do, and seals what the server says that it may.
-    pub(super) async fn patch(&self, name: &Name, id: &TokenId, grants: &Grants, report: &mut Report) {
+    pub(super) async fn patch(
+        &self,
+        name: &Name,
+        id: &TokenId,
+        grants: &Grants,
+        report: &mut Report,
+    ) -> ChangeOutcome {
         let record = self.shared.ledger.record(name);
         if !record.is_some_and(|record| has_of_ours(&record, id)) {
-            return;
+            return ChangeOutcome::Skipped;
         }
+        self.spend_request();
         let has = match self.server.patch(id, grants).await {
             Ok(row) => row.grants,
-            Err(error) => return fail(report, format!("token {name}: {error}")),
+            Err(error) => {
+                fail(report, format!("token {name}: {error}"));
+                return ChangeOutcome::Failed;
+            }
         };
         if has.as_ref() != Some(grants) {
             let has = has.map_or_else(|| "something unknown".to_owned(), |has| has.to_string());
-            return fail(
-                report,
-                format!("token {name}: {id} was to get {grants}, the server answers that it has {has}"),
-            );
+            let what =
+                format!("token {name}: {id} was to get {grants}, the server answers that it has {has}");
+            fail(report, what);
+            return ChangeOutcome::Failed;
         }
         tracing::info!(%name, %id, server = %self.name, "may now {grants}");
         let now = self.moment();
@@ -127,6 +153,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             }
         };
         self.seal_change(name, report, note).await;
+        ChangeOutcome::Done
     }
 
     /// Takes a name of which nothing is left out of the store.
@@ -147,8 +174,9 @@ fn has_of_ours(record: &Record, id: &TokenId) -> bool {
 }
 
 /// The next pass tries again.
-fn end_failed(name: &Name, id: &TokenId, error: &ServerError, report: &mut Report) {
+fn end_failed(name: &Name, id: &TokenId, error: &ServerError, report: &mut Report) -> ChangeOutcome {
     fail(report, format!("token {name}: {error}"));
     let matter = Matter::EndFails { id: id.clone(), why: error.kind.to_string() };
     report.failed.push(Finding { name: Some(name.clone()), matter });
+    ChangeOutcome::Failed
 }

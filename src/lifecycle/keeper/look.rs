@@ -33,6 +33,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         let instances = self.shared.ledger.instances();
         let instances: Vec<_> =
             std::iter::once(instances.current.clone()).chain(instances.former.clone()).collect();
+        self.spend_request();
         let listing = self.server.list(&Interest { ids: &self.known_ids(), instances: &instances }).await?;
         if listing.zoneless && !std::mem::replace(&mut self.state().knows_zoneless, true) {
             tracing::warn!(server = %self.name, "the server's times have no zone, reading them as UTC");
@@ -98,6 +99,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         self.ask_for_holders().await;
         let plan = self.plan_with(listing, &Databases::NotAsked);
         let plan = if plan.needs_databases() {
+            self.spend_request();
             let databases = match self.server.databases().await {
                 Ok(databases) => {
                     self.state().databases.clone_from(&databases);

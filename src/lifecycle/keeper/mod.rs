@@ -11,6 +11,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::{
     Clock,
+    allowance::Allowance,
     plan::{Finding, after},
 };
 use crate::{
@@ -107,6 +108,10 @@ struct State {
     /// The number of the last one that has begun.
     last_pass: u64,
     turn: Turn,
+    /// Of requests besides mints and probes.
+    allowance: Allowance,
+    /// Tokens whose revocation, or change of grants, failed, and in which pass.
+    failed_changes: BTreeMap<TokenId, u64>,
     /// What the log was told of who holds former values.
     told: BTreeMap<Name, holders::Told>,
     /// Probes under way.
@@ -270,9 +275,25 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         self.state().evidence.probes.get(id).cloned()
     }
 
-    /// Asks for a pass soon.
+    /// Asks for a pass soon: a person wants something, or the list has changed.
     pub fn wake(&self) {
+        self.state().allowance.ask(self.shared.clock.since_boot());
         self.wake.notify_one();
+    }
+
+    /// Asks for a pass as soon as the server's allowance has room for one.
+    fn wake_when_allowed(&self) {
+        self.wake.notify_one();
+    }
+
+    /// A request other than a mint or a probe is sent.
+    fn spend_request(&self) {
+        self.state().allowance.spend(self.shared.clock.since_boot());
+    }
+
+    /// Something was done that explains requests.
+    fn explain_requests(&self) {
+        self.state().allowance.explain(self.shared.clock.since_boot());
     }
 
     /// A person has confirmed that names move to this server (rule 12), or that their tokens are to be ended (rule 11).

@@ -74,8 +74,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
                 }
             };
             if mode == Mode::OneShot && now >= deadline && !accepts {
-                let last = self.state().evidence.probes.get(&id).and_then(|probed| probed.last.clone());
-                let last = last.map(|last| format!(" (last answer: {last})")).unwrap_or_default();
+                let last = self.last_answer(&id);
                 fail(
                     &mut report,
                     format!("token {name}: {id} is not accepted everywhere within its deadline{last}"),
@@ -89,11 +88,25 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
                 self.promote(&name, &id, &mut report).await;
                 self.note_delivered(&mut report).await;
             }
-            // Unprobed: the plan does it and says so.
-            Some(false) => self.wake(),
+            // Unprobed: a daemon's next plan does it and says so.
+            Some(false) if mode == Mode::Daemon => self.wake_when_allowed(),
+            Some(false) => {
+                let last = self.last_answer(&id);
+                fail(
+                    &mut report,
+                    format!("token {name}: {id} is promoted unprobed: no probe is answered{last}"),
+                );
+                self.promote(&name, &id, &mut report).await;
+                self.note_delivered(&mut report).await;
+            }
             None => {}
         }
         report
+    }
+
+    fn last_answer(&self, id: &TokenId) -> String {
+        let last = self.state().evidence.probes.get(id).and_then(|probed| probed.last.clone());
+        last.map(|last| format!(" (last answer: {last})")).unwrap_or_default()
     }
 
     /// One question about a token, all its grants at once: does it work at all?
@@ -188,7 +201,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         if !answers.is_empty() && answers.iter().all(|(_, verdict)| *verdict == Verdict::Accepted) {
             let now = self.now();
             self.state().evidence.probes.entry(id.clone()).or_default().control_accepted_at = Some(now);
-            self.wake();
+            self.wake_when_allowed();
         }
     }
 }

@@ -28,7 +28,8 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     /// again.
     pub(super) async fn carry_out(&self, plan: Plan, signals: &Signals, report: &mut Report) {
         let Plan { steps, to_end, to_judge, .. } = plan;
-        let pass = Pass { to_end, to_judge, signals, halted: AtomicBool::new(false) };
+        let (halted, changes_halted) = (AtomicBool::new(false), AtomicBool::new(false));
+        let pass = Pass { to_end, to_judge, signals, halted, changes_halted };
         let mut delivered = false;
         for (phase, names) in by_phase(steps) {
             // Whatever mints, changes or ends a token waits until everything has been delivered.
@@ -36,7 +37,8 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
                 self.deliver_all(report).await;
                 delivered = true;
             }
-            self.step_by_name(names, &pass, report).await;
+            let (names, width) = self.in_order(names);
+            self.step_by_name(names, width, &pass, report).await;
             if phase == Phase::Mints {
                 self.note_delivered(report).await;
             }
@@ -47,15 +49,15 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     }
 
     /// Several names at once, the steps of one name in their order.
-    async fn step_by_name(&self, names: ByName, pass: &Pass<'_>, report: &mut Report) {
-        let each = names.into_values().map(|steps| async move {
+    async fn step_by_name(&self, names: Vec<Vec<Step>>, width: usize, pass: &Pass<'_>, report: &mut Report) {
+        let each = names.into_iter().map(|steps| async move {
             let mut report = Report::default();
             for step in steps {
                 self.step(&step, pass, &mut report).await;
             }
             report
         });
-        let mut reports = stream::iter(each).buffer_unordered(STEPS);
+        let mut reports = stream::iter(each).buffer_unordered(width);
         while let Some(of_one) = reports.next().await {
             report.add(of_one);
         }
@@ -67,7 +69,11 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             Step::Note { name, change } => self.note(name, change.clone(), report).await,
             Step::Promote { name, id } => self.promote(name, id, report).await,
             Step::Mint { name, why } => self.mint_and_follow_up(name, *why, pass, report).await,
-            Step::Patch { name, id, grants } => self.patch(name, id, grants, report).await,
+            _ if step.changed_token().is_some() && pass.changes_halted.load(Ordering::Relaxed) => {}
+            Step::Patch { name, id, grants } => {
+                let outcome = self.patch(name, id, grants, report).await;
+                self.note_change(id, outcome, &pass.changes_halted);
+            }
             Step::Probe { name, id, control } => {
                 report.probes.push((name.clone(), id.clone(), control.clone()));
             }
@@ -80,9 +86,52 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
                     Works::Partly | Works::Unknown => false,
                 };
             }
-            Step::Revoke { name, id, marker } => self.revoke_stray(name, id, marker, report).await,
-            Step::End { name, id, why } => self.end(name, id, *why, report).await,
+            Step::Revoke { name, id, marker } => {
+                let outcome = self.revoke_stray(name, id, marker, report).await;
+                self.note_change(id, outcome, &pass.changes_halted);
+            }
+            Step::End { name, id, why } => {
+                let outcome = self.end(name, id, *why, report).await;
+                self.note_change(id, outcome, &pass.changes_halted);
+            }
             Step::Drop { name } => self.drop_record(name, report).await,
+        }
+    }
+
+    /// The steps of each name, and of how many names at once. While changes of tokens fail they are tried one at a time,
+    /// first what has not failed for longest: so each has its turn, though the first failure halts a pass.
+    fn in_order(&self, names: ByName) -> (Vec<Vec<Step>>, usize) {
+        let mut names: Vec<Vec<Step>> = names.into_values().collect();
+        let changed: BTreeSet<TokenId> =
+            names.iter().flatten().filter_map(Step::changed_token).cloned().collect();
+        if changed.is_empty() {
+            return (names, STEPS);
+        }
+        let mut state = self.state();
+        state.failed_changes.retain(|id, _| changed.contains(id));
+        let failed = |steps: &Vec<Step>| {
+            let ids = steps.iter().filter_map(Step::changed_token);
+            ids.filter_map(|id| state.failed_changes.get(id)).max().copied()
+        };
+        names.sort_by_key(failed);
+        (names, if state.failed_changes.is_empty() { STEPS } else { 1 })
+    }
+
+    /// One that fails halts the others of its pass: a server that cannot do it is not asked for each of them.
+    fn note_change(&self, id: &TokenId, outcome: ChangeOutcome, halted: &AtomicBool) {
+        match outcome {
+            ChangeOutcome::Skipped => {}
+            ChangeOutcome::Done => {
+                self.state().failed_changes.remove(id);
+                self.explain_requests();
+            }
+            ChangeOutcome::Failed => {
+                let mut state = self.state();
+                let pass = state.last_pass;
+                state.failed_changes.insert(id.clone(), pass);
+                drop(state);
+                halted.store(true, Ordering::Relaxed);
+            }
         }
     }
 
@@ -97,6 +146,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             return report.failed.extend(self.waits_to_mint(name.clone()));
         }
         report.progress = true;
+        self.explain_requests();
         let Some(next) = self.shared.ledger.record(name).and_then(|record| record.next.clone()) else {
             return;
         };
@@ -118,7 +168,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             Ok(()) => report.progress = true,
             Err(error) => fail(report, format!("cannot take a new instance: {error}")),
         }
-        self.wake();
+        self.wake_when_allowed();
     }
 
     async fn note(&self, name: &Name, change: Change, report: &mut Report) {
@@ -156,12 +206,14 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     pub(super) async fn promote(&self, name: &Name, id: &TokenId, report: &mut Report) {
         let now = self.moment();
         let asked = self.is_asked_for(name);
+        let unprobed = self.may_be_promoted(name) == Some(false);
         let mut generation = None;
         let make_current = |record: &mut Record| {
             if record.next.as_ref().is_some_and(|next| next.id == *id) {
                 let former = std::mem::replace(&mut record.current, record.next.take());
                 retire(record, former, record.generation, RetiringState::Overlap, &now);
                 count_up(record, now.at);
+                record.unprobed = unprobed;
                 generation = Some(record.generation);
                 if asked {
                     explain_mints(record);
@@ -187,7 +239,10 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     ) -> bool {
         let sealed = self.change(name, change).await;
         match &sealed {
-            Ok(()) => report.progress = true,
+            Ok(()) => {
+                report.progress = true;
+                self.explain_requests();
+            }
             Err(error) => fail(report, error.to_string()),
         }
         sealed.is_ok()
@@ -222,6 +277,19 @@ pub(super) struct Pass<'a> {
     pub(super) signals: &'a Signals,
     /// The server has shown that it takes no mints.
     pub(super) halted: AtomicBool,
+    /// The server has shown that it revokes and changes no tokens.
+    changes_halted: AtomicBool,
+}
+
+/// What came of a request that changes a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ChangeOutcome {
+    /// Nothing was asked for.
+    Skipped,
+    /// The server has done it.
+    Done,
+    /// It has not, as far as is known.
+    Failed,
 }
 
 /// Steps that may be carried out beside each other, of different names.
@@ -287,6 +355,7 @@ pub(in crate::lifecycle) fn amend(record: &mut Record, change: Change, key: &Ser
         Change::Grants { id, grants } => {
             record.held_mut().filter(|held| held.id == id).for_each(|held| held.grants = grants.clone());
         }
+        Change::Accepted => record.unprobed = false,
         Change::Shortened => record.shortened_at = Some(now.at),
         Change::Withdraw(id) => withdraw(record, &id, now),
         Change::CloseIntent(marker) => drop_intent(record, &marker, now),
@@ -349,6 +418,7 @@ pub(super) fn count_up(record: &mut Record, now: Time) {
     record.promoted_at = Some(now);
     record.surplus_since = None;
     record.shortened_at = None;
+    record.unprobed = false;
 }
 
 fn reinstate(record: &mut Record, id: &TokenId, now: Time) {

@@ -38,6 +38,13 @@ pub enum Matter {
     },
     /// `next` is being promoted although no probe has accepted it.
     Unprobed(TokenId),
+    /// The current token was promoted although no probe could reach the server, and has not been accepted since.
+    NotAcceptedYet {
+        /// Which.
+        id: TokenId,
+        /// The last answer.
+        last: Option<String>,
+    },
     /// The last mint failed.
     WaitsToMint {
         /// Of what.
@@ -215,6 +222,7 @@ impl Matter {
             }
             Self::LaterVersion(_) => "run the influx-tokend that wrote it, or a later one",
             Self::NoDatabase(_) => "create the database, or correct its name in the list",
+            Self::NotAcceptedYet { .. } => "check `data_url`, and that writes and queries are answered there",
             Self::NothingToProbe => {
                 "create a database, name one with `probe = { database = … }`, or set `probe = false`"
             }
@@ -274,6 +282,10 @@ impl fmt::Display for Matter {
                 last.iter().try_for_each(|last| write!(f, " (last answer: {last})"))
             }
             Self::Unprobed(id) => write!(f, "{id} is promoted although no probe could reach the server"),
+            Self::NotAcceptedYet { id, last } => {
+                write!(f, "{id} is delivered unprobed: the server has not accepted it yet")?;
+                last.iter().try_for_each(|last| write!(f, " (last answer: {last})"))
+            }
             Self::WaitsToMint { why, until } => {
                 write!(f, "the last mint failed ({why}), the next is tried at {until:.0}")
             }

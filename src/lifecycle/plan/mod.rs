@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::model::{
-    BootTime, Capabilities, Databases, Evidence, Instance, Known, Label, Lifecycle, Listed, Listing,
+    BootTime, Capabilities, Databases, Evidence, Held, Instance, Known, Label, Lifecycle, Listed, Listing,
     MINT_MEMORY, Marker, Name, Record, RowFault, ServerKey, ServerName, Spec, Time, TokenId,
 };
 
@@ -85,6 +85,8 @@ pub struct Plan {
     pub to_judge: BTreeSet<TokenId>,
     /// Tokens that a step verifies already.
     verified: HashSet<TokenId>,
+    /// What was due before then is planned for now.
+    from: Time,
 }
 
 /// Tokens younger than this are not judged by a list (rule 4): lists may lag.
@@ -105,7 +107,7 @@ pub const MAX_UNEXPLAINED: usize = 3;
 /// Decides what to do next on one server.
 #[must_use]
 pub fn plan(view: &View<'_>) -> Plan {
-    let mut plan = Plan::default();
+    let mut plan = Plan { from: view.now, ..Plan::default() };
     let scene = &Scene::new(view);
     if !scene.tells_grants && !view.listing.tokens.is_empty() {
         plan.findings.push(Finding { name: None, matter: Matter::GrantsUntold });
@@ -138,6 +140,7 @@ pub fn plan(view: &View<'_>) -> Plan {
     plan.not_live = judge::not_live(scene);
     strays::plan(scene, &mut plan);
     grants::limit(scene, &mut plan);
+    plan.from = Time::default();
     plan
 }
 
@@ -226,9 +229,15 @@ impl<'a> Scene<'a> {
         by_label.or_else(|| fault.id.as_ref().and_then(by_id))
     }
 
-    /// An address that this server had before and that something in the record still names.
+    /// An address that this server had before and that something in the record still names. Another server may have had the
+    /// same one, before paths told them apart: its names are left to it, unless their tokens are here.
     fn former_address_of<'r>(&self, record: &'r Record) -> Option<&'r ServerKey> {
         if self.former.is_empty() {
+            return None;
+        }
+        let is_shown = |held: &Held| self.row(&held.id).is_some_and(|row| judge::is_same(row, held));
+        let is_of_another = self.specs.get(&record.name).is_some_and(|spec| spec.server != *self.server);
+        if is_of_another && !record.held().any(is_shown) {
             return None;
         }
         let intents = record.intents.iter().map(|intent| &intent.server);
@@ -326,6 +335,9 @@ impl Plan {
     }
 
     fn due(&mut self, at: Time) {
+        if at <= self.from {
+            return;
+        }
         self.next_due = Some(self.next_due.map_or(at, |due| due.min(at)));
     }
 

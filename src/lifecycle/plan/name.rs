@@ -179,6 +179,9 @@ fn plan_current(scene: &Scene<'_>, spec: Option<&Spec>, record: &Record, plan: &
             plan.find(&record.name, Matter::Expires(at));
         }
     }
+    if record.unprobed {
+        plan_unprobed(scene, record, current, plan);
+    }
     if let Some(claimed) = current.claimed_created_at {
         plan.find(&record.name, Matter::OddCreation { claimed, dated: current.created_at });
     }
@@ -190,6 +193,18 @@ fn plan_current(scene: &Scene<'_>, spec: Option<&Spec>, record: &Record, plan: &
     }
     let due = spec.and_then(|spec| rotation::plan(scene, spec, record, current, plan));
     due.or(why).map_or(Place::Taken, Place::ToReplace)
+}
+
+/// What was promoted unprobed is asked about until it is accepted.
+fn plan_unprobed(scene: &Scene<'_>, record: &Record, current: &Held, plan: &mut Plan) {
+    let probed = scene.evidence.probes.get(&current.id);
+    if probed.is_some_and(|probed| probed.accepted_at.is_some()) {
+        plan.note(record, Change::Accepted);
+        return;
+    }
+    let last = probed.and_then(|probed| probed.last.clone());
+    plan.find(&record.name, Matter::NotAcceptedYet { id: current.id.clone(), last });
+    verify(scene, record, current, plan);
 }
 
 fn plan_next(scene: &Scene<'_>, spec: Option<&Spec>, record: &Record, plan: &mut Plan) -> Place {

@@ -79,6 +79,15 @@ pub enum Step {
 }
 
 impl Step {
+    /// The token that the server is asked to change or to revoke.
+    #[must_use]
+    pub fn changed_token(&self) -> Option<&TokenId> {
+        match self {
+            Self::Patch { id, .. } | Self::Revoke { id, .. } | Self::End { id, .. } => Some(id),
+            _ => None,
+        }
+    }
+
     /// Whose record or tokens it is about.
     #[must_use]
     pub fn name(&self) -> Option<&Name> {
@@ -156,6 +165,8 @@ pub enum Change {
         /// What the list shows.
         grants: Grants,
     },
+    /// The current token, which could not be probed before it was promoted, is accepted.
+    Accepted,
     /// The list asks for a lifetime that the current token has outlived already.
     Shortened,
     /// A token that is not ours to end, of a name that nobody wants any more, leaves its place.

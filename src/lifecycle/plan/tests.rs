@@ -450,6 +450,28 @@ fn another_address_is_adopted_if_it_shows_our_tokens_and_else_waits_for_a_person
     assert_eq!(mints(&world.plan()), 1);
 }
 
+/// Two clusters behind one host were one server to records that did not know paths.
+#[test]
+fn another_address_is_not_adopted_for_a_name_of_another_server_whose_tokens_it_does_not_show() {
+    let mut world = World::new().settled();
+    let mut elsewhere = world.held(2, hours(2));
+    elsewhere.id = TokenId("id-b".into());
+    let mut record = Record::new(name("b"), Allow::default(), 0);
+    record.current = Some(elsewhere);
+    world.records.insert(name("b"), Known::Ours(record.into()));
+    let below = |path: &str| ServerKey { origin: format!("{}/{path}", key().origin), ..key() };
+    let mut other = world.specs[&name("a")].clone();
+    (other.name, other.server, other.key) = (name("b"), ServerName("other".into()), below("other"));
+    world.specs.insert(name("b"), other);
+    world.key = below("default");
+    world.specs.get_mut(&name("a")).expect("the spec").key = below("default");
+    let adopt = |of: &str| Step::Note { name: name(of), change: Change::Adopt { from: key() } };
+    assert_eq!(world.plan().steps, [adopt("a")]);
+    // Here it lived, and is to move.
+    world.list(2, hours(2), |row| row.id = TokenId("id-b".into()));
+    assert_eq!(world.plan().steps, [adopt("a"), adopt("b")]);
+}
+
 #[test]
 fn what_was_ended_is_forgotten_after_a_month_and_ended_again_if_it_lives() {
     let mut world = World::new().settled();

@@ -43,6 +43,15 @@ pub(super) enum Fault {
     ListFiltered,
     SlowActivation,
     ExpiryIgnored,
+    // What the server claims.
+    CreationClaimed,
+    ExpiryClaimed,
+    RevocationClaimed,
+    DateUnreadable,
+    RowUnreadable,
+    LabelCut,
+    RefusedAfterEffect,
+    RetryAfter,
     SealFailed,
     SealFailedAfterAll,
     StoreAway,
@@ -63,9 +72,10 @@ pub(super) enum Fault {
 
 use Fault::{
     AddressChanged, AnswerLost, BackupRestored, CarriedOutLate, ClockAhead, ConsumerEnds, ConsumerSticks,
-    Crash, DeliveryFailed, ExpiryIgnored, ListEdited, ListFiltered, ListLags, Rebooted, Refused, RequestLost,
-    SealFailed, SealFailedAfterAll, ServerError, SlowActivation, StoreAway, StrangerAlters, StrangerEnds,
-    TwinMints,
+    Crash, CreationClaimed, DateUnreadable, DeliveryFailed, ExpiryClaimed, ExpiryIgnored, LabelCut,
+    ListEdited, ListFiltered, ListLags, Rebooted, Refused, RefusedAfterEffect, RequestLost, RetryAfter,
+    RevocationClaimed, RowUnreadable, SealFailed, SealFailedAfterAll, ServerError, SlowActivation, StoreAway,
+    StrangerAlters, StrangerEnds, TwinMints,
 };
 
 const REQUESTS: &[Op] = &[List, Databases, Get, Mint, Patch, Revoke, Check];
@@ -74,7 +84,7 @@ const ALL: &[Op] = &[List, Databases, Mint, Patch, Revoke, Check, Intend, TakeIn
 const START: &[Op] = &[Load];
 
 /// What each fault can hit: a usual run must see all of it.
-pub(super) const FAULTS: [(Fault, &[Op]); 24] = [
+pub(super) const FAULTS: [(Fault, &[Op]); 32] = [
     (Crash, ALL),
     (RequestLost, REQUESTS),
     (AnswerLost, &[Mint, Patch, Revoke]),
@@ -86,6 +96,14 @@ pub(super) const FAULTS: [(Fault, &[Op]); 24] = [
     (ListFiltered, &[List]),
     (SlowActivation, &[Check]),
     (ExpiryIgnored, &[Mint]),
+    (CreationClaimed, &[Mint]),
+    (ExpiryClaimed, &[Mint]),
+    (RevocationClaimed, &[List]),
+    (DateUnreadable, &[List]),
+    (RowUnreadable, &[List]),
+    (LabelCut, &[Mint]),
+    (RefusedAfterEffect, &[Mint]),
+    (RetryAfter, REQUESTS),
     (SealFailed, SEALS),
     (SealFailedAfterAll, SEALS),
     (StoreAway, &[Load, Intend, TakeIn, Promote, Note]),

@@ -49,6 +49,8 @@ async fn something(world: &Arc<World>, keeper: &ModelKeeper) {
         // Who is asked for a new value is not counted.
         return;
     }
+    // Whatever it is, it may be for a new value.
+    world.note_excuse(None);
     match fastrand::u8(..8) {
         0 => import(world, keeper).await,
         1..=2 => undo(world, keeper).await,

@@ -20,15 +20,19 @@ use crate::{
         Record, ServerKey, Spec, Time, TokenId,
     },
 };
+use claims::Claims;
 use consumers::Consumer;
+use traffic::Traffic;
 
 mod between;
+mod claims;
 mod consumers;
 mod converged;
 mod deliveries;
 mod ends;
 mod server;
 mod store;
+mod traffic;
 
 /// What else a usual run must see, besides faults.
 pub(super) const EVENTS: [&str; 12] = [
@@ -105,6 +109,8 @@ struct State {
     consumers: Vec<Consumer>,
     /// From which generation on this process has seen every reader.
     seen_from: BTreeMap<Name, u64>,
+    // What is asked of the server.
+    traffic: Traffic,
     // Ends.
     retired: BTreeMap<TokenId, Instant>,
     /// Whose end was asked for once already.
@@ -151,6 +157,8 @@ struct Token {
     hidden: bool,
     /// It lives longer than it was asked to.
     outlives: bool,
+    /// What the server shows of it instead of what is true.
+    claims: Claims,
     active: [[Instant; 3]; 2],
     turns: [usize; 2],
 }
@@ -386,6 +394,8 @@ impl World {
     }
 
     pub(super) fn process_begins(&self) {
+        // A fresh process looks, and delivers what there is.
+        (0..4).for_each(|_| self.note_reason());
         let mut state = self.state();
         state.seen_from =
             state.delivered.iter().map(|(name, (generation, ..))| (name.clone(), generation + 1)).collect();

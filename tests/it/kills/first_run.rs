@@ -66,7 +66,7 @@ fn one_history(
     let foreign = Foreign::new(&host, FOREIGN);
     host.list_of(TOKENS);
     // Probes take a moment, so that there is something to strike.
-    let text = fs::read_to_string(host.path("tokens.toml")).unwrap().replace("\"20ms\"", "\"5ms\"");
+    let text = fs::read_to_string(host.path("tokens.toml")).unwrap().replace("\"20ms\"", "\"10ms\"");
     host.write("tokens.toml", &text);
     let hit = run_and_kill(&host, step, random);
     let context = format!("{}, seed {seed}, history {history}, killed at {step:?}", kind.name);

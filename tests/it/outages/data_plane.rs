@@ -21,7 +21,7 @@ fn a_data_plane_that_only_the_daemon_cannot_reach_delays_a_first_value_and_holds
     const REFUSED: &str = "cannot connect: Connection refused (os error 111) (write on \"telemetry\")";
     let (host, mut gateway) = (Host::new(), Gateway::closed());
     through(&gateway, &host, T0);
-    let running = Running { daemon: host.daemon(), host };
+    let running = Running::of(host);
     let host = &running.host;
     running.daemon.wait_for("ready");
     // While there is nothing that works it is waited for until the deadline.
@@ -57,7 +57,7 @@ fn with_less_than_an_hour_left_a_value_that_cannot_be_probed_is_delivered_and_th
     let (host, mut gateway) = (Host::new(), Gateway::closed());
     gateway.open(host.sandbox.address());
     through(&gateway, &host, &format!("lifetime = \"40m\"\noverlap = \"0s\"\noverlap_cap = \"1ms\"\n{T0}"));
-    let running = Running { daemon: host.daemon(), host };
+    let running = Running::of(host);
     let host = &running.host;
     running.wait_for("a first value", || host.delivered("t0").is_some());
     let first = only(host.live("t0"));

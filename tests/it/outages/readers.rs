@@ -29,10 +29,10 @@ fn a_reader_dropped_in_an_outage_is_not_let_in_again_when_the_name_leaves_the_li
     assert!(has("t0", 1235) && !has("t0", 1234), "{}", running.daemon.log());
 
     // Where the daemon has not been running, too.
-    let Running { host, daemon } = running;
+    let Running { host, daemon, asker: _asker } = running;
     assert_eq!(daemon.stop().0, Some(0));
     host.write("tokens.toml", &text(&host, &[read_by("t1", "\"1235\""), read_by("t2", "\"1235\"")].concat()));
-    let running = Running { daemon: host.daemon(), host };
+    let running = Running::of(host);
     let has = |name: &str, uid: u32| running.host.has_reader(name, uid);
     running.wait_for("another reader", || has("t1", 1235));
     running.save(&read_by("t2", "\"1234\""));

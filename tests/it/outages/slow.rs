@@ -1,6 +1,6 @@
 //! Lists that take long, and too long.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use hyper::Method;
 
@@ -28,7 +28,7 @@ fn a_list_that_takes_half_a_minute_holds_up_nobody_and_misleads_nobody() {
         host.sandbox.fault(Fault::on(Some(Method::GET), "/api/v0/tokens", effect).times(1));
     }
     host.sandbox.clear_requests();
-    let running = Running { daemon: host.daemon(), host };
+    let running = Running::of(host);
     let host = &running.host;
     running.daemon.wait_for("ready");
     running.wait_for("the question", || host.list_is_open());

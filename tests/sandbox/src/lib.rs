@@ -43,6 +43,8 @@ use state::State;
 pub struct Options {
     /// Where it listens; port 0 for any.
     pub listen: SocketAddr,
+    /// The path of its address, as `/cluster`; nothing lies beside it. Requests are recorded without it.
+    pub base: String,
     /// The databases it has.
     pub databases: Vec<String>,
     /// What the management API wants to see; drawn if not given.
@@ -80,6 +82,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            base: String::new(),
             databases: vec!["telemetry".to_owned()],
             management_token: None,
             activation: Activation::default(),
@@ -189,10 +192,10 @@ impl Sandbox {
         Ok(Self { address, data_address, state, stop, thread: None, ports: vec![] })
     }
 
-    /// `http://127.0.0.1:PORT`, where tokens are managed.
+    /// `http://127.0.0.1:PORT` and the base, where tokens are managed.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}{}", self.address, self.state().options.base)
     }
 
     /// Where tokens are managed.
@@ -201,10 +204,11 @@ impl Sandbox {
         self.address
     }
 
-    /// `http://127.0.0.1:PORT`, where data is written and queried: the same of Clustered, another of Cloud Dedicated.
+    /// `http://127.0.0.1:PORT` and the base, where data is written and queried: the same of Clustered, another of Cloud
+    /// Dedicated.
     #[must_use]
     pub fn data_url(&self) -> String {
-        format!("http://{}", self.data_address)
+        format!("http://{}{}", self.data_address, self.state().options.base)
     }
 
     /// Where data is written and queried.
@@ -288,6 +292,11 @@ impl Sandbox {
     /// How long replicas take from now on to learn of new tokens.
     pub fn set_activation(&self, activation: Activation) {
         self.state().options.activation = activation;
+    }
+
+    /// What becomes from now on of the expiry that a mint asks for.
+    pub fn set_expiry(&self, expiry: Expiry) {
+        self.state().options.expiry = expiry;
     }
 
     /// Whether the management API is there for everybody from now on: a cluster that is upgraded.

@@ -9,7 +9,7 @@ use std::{
 use flate2::read::GzDecoder;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::{
-    Request, Response,
+    Request, Response, Uri,
     body::Incoming,
     header::{AUTHORIZATION, CONTENT_ENCODING, USER_AGENT},
     service::service_fn,
@@ -71,7 +71,11 @@ async fn handle(
     part: Part,
     state: Arc<Mutex<State>>,
 ) -> io::Result<Response<Sent>> {
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
+    let base = state.lock().unwrap_or_else(PoisonError::into_inner).options.base.clone();
+    let below = below(&head.uri, &base);
+    let mut instead = below.is_none().then(Answer::from_ingress);
+    head.uri = below.unwrap_or(head.uri);
     let what = format!("{} {}", head.method, head.uri.path());
     let client = head.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let (latency, effects, number) = {
@@ -99,7 +103,6 @@ async fn handle(
     let mut cut_after = false;
     let mut silent_after = false;
     let (mut late, mut delay_after) = (None, None);
-    let mut instead = None;
     for effect in effects {
         match effect {
             Effect::Status { status, headers, body } => instead = Some(Answer { status, headers, body }),
@@ -142,6 +145,14 @@ async fn handle(
     let answered = Event::Answered { what, status: answer.status };
     state.lock().unwrap_or_else(PoisonError::into_inner).tell(&answered);
     Ok(answer.with("date", &httpdate::fmt_http_date(date)).into_response(wrong))
+}
+
+/// An address without the base; `None` where it lies beside it.
+fn below(uri: &Uri, base: &str) -> Option<Uri> {
+    if base.is_empty() {
+        return Some(uri.clone());
+    }
+    uri.path_and_query()?.as_str().strip_prefix(base).filter(|rest| rest.starts_with('/'))?.parse().ok()
 }
 
 /// Does what a request wants, or answers something else `instead`; the answer, and when it was done.

@@ -193,6 +193,8 @@ fn what_cannot_be_understood_is_told_with_what_would_do() {
         (&["backend", "a"], "unexpected \"a\" | usage: influx-secrets backend [OPTIONS]"),
         (&["install-exec", "/p"], "\"--for\" is missing | usage: influx-secrets install-exec"),
         (&["install-exec", "--for", "x"], "\"--for\" is \"x\" | expected \"datadog\" or \"vector\""),
+        (&["wait", "--timeout", "80 seconds"], "\"--timeout\" is \"80 seconds\" | write --timeout 80s"),
+        (&["wait", "--timeout", "36501d"], "\"--timeout\" is \"36501d\" | expected at most 36500d"),
         (&["wait", "--timeout", "80"], "\"--timeout\" is \"80\" | expected a whole number and one of ms"),
     ] {
         let refusal = refusal(line);

@@ -153,6 +153,7 @@ impl World {
         state.came.extend(came);
         state.specs = specs;
         drop(state);
+        self.note_excuse(None);
         self.settle_consumers();
     }
 
@@ -179,6 +180,7 @@ impl World {
         }
         if self.strikes(Fault::AddressChanged, Op::Load, 100) {
             self.state().address += 1;
+            self.note_excuse(None);
             let key = self.key();
             let mut specs = self.specs();
             specs.values_mut().for_each(|spec| spec.key = key.clone());

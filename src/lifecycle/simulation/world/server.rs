@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Late, State, Token, World};
+use super::{Claims, Late, State, Token, World};
 use crate::{
     influxdb::{Check, ErrorKind, LabelEcho, MintError, Minted, Order, Plane, ServerError, Verdict},
     lifecycle::{
@@ -35,6 +35,11 @@ fn status(status: u16) -> ErrorKind {
 impl World {
     /// What keeps a request from being heard, or the server from doing it.
     fn is_lost(&self, verb: &'static str, op: Op) -> Result<(), ServerError> {
+        self.note_request(op);
+        if let Some(wait) = self.turned_away(op) {
+            let kind = ErrorKind::Status { status: 503, message: None, retry_after: Some(wait) };
+            return Err(error(verb, kind));
+        }
         if self.strikes(Fault::RequestLost, op, 40) {
             return Err(error(verb, ErrorKind::Cut("on demand".into())));
         }
@@ -97,7 +102,7 @@ impl World {
             .filter(|token| !token.hidden && token.row.created_at.is_some_and(is_shown))
             .filter(|_| !is_filtered || !shows_none && fastrand::u8(..3) > 0)
             .map(|token| {
-                let mut row = token.row.clone();
+                let mut row = token.claims.show(&token.row);
                 row.revoked_at = row.revoked_at.filter(|at| is_shown(*at));
                 row
             })
@@ -111,14 +116,16 @@ impl World {
             }
         }
         drop(state);
-        Ok(Listing {
+        let mut listing = Listing {
             rows: tokens.len(),
             bytes: 100 * tokens.len(),
             tokens,
             faults: vec![],
             date: ServerDate::Told(self.date()),
             zoneless: false,
-        })
+        };
+        self.claims_of_a_list(&mut listing);
+        Ok(listing)
     }
 
     pub(in super::super) fn databases(&self) -> Result<BTreeSet<String>, ServerError> {
@@ -128,7 +135,7 @@ impl World {
 
     pub(in super::super) fn get(&self, id: &TokenId) -> Result<Option<Listed>, ServerError> {
         self.is_lost("get token", Op::Get)?;
-        Ok(self.state().tokens.get(id).map(|token| token.row.clone()))
+        Ok(self.state().tokens.get(id).map(|token| token.claims.show(&token.row)))
     }
 
     pub(in super::super) fn mint_begins(&self, order: &Order) {
@@ -183,6 +190,10 @@ impl World {
         if self.broken == Break::RepeatsMints {
             let _second = self.create(order, true);
         }
+        let number = self.state().ids;
+        if self.is_refused_after_effect(number) {
+            return Err(MintError::NotMinted(error(verb, status(400))));
+        }
         self.is_unheard(verb, Op::Mint).map_err(MintError::Unknown)?;
         Ok(minted)
     }
@@ -190,15 +201,20 @@ impl World {
     fn create(&self, order: &Order, hidden: bool) -> Minted {
         let label = Label::find(&order.description);
         let (expires_at, ignores) = self.expiry(order);
+        let date = self.date();
+        let number = self.state().ids;
+        let claims = self.claims_of_a_mint(number, date, expires_at);
         let mut state = self.state();
         let id = self.add(&mut state, label, order.grants.clone(), expires_at, false);
         let is_ahead = state.is_ahead();
         let token = state.tokens.get_mut(&id).expect("just added");
         token.hidden = hidden;
+        token.claims = claims;
         token.outlives = ignores;
         // Asked for before the server's clock was set, it had ended before it began.
         token.by_person |= is_ahead;
-        let (secret, created_at) = (token.secret.clone(), token.row.created_at);
+        let shown = token.claims.show(&token.row);
+        let (secret, is_cut) = (token.secret.clone(), token.claims.is_cut);
         let told = format!("{id} exists, until {expires_at:?}");
         let date = self.date_in(&state);
         drop(state);
@@ -207,9 +223,9 @@ impl World {
             id,
             secret: Credential::Token(Secret::new(secret)),
             grants: order.grants.clone(),
-            created_at,
-            expires_at,
-            label: LabelEcho::Kept,
+            created_at: shown.created_at,
+            expires_at: shown.expires_at,
+            label: if is_cut { LabelEcho::Lost } else { LabelEcho::Kept },
             date: ServerDate::Told(date),
             oddities: vec![],
         }
@@ -267,6 +283,7 @@ impl World {
                 accepted: None,
                 hidden: false,
                 outlives: false,
+                claims: Claims::default(),
                 active,
                 turns: [0; 2],
             },
@@ -288,8 +305,9 @@ impl World {
             let token = state.tokens.get_mut(id).expect("it is there");
             token.grants = grants.clone();
             token.row.grants = Some(grants.clone());
-            token.row.clone()
+            token.claims.show(&token.row)
         };
+        self.note_reason();
         self.is_unheard(verb, Op::Patch)?;
         Ok(row)
     }
@@ -336,6 +354,7 @@ impl World {
             return Err(error(verb, ErrorKind::Timeout(Duration::from_secs(30))));
         }
         self.end_now(id);
+        self.note_reason();
         self.is_unheard(verb, Op::Revoke)
     }
 

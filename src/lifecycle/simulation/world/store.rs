@@ -102,6 +102,10 @@ impl World {
                 state.unheard.extend(before.map(|(before, _)| (record.name.clone(), before)));
             }
         }
+        self.note_reason();
+        if op == Op::TakeIn && record.next.as_ref().is_some_and(|next| next.origin == Origin::Minted) {
+            self.note_taken_in(&record.name);
+        }
         self.tell(format!(
             "seal {} generation {} with {} intents ({op:?})",
             record.name,
@@ -164,6 +168,7 @@ impl World {
 
     pub(in super::super) fn renew_instance(&self) -> Instances {
         self.tell("another instance");
+        self.note_excuse(None);
         let mut state = self.state();
         state.instances.push(Instance::from_bits(fastrand::u128(..).to_be_bytes()));
         state.separated = true;
