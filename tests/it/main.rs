@@ -7,6 +7,7 @@ mod admin;
 mod agent;
 mod apply;
 mod backend;
+mod claims;
 mod credentials;
 mod daemon;
 mod dedicated;
