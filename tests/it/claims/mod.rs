@@ -11,6 +11,7 @@ use crate::{
 };
 
 mod storm;
+mod times;
 
 /// So many names a host has where one alone would show less.
 const NAMES: usize = 20;
