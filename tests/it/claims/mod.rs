@@ -11,6 +11,7 @@ use crate::{
 };
 
 mod storm;
+mod strangers;
 mod times;
 
 /// So many names a host has where one alone would show less.
