@@ -10,6 +10,7 @@ use crate::{
     kind::Kind,
 };
 
+mod rows;
 mod storm;
 mod strangers;
 mod times;
