@@ -10,6 +10,7 @@ use crate::{
     kind::Kind,
 };
 
+mod fate;
 mod rows;
 mod storm;
 mod strangers;
