@@ -10,6 +10,7 @@ use crate::{
     kind::Kind,
 };
 
+mod echo;
 mod fate;
 mod rows;
 mod storm;
