@@ -10,6 +10,7 @@ use crate::{
     kind::Kind,
 };
 
+mod data_plane;
 mod echo;
 mod fate;
 mod rows;
