@@ -13,6 +13,7 @@ use crate::{
 mod data_plane;
 mod echo;
 mod fate;
+mod retry;
 mod rows;
 mod storm;
 mod strangers;
