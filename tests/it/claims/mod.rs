@@ -18,6 +18,7 @@ mod rows;
 mod storm;
 mod strangers;
 mod times;
+mod transport;
 
 /// So many names a host has where one alone would show less.
 const NAMES: usize = 20;
