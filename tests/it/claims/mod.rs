@@ -13,6 +13,7 @@ use crate::{
 mod data_plane;
 mod echo;
 mod fate;
+mod random;
 mod retry;
 mod rows;
 mod storm;
