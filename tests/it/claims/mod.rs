@@ -93,6 +93,16 @@ impl Setting {
         ran
     }
 
+    /// Another list, in force once this has returned.
+    fn save(&self, rest: &str) {
+        let accepted = || self.log().matches("list accepted").count();
+        let before = accepted();
+        self.host.list(rest);
+        if self.daemon.is_some() {
+            wait_until("the list", || accepted() > before, || self.log());
+        }
+    }
+
     fn apply(&self) -> Ran {
         self.run(&["apply"])
     }

@@ -72,7 +72,7 @@ fn an_odd_row_of_ours_is_a_finding_of_that_name_and_holds_up_no_other() {
         }
         // Others go on.
         assert_eq!(setting.run(&["rotate", "t1"]).code, Some(0), "{}", setting.log());
-        host.list(&format!("{LIFECYCLE}{}", tokens(NAMES + 1)));
+        setting.save(&format!("{LIFECYCLE}{}", tokens(NAMES + 1)));
         setting.apply();
         wait_until("a new name", || host.delivered(&format!("t{NAMES}")).is_some(), || setting.log());
         setting.pass_a_day(|| assert_eq!(setting.created("t0"), 1, "{}", setting.log()));

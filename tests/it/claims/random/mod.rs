@@ -207,6 +207,8 @@ impl History {
             assert!(begun.elapsed() < 2 * PATIENCE, "{context}: {fault}\n{}", self.setting.log());
             self.shift(31);
             self.setting.apply();
+            // By what the pass before has learnt.
+            self.setting.apply();
             for name in names(COUNT).filter(|name| !self.works(name)).collect::<Vec<_>>() {
                 self.ask_for(&name, &["rotate", &name]);
             }

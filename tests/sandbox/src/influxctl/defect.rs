@@ -30,8 +30,8 @@ pub enum Defect {
     FailBefore,
     /// It is done, and fails without output.
     FailAfter,
-    /// It is done, and fails without output and with this on stderr.
-    FailAfterWith(String),
+    /// It is done, and fails without output, with this on stderr.
+    FailAfterSaying(String),
     /// It is done and told, and fails.
     FailAfterOutput,
     /// It is not done, and never ends.
@@ -114,7 +114,7 @@ fn tell(settings: &Settings, output: Vec<u8>, defects: &[Defect]) -> Result<(), 
         match defect {
             Defect::HangAfter => return Err(hang()),
             Defect::FailAfter => return Err(Failure::new("failed on demand")),
-            Defect::FailAfterWith(text) => return Err(Failure::new(text.clone())),
+            Defect::FailAfterSaying(text) => return Err(Failure::new(text)),
             Defect::WarningBefore(text) => output = [text.as_bytes(), b"\n", &output].concat(),
             Defect::CutOutput => output.truncate(output.len() / 2),
             Defect::TenMegabytes => output = [&vec![b' '; 10 << 20], &output[..]].concat(),
