@@ -2,12 +2,14 @@
 
 use hyper::Method;
 use influx_sandbox::{
-    DescriptionForm, Effect, Fault, Oddities,
+    Answers, DescriptionForm, Effect, Fault, Oddities, RowOddity,
     influxctl::{Defect, StandIn},
 };
 use jiff::SignedDuration;
+use serde_json::json;
 
 use super::*;
+use crate::host::can_write;
 
 /// Descriptions without the label that a token is found again by.
 fn forms() -> Vec<DescriptionForm> {
@@ -188,4 +190,31 @@ fn influxctl_decides_nothing_by_a_word_in_a_text() {
             assert_swept(&setting, &before, 3, words);
         },
     );
+}
+
+/// By the list it is one that bears the marker of a token in use and has an id that nobody knows: the very token.
+#[test]
+fn a_token_whose_creation_was_answered_with_another_id_is_not_swept_while_it_is_used() {
+    let ids = ["00000000-0000-4000-8000-000000000000", "t0", "1"];
+    at_once(ids.into_iter().zip([true, false].into_iter().cycle()), |(id, by_daemon)| {
+        let fields = json!({ "id": id });
+        let only = Some(Answers::Mint);
+        let row = RowOddity { of: "/t0/".to_owned(), only, fields, missing: vec![] };
+        let oddities = Oddities { rows: vec![row], ..Oddities::default() };
+        let host = odd_host(&Kind::CLUSTERED, oddities, "", 2);
+        let setting = if by_daemon { Setting::with_daemon(host) } else { Setting::by_command(host) };
+        let host = &setting.host;
+        setting.settle();
+        setting.apply();
+        host.sandbox.set_oddities(Oddities::default());
+        let works = || host.delivered("t0").is_some_and(|secret| can_write(host, &secret, "telemetry"));
+        for _ in 0..5 {
+            grow_old(host);
+            setting.apply();
+            setting.apply();
+            assert!(works(), "{id}: its users are cut off\n{}", setting.said());
+        }
+        assert!(host.live("t0").len() <= 2, "{id}: {:?}", host.live("t0"));
+        assert_eq!(host.live("t1").len(), 1, "{id}");
+    });
 }
