@@ -44,9 +44,7 @@ impl Applied {
         match (self.errors.len(), self.waits) {
             (0, false) => Ended::Done,
             (0, true) => Ended::Waits,
-            _ if self.tokens.iter().any(|status| matches!(status.state, State::Ready | State::Probing)) => {
-                Ended::Partly
-            }
+            _ if self.tokens.iter().any(|status| status.state == State::Ready) => Ended::Partly,
             _ => Ended::Failed,
         }
     }

@@ -36,6 +36,11 @@ impl Foreign {
         }
     }
 
+    /// Whether a token is one of theirs.
+    pub(crate) fn has(&self, id: &str) -> bool {
+        self.0.iter().any(|token| token.id == id)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }

@@ -86,6 +86,11 @@ impl Host {
         }
     }
 
+    /// Whether [`Self::shift_clock`] can be done on this machine.
+    pub(crate) fn can_shift_clock(&self) -> bool {
+        self.kind.has_date || self.clock.is_some()
+    }
+
     /// A list with this server and store, quick probes, and these tables after.
     pub(crate) fn list(&self, rest: &str) {
         self.write("tokens.toml", &self.list_text(&self.sandbox.url(), rest));

@@ -8,6 +8,7 @@ mod agent;
 mod apply;
 mod backend;
 mod behind_one_host;
+mod claims;
 mod credentials;
 mod daemon;
 mod dedicated;

@@ -81,7 +81,7 @@ fn a_record_of_a_later_version_is_delivered_and_left_alone() {
         .unwrap();
     let json = String::from_utf8(age::decrypt(&identity, &fs::read(&file).unwrap()).unwrap()).unwrap();
     let with = |version: &str| {
-        let json = json.replace("\"version\":\"1.2\"", &format!("\"version\":\"{version}\",\"more\":[1]"));
+        let json = json.replace("\"version\":\"1.3\"", &format!("\"version\":\"{version}\",\"more\":[1]"));
         fs::write(&file, age::encrypt(&identity.to_public(), json.as_bytes()).unwrap()).unwrap();
     };
     with("1.7");

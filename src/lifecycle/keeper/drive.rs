@@ -160,6 +160,10 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
 
     /// The time to the next pass.
     fn pause(&self, report: &Report, mode: Mode) -> Duration {
+        #[cfg(test)]
+        if self.mutant == Some(super::WaitMutant::Restless) {
+            return SETTLE;
+        }
         let allowed = self.allowed_in();
         if self.is_to_repeat(report) {
             return allowed;
@@ -175,8 +179,21 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         settle(mode).max(self.allowed_in())
     }
 
+    /// As long as the server asks for, but no longer than rule 10 allows.
+    pub(super) fn within(&self, asked: Duration, stake: Stake) -> Duration {
+        #[cfg(test)]
+        if self.mutant == Some(super::WaitMutant::Obedient) {
+            return asked;
+        }
+        asked.min(stake.cap())
+    }
+
     /// How long the server's allowance makes a pass wait.
     fn allowed_in(&self) -> Duration {
+        #[cfg(test)]
+        if self.mutant == Some(super::WaitMutant::Restless) {
+            return Duration::ZERO;
+        }
         self.state().allowance.wait(self.shared.clock.since_boot())
     }
 
@@ -196,7 +213,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             let failures = state.server_failures;
             drop(state);
             let stake = self.stake();
-            return backoff(failures, stake, lasts, chance).min(usual).max(asked.min(stake.cap()));
+            return backoff(failures, stake, lasts, chance).min(usual).max(self.within(asked, stake));
         }
         let failures = {
             let mut state = self.state();

@@ -58,7 +58,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             Err(error) => error,
         };
         if let MintError::NotMinted(error) = &error {
-            self.forget_intent(name, &marker, error.status().is_some()).await;
+            self.forget_intent(name, &marker, was_heard(error)).await;
         }
         let (MintError::NotMinted(error) | MintError::Unknown(error)) = error;
         if concerns_all(&error) {
@@ -260,7 +260,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         let wait = match wait {
             Wait::OfOurs => backoff(count, stake, false, chance),
             Wait::Lasting => backoff(count, stake, true, chance),
-            Wait::AsAsked(asked) => backoff(count, stake, false, chance).max(asked.min(stake.cap())),
+            Wait::AsAsked(asked) => backoff(count, stake, false, chance).max(self.within(asked, stake)),
         };
         let failures = Failures { count, why, not_before: boot + wait, until: after(now, wait) };
         state.failures.insert(name.clone(), failures);
@@ -320,9 +320,18 @@ fn close_intent(record: &mut Record, marker: &Marker) {
 fn concerns_all(error: &ServerError) -> bool {
     match &error.kind {
         ErrorKind::Status { status, .. } => matches!(status, 401 | 403 | 404 | 429 | 500..=599),
-        ErrorKind::Nonsense(_) | ErrorKind::TooLarge(_) | ErrorKind::Cut(_) => false,
+        ErrorKind::Refused { code, .. } => matches!(*code, "Unauthenticated" | "PermissionDenied"),
+        ErrorKind::Nonsense(_)
+        | ErrorKind::UnknownShape { .. }
+        | ErrorKind::TooLarge(_)
+        | ErrorKind::Cut(_) => false,
         _ => true,
     }
+}
+
+/// Whether it is the server that refuses, which may be wrong about what it has done.
+fn was_heard(error: &ServerError) -> bool {
+    error.status().is_some() || matches!(error.kind, ErrorKind::Refused { .. })
 }
 
 /// While a mint is under way its marker is nobody's stray.

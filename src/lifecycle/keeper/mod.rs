@@ -67,6 +67,19 @@ pub struct Keeper<S, T, D, C> {
     /// Breaks plans on purpose, to show that this is seen.
     #[cfg(test)]
     pub(super) tamper: Option<Tamper>,
+    /// Breaks waits on purpose.
+    #[cfg(test)]
+    pub(super) mutant: Option<WaitMutant>,
+}
+
+/// What is wrong with the waits.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WaitMutant {
+    /// As long as the server asks for, without a bound.
+    Obedient,
+    /// A second, whatever was asked of the server before.
+    Restless,
 }
 
 #[cfg(test)]
@@ -235,6 +248,8 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             wake: Notify::new(),
             #[cfg(test)]
             tamper: None,
+            #[cfg(test)]
+            mutant: None,
         }
     }
 

@@ -67,7 +67,9 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
                 Round::Unanswered(wait, what) => {
                     tracing::debug!(%name, %id, "cannot be probed: {what}");
                     self.state().evidence.probes.entry(id.clone()).or_default().miss(now, what);
-                    if self.may_be_promoted(&name).is_some() {
+                    let waits_no_longer =
+                        mode == Mode::OneShot && now >= deadline && self.is_first(&name, &id);
+                    if waits_no_longer || self.may_be_promoted(&name).is_some() {
                         break;
                     }
                     wait
@@ -89,8 +91,8 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
                 self.note_delivered(&mut report).await;
             }
             // Unprobed: a daemon's next plan does it and says so.
-            Some(false) if mode == Mode::Daemon => self.wake_when_allowed(),
-            Some(false) => {
+            _ if mode == Mode::Daemon => self.wake_when_allowed(),
+            _ => {
                 let last = self.last_answer(&id);
                 fail(
                     &mut report,
@@ -99,9 +101,15 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
                 self.promote(&name, &id, &mut report).await;
                 self.note_delivered(&mut report).await;
             }
-            None => {}
         }
         report
+    }
+
+    /// Whether there is no token yet in whose place it would come, and nothing speaks against it.
+    fn is_first(&self, name: &Name, id: &TokenId) -> bool {
+        let has_current = self.shared.ledger.record(name).is_some_and(|record| record.current.is_some());
+        let is_refused = self.state().evidence.probes.get(id).is_some_and(|probed| probed.refused.is_some());
+        !has_current && !is_refused
     }
 
     fn last_answer(&self, id: &TokenId) -> String {

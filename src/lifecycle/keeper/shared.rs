@@ -50,8 +50,9 @@ pub struct Shared<T, D, C> {
     pub chance: fn() -> [u8; 16],
 }
 
-/// A value that is delivered later than this after its promotion is late.
-const LATE: Duration = Duration::from_secs(10);
+/// A value that is delivered later than this after its promotion is late: what its readers lack of the overlap then is more
+/// than a moment.
+const LATE: Duration = Duration::from_millis(500);
 
 impl<T: Store, D: Deliver, C: Clock> Shared<T, D, C> {
     /// Over an open store.

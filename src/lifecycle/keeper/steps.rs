@@ -14,7 +14,7 @@ use crate::{
     lifecycle::{
         Clock,
         ledger::ChangeError,
-        plan::{Change, DAY, Gone, Plan, Step, Why, since},
+        plan::{Change, DAY, Finding, Gone, Matter, Plan, Step, Why, since},
     },
     model::{
         AttemptKind, Ended, Grants, Held, Marker, MintAttempt, Moment, Name, Record, Retiring, RetiringState,
@@ -69,7 +69,9 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             Step::Note { name, change } => self.note(name, change.clone(), report).await,
             Step::Promote { name, id } => self.promote(name, id, report).await,
             Step::Mint { name, why } => self.mint_and_follow_up(name, *why, pass, report).await,
-            _ if step.changed_token().is_some() && pass.changes_halted.load(Ordering::Relaxed) => {}
+            _ if step.changed_token().is_some() && pass.changes_halted.load(Ordering::Relaxed) => {
+                report.failed.extend(self.waits_to_change(step));
+            }
             Step::Patch { name, id, grants } => {
                 let outcome = self.patch(name, id, grants, report).await;
                 self.note_change(id, outcome, &pass.changes_halted);
@@ -133,6 +135,13 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
                 halted.store(true, Ordering::Relaxed);
             }
         }
+    }
+
+    /// What is to be found of a token that was to be revoked, had the server not failed at another of this pass.
+    fn waits_to_change(&self, step: &Step) -> Option<Finding> {
+        let (Step::End { name, id, .. } | Step::Revoke { name, id, .. }) = step else { return None };
+        let why = "the server failed to change another token".to_owned();
+        Some(Finding { name: Some(name.clone()), matter: Matter::EndFails { id: id.clone(), why } })
     }
 
     /// What has just been minted is probed at once, without another list; or promoted, where no probe is wanted.
@@ -206,7 +215,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     pub(super) async fn promote(&self, name: &Name, id: &TokenId, report: &mut Report) {
         let now = self.moment();
         let asked = self.is_asked_for(name);
-        let unprobed = self.may_be_promoted(name) == Some(false);
+        let unprobed = self.may_be_promoted(name) != Some(true);
         let mut generation = None;
         let make_current = |record: &mut Record| {
             if record.next.as_ref().is_some_and(|next| next.id == *id) {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::{DAY, MAX_UNEXPLAINED, Matter, Plan, Scene, Why, since};
-use crate::model::{AttemptKind, MintAttempt, Record, Spec, Time};
+use crate::model::{AttemptKind, Held, MintAttempt, Record, Spec, Time};
 
 /// The wait before the second mint that nothing explains; it doubles.
 const FIRST: Duration = Duration::from_secs(30);
@@ -40,7 +40,7 @@ pub(super) fn judged(scene: &Scene<'_>, spec: &Spec, record: &Record, why: Why) 
     match why {
         Why::Missing if recent(scene, record).next().is_some() => Why::Again,
         Why::Grants if recent(scene, record).any(|attempt| attempt.grants == spec.grants) => Why::Again,
-        Why::Due if is_early(scene, record) => Why::Early,
+        Why::Due if is_early(scene, record) || outlives_claims(scene, record) => Why::Early,
         why => why,
     }
 }
@@ -55,6 +55,18 @@ fn is_early(scene: &Scene<'_>, record: &Record) -> bool {
     let by_boot = scene.passed(minted.at.at, minted.at.boot.as_ref());
     let passed = by_boot.unwrap_or_else(|| since(minted.at.at, scene.now));
     passed < since(current.created_at, scene.now) / 2
+}
+
+/// The server says that tokens expire sooner than they were to, and a former one has outlived that: it is not so.
+fn outlives_claims(scene: &Scene<'_>, record: &Record) -> bool {
+    let is_shortened =
+        |held: &Held| held.expires_at.zip(held.was_to_expire_at).is_some_and(|(at, asked)| at < asked);
+    let has_outlived = |held: &Held| {
+        let accepted = scene.evidence.probes.get(&held.id).and_then(|probed| probed.accepted_at);
+        accepted.is_some_and(|at| held.expires_at.is_some_and(|expiry| at > expiry))
+    };
+    record.current.as_ref().is_some_and(is_shortened)
+        && record.retiring.iter().any(|retiring| is_shortened(&retiring.held) && has_outlived(&retiring.held))
 }
 
 /// The mints of the last day of which a token came, or may have come and is listed.

@@ -1,7 +1,7 @@
 //! Mints of unknown fate, and tokens we ended (rules 2 and 3).
 
 use super::{Change, INTENT_MEMORY, MEMORY, Plan, Scene, Step, YOUNG, after, strays};
-use crate::model::{Intent, Record};
+use crate::model::{Intent, Listed, Record};
 
 /// Closes what is settled. Strays themselves are found by `strays`.
 pub(super) fn plan(scene: &Scene<'_>, record: &Record, plan: &mut Plan) {
@@ -13,7 +13,8 @@ pub(super) fn plan(scene: &Scene<'_>, record: &Record, plan: &mut Plan) {
             // What cannot be read of it may be that it lives.
             [] if scene.faulty_row(|label| label.marker == intent.marker) => false,
             [] => scene.over_at(intent.deadline, intent.boot.as_ref(), INTENT_MEMORY) <= scene.now,
-            rows => rows.iter().all(|row| !row.is_live(scene.now)),
+            // That it has expired is a claim: it is revoked, as a stray.
+            rows => rows.iter().all(|row| row.revoked_at.is_some() || is_ended(record, row)),
         };
         if settled {
             plan.note(record, Change::CloseIntent(intent.marker.clone()));
@@ -42,6 +43,11 @@ pub(super) fn plan(scene: &Scene<'_>, record: &Record, plan: &mut Plan) {
             _ => {}
         }
     }
+}
+
+/// Whether it is known as revoked from here.
+fn is_ended(record: &Record, row: &Listed) -> bool {
+    record.ended.iter().any(|ended| ended.id == row.id)
 }
 
 /// How many open intents count against a further mint: with many open, those whose token would have been listed

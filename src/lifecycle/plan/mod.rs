@@ -293,7 +293,13 @@ impl<'a> Scene<'a> {
 impl<'a> View<'a> {
     /// Live rows that bear a label of ours and whose id no record knows, under any server.
     pub fn orphans(&self) -> impl Iterator<Item = (&'a Listed, &'a Label)> + use<'a> {
-        let (instance, former, now, records) = (self.instance, self.former, self.now, self.records);
+        let now = self.now;
+        self.unrecorded().filter(move |(row, _)| row.is_live(now))
+    }
+
+    /// Rows that bear a label of ours, are not revoked, and whose id no record knows: perhaps expired, as the server says.
+    fn unrecorded(&self) -> impl Iterator<Item = (&'a Listed, &'a Label)> + use<'a> {
+        let (instance, former, records) = (self.instance, self.former, self.records);
         let known_anywhere = OnceCell::new();
         self.listing.tokens.iter().filter_map(move |row| {
             let label = row.label.as_ref()?;
@@ -308,7 +314,8 @@ impl<'a> View<'a> {
                     || records.values().filter_map(Known::record).flat_map(ids_in).collect::<HashSet<_>>();
                 known_anywhere.get_or_init(all).contains(&row.id)
             };
-            (ours && row.is_live(now) && !in_its_record() && !in_any_record()).then_some((row, label))
+            let is_one = ours && row.revoked_at.is_none() && !in_its_record() && !in_any_record();
+            is_one.then_some((row, label))
         })
     }
 }

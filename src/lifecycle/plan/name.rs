@@ -124,6 +124,9 @@ fn plan_retiring(scene: &Scene<'_>, record: &Record, retiring: &Retiring, plan: 
         plan.note(record, Change::SetAside { id: held.id.clone(), gone: Gone::Absent });
     } else if (is_shown_dead || expired && !is_absent) && judgement == Judgement::Doubtful {
         ask_at_leisure(scene, record, held, plan);
+        if is_shown_dead {
+            plan.to_judge.insert(held.id.clone());
+        }
     } else if held.origin == (Origin::Imported { exclusive: false }) {
         plan.find(&record.name, Matter::ImportedReplaced(held.id.clone()));
     }

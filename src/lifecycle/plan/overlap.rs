@@ -52,8 +52,12 @@ fn wait(scene: &Scene<'_>, spec: &Spec, record: &Record, retiring: &Retiring) ->
 /// Whether it was left to an expiry that has passed without ending it. Not every server says at once that it takes none:
 /// what influxctl prints of a new token may leave it out.
 fn outlived(scene: &Scene<'_>, held: &Held) -> bool {
-    held.expires_at.is_some_and(|at| at <= scene.now)
-        && row_of(scene, held).is_some_and(|row| row.is_live(scene.now))
+    held.expires_at.is_some_and(|at| at <= scene.now) && works(scene, held)
+}
+
+/// The list shows it live, or the data plane has accepted it since the list does not.
+fn works(scene: &Scene<'_>, held: &Held) -> bool {
+    row_of(scene, held).is_some_and(|row| row.is_live(scene.now)) || judge(scene, held) == Judgement::Unlisted
 }
 
 /// Once a former token has had its least time, it is looked again soon whether its last reader has read the new one: for
@@ -106,7 +110,7 @@ pub(super) fn plan(scene: &Scene<'_>, spec: &Spec, record: &Record, plan: &mut P
             continue;
         }
         match row_of(scene, held) {
-            Some(row) if row.is_live(scene.now) => end(scene, spec, record, current, retiring, at, plan),
+            _ if works(scene, held) => end(scene, spec, record, current, retiring, at, plan),
             // What has ended is set aside elsewhere.
             Some(_) => {}
             None => settle_absent(scene, record, held, plan),

@@ -5,6 +5,8 @@ use std::time::Duration;
 use super::{Change, Matter, Plan, Scene, Why, after, since};
 use crate::model::{Held, Lifecycle, Origin, Record, Spec, Time, due_age};
 
+/// The least time in which a successor is minted and accepted.
+const LEAST_LEFT: Duration = Duration::from_secs(60);
 /// A jitter is told in so many parts of the lifetime.
 const PARTS: u32 = 10_000;
 
@@ -16,14 +18,13 @@ pub(super) fn plan(
     current: &Held,
     plan: &mut Plan,
 ) -> Option<Why> {
-    if let Some(spread) = spread(spec, record, current, scene.now) {
+    if let Some(spread) = spread(scene, spec, record, current) {
         plan.note(record, Change::Shortened);
         plan.due(spread);
         return None;
     }
-    if let Some((asked, expires_at)) = too_short(spec, current, scene.lifecycle) {
+    if let Some((asked, expires_at)) = too_short(spec, current) {
         plan.find(&record.name, Matter::TooShort { asked, expires_at });
-        return None;
     }
     let due = rotation_due(spec, record, current, scene.lifecycle)?;
     if due <= scene.now {
@@ -39,26 +40,29 @@ pub fn rotation_due(spec: &Spec, record: &Record, current: &Held, lifecycle: &Li
     if record.suspended {
         return last_moment(spec, current, lifecycle);
     }
+    let expiry = by_expiry(spec, record, current);
     let listed = by_list(spec, record, current).map(|due| match (record.shortened_at, spec.lifetime) {
         (Some(seen), Some(lifetime)) => due.max(after(seen, early(lifetime, record.jitter))),
         _ => due,
     });
-    by_expiry(record, current).into_iter().chain(listed).min()
+    expiry.into_iter().chain(listed).min()
 }
 
-/// What it was to have and what the server gives it, where that is less than a rotation takes: it would be due the moment
-/// it was born, again and again.
-fn too_short(spec: &Spec, current: &Held, lifecycle: &Lifecycle) -> Option<(Time, Time)> {
+/// What it was to have and what the server gives it, where that is less than its successor takes to be accepted: it would be
+/// due the moment it was born, again and again.
+fn too_short(spec: &Spec, current: &Held) -> Option<(Time, Time)> {
     let (asked, expires_at) = (current.was_to_expire_at?, current.expires_at?);
     let lifetime = since(current.created_at, expires_at);
     let left_when_due = lifetime.saturating_sub(due_age(lifetime));
-    let is_too_short = expires_at < asked && left_when_due < spec.room(lifetime, lifecycle.overlap);
-    is_too_short.then_some((asked, expires_at))
+    let to_be_accepted = spec.probe.as_ref().map_or(LEAST_LEFT, |probe| probe.deadline.max(LEAST_LEFT));
+    (expires_at < asked && left_when_due < to_be_accepted).then_some((asked, expires_at))
 }
 
-/// By the lifetime it was minted with, or by the one that the server gave it, if that is shorter.
-fn by_expiry(record: &Record, current: &Held) -> Option<Time> {
-    let ends = current.was_to_expire_at.into_iter().chain(current.expires_at).min()?;
+/// By the lifetime it was minted with, or by the one that the server gave it, if that is shorter: but not where that would
+/// make it due as soon as it is there. If that is true it expires and is replaced then.
+fn by_expiry(spec: &Spec, record: &Record, current: &Held) -> Option<Time> {
+    let given = current.expires_at.filter(|_| too_short(spec, current).is_none());
+    let ends = current.was_to_expire_at.into_iter().chain(given).min()?;
     let lifetime = since(current.created_at, ends);
     Some(due(current.created_at, lifetime, record.jitter))
 }
@@ -84,10 +88,12 @@ fn early(lifetime: Duration, jitter: u16) -> Duration {
 
 /// Rule 21: a lifetime in the list that the token has outlived already does not replace it at once, but when its turn
 /// comes within a tenth of it: a shorter lifetime for all of a list would else replace all of them together.
-fn spread(spec: &Spec, record: &Record, current: &Held, now: Time) -> Option<Time> {
+fn spread(scene: &Scene<'_>, spec: &Spec, record: &Record, current: &Held) -> Option<Time> {
+    let now = scene.now;
     let due = by_list(spec, record, current).filter(|due| *due <= now)?;
     let is_new = record.shortened_at.is_none() && !record.suspended;
-    let was_longer = by_expiry(record, current).is_none_or(|by_expiry| by_expiry > now);
+    let expiry = by_expiry(spec, record, current);
+    let was_longer = expiry.is_none_or(|by_expiry| by_expiry > now);
     let spread = after(now, early(spec.lifetime?, record.jitter));
     (is_new && was_longer && spread > due).then_some(spread)
 }

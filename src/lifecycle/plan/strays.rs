@@ -11,7 +11,7 @@ const TWIN_MARKERS: usize = 2;
 /// Finds strays, which are ended, and unknown tokens, which are reported.
 pub(super) fn plan(scene: &Scene<'_>, plan: &mut Plan) {
     let mut twins = BTreeSet::new();
-    for (row, label) in scene.orphans() {
+    for (row, label) in scene.unrecorded() {
         match scene.records.get(&label.name) {
             // What the record would have said of it, nobody knows.
             Some(Known::Unreadable | Known::Later(_)) => {}
@@ -29,7 +29,7 @@ pub(super) fn plan(scene: &Scene<'_>, plan: &mut Plan) {
                     plan.find(&label.name, Matter::StrayWaits(row.id.clone()));
                 }
             }
-            _ if label.instance == *scene.instance => {
+            _ if label.instance == *scene.instance && row.is_live(scene.now) => {
                 if is_from_a_twin(scene, row) {
                     twins.insert(&label.marker);
                 }
@@ -41,7 +41,7 @@ pub(super) fn plan(scene: &Scene<'_>, plan: &mut Plan) {
                 };
                 plan.find(&label.name, matter);
             }
-            // A former instance's: `strays` lists them, nothing here is done about them.
+            // One that has expired, or a former instance's: `strays` lists them, nothing here is done about them.
             _ => {}
         }
     }

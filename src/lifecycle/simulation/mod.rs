@@ -110,6 +110,7 @@ async fn process(world: &Arc<World>) -> Option<(ModelKeeper, Arc<ModelShared>)> 
     let mut keeper =
         Keeper::new(server_name(), world.key(), ModelServer(world.clone()), shared.clone(), settings);
     keeper.tamper = world.broken().tamper();
+    keeper.mutant = world.broken().mutant();
     Some((keeper, shared))
 }
 

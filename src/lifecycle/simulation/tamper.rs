@@ -2,10 +2,10 @@
 
 use crate::{
     lifecycle::{
-        keeper::Tamper,
-        plan::{Change, EndWhy, Gone, Matter, Plan, Step, View, Why},
+        keeper::{Tamper, WaitMutant},
+        plan::{Change, EndWhy, Gone, Matter, Plan, Step, View, Why, after},
     },
-    model::{Held, Known, Name, Origin, Record},
+    model::{Held, Known, Name, Origin, Record, due_age},
 };
 
 /// What is broken.
@@ -58,10 +58,24 @@ pub(super) enum Break {
     EndsAtOnce,
     /// What the list does not ask for any more is taken at once.
     NarrowsAtOnce,
+    /// A token is as old as the server claims.
+    BelievesCreation,
+    /// What a list shows as revoked or expired is gone.
+    BelievesRevocation,
+    /// A row that cannot be read is not there.
+    SkipsUnreadableRows,
+    /// What was refused was never minted.
+    ForgetsRefused,
+    /// A token without its label is as good as any.
+    KeepsUnlabelled,
+    /// A server that asks for a day gets it.
+    ObeysAnyWait,
+    /// The next pass begins a second after the last.
+    NeverRests,
 }
 
 /// Each with what it must be caught as.
-pub(super) const CAUGHT: [(Break, &str); 23] = [
+pub(super) const CAUGHT: [(Break, &str); 30] = [
     (Break::ForgetsWhatItMinted, "rule 1"),
     (Break::SealsNothing, "rule 2"),
     (Break::RepeatsMints, "converge"),
@@ -85,6 +99,13 @@ pub(super) const CAUGHT: [(Break, &str); 23] = [
     (Break::HearsNoStop, "rule 17"),
     (Break::EndsAtOnce, "rule 20: before its grace"),
     (Break::NarrowsAtOnce, "consumers: "),
+    (Break::BelievesCreation, "rule 11: "),
+    (Break::BelievesRevocation, "rule 4"),
+    (Break::SkipsUnreadableRows, "rule 4"),
+    (Break::ForgetsRefused, "converge"),
+    (Break::KeepsUnlabelled, "rule 3"),
+    (Break::ObeysAnyWait, "rule 10"),
+    (Break::NeverRests, "rule 15: "),
 ];
 
 impl Break {
@@ -102,8 +123,20 @@ impl Break {
             Self::WritesForNothing => write_for_nothing,
             Self::EndsAtOnce => end_at_once,
             Self::NarrowsAtOnce => narrow_at_once,
+            Self::BelievesCreation => believe_creation,
+            Self::BelievesRevocation => believe_revocation,
+            Self::SkipsUnreadableRows => skip_unreadable_rows,
             _ => return None,
         })
+    }
+
+    /// What is wrong with the waits.
+    pub(super) fn mutant(self) -> Option<WaitMutant> {
+        match self {
+            Self::ObeysAnyWait => Some(WaitMutant::Obedient),
+            Self::NeverRests => Some(WaitMutant::Restless),
+            _ => None,
+        }
     }
 }
 
@@ -206,6 +239,40 @@ fn narrow_at_once(plan: &mut Plan, view: &View<'_>) {
             && let Some(spec) = view.specs.get(name)
         {
             *grants = spec.grants.clone();
+        }
+    }
+}
+
+fn believe_creation(plan: &mut Plan, view: &View<'_>) {
+    for record in records(view).filter(|record| record.next.is_none()) {
+        let lifetime = view.specs.get(&record.name).and_then(|spec| spec.lifetime);
+        let claimed = record.current.as_ref().and_then(|current| current.claimed_created_at);
+        if lifetime.zip(claimed).is_some_and(|(lifetime, at)| after(at, due_age(lifetime)) <= view.now) {
+            plan.steps.push(Step::Mint { name: record.name.clone(), why: Why::Due });
+        }
+    }
+}
+
+fn set_aside(plan: &mut Plan, record: &Record, held: &Held, gone: Gone) {
+    let change = Change::SetAside { id: held.id.clone(), gone };
+    plan.steps.push(Step::Note { name: record.name.clone(), change });
+}
+
+fn believe_revocation(plan: &mut Plan, view: &View<'_>) {
+    for record in records(view) {
+        let Some(current) = &record.current else { continue };
+        let is_dead = |row: &&crate::model::Listed| row.id == current.id && !row.is_live(view.now);
+        if view.listing.tokens.iter().any(|row| is_dead(&row)) {
+            set_aside(plan, record, current, Gone::Ended);
+        }
+    }
+}
+
+fn skip_unreadable_rows(plan: &mut Plan, view: &View<'_>) {
+    for record in records(view) {
+        let Some(current) = &record.current else { continue };
+        if view.listing.faults.iter().any(|fault| fault.id.as_ref() == Some(&current.id)) {
+            set_aside(plan, record, current, Gone::Absent);
         }
     }
 }

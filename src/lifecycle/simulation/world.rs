@@ -396,6 +396,7 @@ impl World {
     pub(super) fn process_begins(&self) {
         // A fresh process looks, and delivers what there is.
         (0..4).for_each(|_| self.note_reason());
+        self.note_start();
         let mut state = self.state();
         state.seen_from =
             state.delivered.iter().map(|(name, (generation, ..))| (name.clone(), generation + 1)).collect();

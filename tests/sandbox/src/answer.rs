@@ -17,13 +17,13 @@ use hyper::{
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
-    pub(crate) body: String,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
     pub(crate) fn json(status: u16, value: &serde_json::Value) -> Self {
         let headers = vec![(CONTENT_TYPE.to_string(), "application/json".to_owned())];
-        Self { status, headers, body: value.to_string() }
+        Self { status, headers, body: value.to_string().into_bytes() }
     }
 
     /// The management API's errors have a whole number for a code.
@@ -34,11 +34,11 @@ impl Answer {
     /// Nothing behind the ingress has this path.
     pub(crate) fn from_ingress() -> Self {
         let headers = vec![(CONTENT_TYPE.to_string(), "text/plain; charset=utf-8".to_owned())];
-        Self { status: 404, headers, body: "default backend - 404".to_owned() }
+        Self { status: 404, headers, body: b"default backend - 404".to_vec() }
     }
 
     pub(crate) fn empty(status: u16) -> Self {
-        Self { status, headers: vec![], body: String::new() }
+        Self { status, headers: vec![], body: vec![] }
     }
 
     pub(crate) fn with(mut self, name: &str, value: &str) -> Self {

@@ -27,6 +27,15 @@ pub enum Effect {
         /// The body.
         body: String,
     },
+    /// It is done, and something else is answered.
+    StatusAfter {
+        /// The HTTP status.
+        status: u16,
+        /// Header fields.
+        headers: Vec<(String, String)>,
+        /// The body.
+        body: String,
+    },
     /// The right answer, later: nothing is done before.
     Delay(Duration),
     /// It is done later, whether or not somebody still waits for it then.
@@ -49,6 +58,26 @@ pub enum Effect {
     Lag(Duration),
 }
 
+impl Effect {
+    /// By which it is counted.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Status { .. } => "another status",
+            Self::StatusAfter { .. } => "another status after the effect",
+            Self::Delay(_) => "delay",
+            Self::Late(_) => "late effect",
+            Self::DelayAfter(_) => "delay after the effect",
+            Self::CutBefore => "cut before the effect",
+            Self::CutAfter => "cut after the effect",
+            Self::HalfBody => "half a body",
+            Self::EndlessBody => "endless body",
+            Self::Silence => "silence",
+            Self::SilenceAfter => "silence after the effect",
+            Self::Lag(_) => "list that lags",
+        }
+    }
+}
+
 impl Fault {
     /// With every request of this method (or any) whose path begins so.
     #[must_use]
@@ -59,9 +88,15 @@ impl Fault {
     /// A status and a JSON body in the management API's form.
     #[must_use]
     pub fn status(method: Method, path: &str, status: u16) -> Self {
-        let body = format!("{{\"code\":{status},\"message\":\"on demand\"}}");
-        let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+        let (headers, body) = on_demand(status);
         Self::on(Some(method), path, Effect::Status { status, headers, body })
+    }
+
+    /// The same, after what was asked for is done.
+    #[must_use]
+    pub fn status_after(method: Method, path: &str, status: u16) -> Self {
+        let (headers, body) = on_demand(status);
+        Self::on(Some(method), path, Effect::StatusAfter { status, headers, body })
     }
 
     /// Only with those of clients whose User-Agent begins so.
@@ -104,4 +139,10 @@ impl Fault {
         }
         Some(self.effect.clone())
     }
+}
+
+/// Header fields and a body in the management API's form.
+fn on_demand(status: u16) -> (Vec<(String, String)>, String) {
+    let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+    (headers, format!("{{\"code\":{status},\"message\":\"on demand\"}}"))
 }

@@ -26,15 +26,22 @@ mod dedicated;
 mod fault;
 pub mod influxctl;
 mod management;
+mod oddities;
 mod provider;
 mod serve;
 mod state;
 
 pub use dedicated::{Dedicated, ExpirationType};
 pub use fault::{Effect, Fault};
+pub use oddities::{
+    Answers, DateHeader, DescriptionForm, Echo, Gzip, Misbehaviour, Oddities, Redirect, RowOddity, TimeForm,
+    TimeOddity,
+};
 pub use provider::Provider;
 pub use state::{Activation, Event, Recorded, Token, Written};
 
+use hyper::Method;
+use oddities::Draw;
 use serve::Part;
 use state::State;
 
@@ -327,6 +334,25 @@ impl Sandbox {
     /// Behaves from now on.
     pub fn clear_faults(&self) {
         self.state().faults.clear();
+    }
+
+    /// Answers so from now on.
+    pub fn set_oddities(&self, oddities: Oddities) {
+        let mut state = self.state();
+        state.oddities = oddities;
+        state.draw = None;
+    }
+
+    /// Draws from now on, when a request comes, what is odd about its answer and what goes wrong with it, by its method
+    /// and path.
+    pub fn draw_oddities(&self, draw: impl FnMut(&Method, &str) -> Misbehaviour + Send + 'static) {
+        self.state().draw = Some(Draw(Box::new(draw)));
+    }
+
+    /// How often each oddity and each effect of a fault met a request, by name.
+    #[must_use]
+    pub fn struck(&self) -> BTreeMap<&'static str, usize> {
+        self.state().struck.clone()
     }
 
     /// Every request so far, in order.

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use crate::{
     Expiry,
     answer::Answer,
-    dedicated::{Dedicated, is_uuid},
+    dedicated::is_uuid,
+    oddities::{Answers, Oddities},
     state::{State, Token},
 };
 
@@ -21,6 +22,7 @@ pub(crate) struct Request<'a> {
     pub(crate) body: &'a [u8],
     /// A list shows how things were then.
     pub(crate) as_of: Timestamp,
+    pub(crate) oddities: &'a Oddities,
 }
 
 #[derive(Deserialize)]
@@ -63,8 +65,8 @@ pub(crate) fn answer(state: &mut State, request: &Request<'_>) -> Answer {
     };
     match (path.strip_prefix("/tokens"), path) {
         (Some(""), _) => match *request.method {
-            Method::GET => list(state, request.as_of),
-            Method::POST => create(state, request.body),
+            Method::GET => list(state, request),
+            Method::POST => create(state, request),
             _ => not_allowed("GET, POST"),
         },
         (Some(rest), _) if rest.starts_with('/') && !rest[1..].contains('/') => {
@@ -89,33 +91,35 @@ fn one(state: &mut State, request: &Request<'_>, id: &str) -> Answer {
         return Answer::error(404, "not found");
     }
     match *request.method {
-        Method::PATCH => update(state, id, request.body),
+        Method::PATCH => update(state, id, request),
         Method::DELETE => {
             state.revoke(id);
             Answer::empty(204)
         }
-        _ => Answer::json(200, &shown(state.options.dedicated.as_ref(), &state.tokens[id])),
+        _ => Answer::json(200, &shown(state, request.oddities, &state.tokens[id], Answers::One)),
     }
 }
 
-fn list(state: &State, as_of: Timestamp) -> Answer {
+fn list(state: &State, request: &Request<'_>) -> Answer {
+    let Request { as_of, oddities, .. } = request;
     let rows: Vec<Value> = state
         .tokens
         .values()
-        .filter(|token| token.created_at <= as_of)
+        .filter(|token| token.created_at <= *as_of && !oddities.hides(token))
         .map(|token| {
             let mut token = token.clone();
-            token.revoked_at = token.revoked_at.filter(|at| *at <= as_of);
+            token.revoked_at = token.revoked_at.filter(|at| at <= as_of);
             token
         })
         .filter(|token| state.options.lists_revoked || token.revoked_at.is_none())
-        .map(|token| shown(state.options.dedicated.as_ref(), &token))
+        .map(|token| shown(state, oddities, &token, Answers::List))
+        .chain(oddities.strangers.iter().cloned())
         .collect();
     Answer::json(200, &Value::Array(rows))
 }
 
-fn create(state: &mut State, body: &[u8]) -> Answer {
-    let create: Create = match parse(body) {
+fn create(state: &mut State, request: &Request<'_>) -> Answer {
+    let create: Create = match parse(request.body) {
         Ok(create) => create,
         Err(answer) => return answer,
     };
@@ -139,14 +143,15 @@ fn create(state: &mut State, body: &[u8]) -> Answer {
         Expiry::After(lifetime) => now.checked_add(lifetime).ok(),
     };
     let activation = state.options.activation.clone();
-    let token = state.mint(create.description, permissions, expires_at, &activation);
-    let mut row = shown(state.options.dedicated.as_ref(), &token);
+    let description = request.oddities.described(create.description);
+    let token = state.mint(description, permissions, expires_at, &activation);
+    let mut row = shown(state, request.oddities, &token, Answers::Mint);
     row["accessToken"] = token.secret.into();
     Answer::json(200, &row)
 }
 
-fn update(state: &mut State, id: &str, body: &[u8]) -> Answer {
-    let update: Update = match parse(body) {
+fn update(state: &mut State, id: &str, request: &Request<'_>) -> Answer {
+    let update: Update = match parse(request.body) {
         Ok(update) => update,
         Err(answer) => return answer,
     };
@@ -162,7 +167,8 @@ fn update(state: &mut State, id: &str, body: &[u8]) -> Answer {
     }
     let Some(token) = state.tokens.get_mut(id) else { return Answer::error(404, "not found") };
     token.description = update.description.unwrap_or_else(|| std::mem::take(&mut token.description));
-    Answer::json(200, &shown(state.options.dedicated.as_ref(), token))
+    let token = token.clone();
+    Answer::json(200, &shown(state, request.oddities, &token, Answers::One))
 }
 
 fn databases(state: &State) -> Answer {
@@ -202,25 +208,16 @@ fn permissions(permissions: Vec<Permission>) -> Result<Vec<(String, String)>, An
         .collect()
 }
 
-fn shown(dedicated: Option<&Dedicated>, token: &Token) -> Value {
+fn shown(state: &State, oddities: &Oddities, token: &Token, answers: Answers) -> Value {
     let permissions: Vec<Value> = token
         .permissions
         .iter()
         .map(|(action, resource)| json!({ "action": action, "resource": resource }))
         .collect();
-    let mut row = json!({
-        "id": token.id,
-        "description": token.description,
-        "permissions": permissions,
-        "createdAt": format!("{:.3}", token.created_at),
-    });
-    if let Some(at) = token.expires_at {
-        row["expiresAt"] = format!("{at}").into();
-    }
-    if let Some(at) = token.revoked_at {
-        row["revokedAt"] = format!("{at:.3}").into();
-    }
-    dedicated.iter().for_each(|dedicated| dedicated.sign(&mut row));
+    let mut row = json!({ "id": token.id, "description": token.description, "permissions": permissions });
+    oddities.add_times(token, state.clock.now(), &mut row);
+    state.options.dedicated.iter().for_each(|dedicated| dedicated.sign(&mut row));
+    oddities.change_row(&token.description, answers, &mut row);
     row
 }
 

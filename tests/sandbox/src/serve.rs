@@ -22,7 +22,9 @@ use crate::{
     answer::{Answer, Sent, Wrong},
     data,
     fault::Effect,
-    influxctl, management, provider,
+    influxctl, management,
+    oddities::{Misbehaviour, Oddities},
+    provider,
     state::{Event, Recorded, State},
 };
 
@@ -57,8 +59,9 @@ pub(crate) async fn serve(
         let state = state.clone();
         connections.spawn(async move {
             let service = service_fn(|request| handle(request, part, state.clone()));
-            let connection =
-                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            // A server may have no Date.
+            let mut http = hyper::server::conn::http1::Builder::new();
+            let connection = http.auto_date_header(false).serve_connection(TokioIo::new(stream), service);
             // A client that goes away is its own affair, and cutting it off is often the point.
             let _cut = connection.await;
         });
@@ -78,16 +81,12 @@ async fn handle(
     head.uri = below.unwrap_or(head.uri);
     let what = format!("{} {}", head.method, head.uri.path());
     let client = head.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let (latency, effects, number) = {
+    let (latency, oddities, effects, number) = {
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
         state.tell(&Event::Received { what: what.clone() });
-        let effects: Vec<Effect> = state
-            .faults
-            .iter_mut()
-            .filter_map(|fault| fault.strike(&head.method, head.uri.path(), client))
-            .collect();
+        let Misbehaviour { oddities, effects } = misbehaviour(&mut state, &head, client);
         state.requests.push(recorded(&head));
-        (state.options.latency, effects, state.requests.len() - 1)
+        (state.options.latency, Arc::new(oddities), effects, state.requests.len() - 1)
     };
     let body = Limited::new(body, MAX_BODY).collect().await.map_err(io::Error::other)?.to_bytes();
     let body = if head.headers.get(CONTENT_ENCODING).is_some_and(|value| value == "gzip") {
@@ -103,9 +102,15 @@ async fn handle(
     let mut cut_after = false;
     let mut silent_after = false;
     let (mut late, mut delay_after) = (None, None);
+    let mut instead_after = None;
     for effect in effects {
         match effect {
-            Effect::Status { status, headers, body } => instead = Some(Answer { status, headers, body }),
+            Effect::Status { status, headers, body } => {
+                instead = Some(Answer { status, headers, body: body.into_bytes() });
+            }
+            Effect::StatusAfter { status, headers, body } => {
+                instead_after = Some(Answer { status, headers, body: body.into_bytes() });
+            }
             Effect::Delay(delay) => tokio::time::sleep(delay).await,
             Effect::CutBefore => return Err(io::ErrorKind::ConnectionAborted.into()),
             Effect::Silence => std::future::pending().await,
@@ -119,8 +124,9 @@ async fn handle(
         }
     }
     let done = {
-        let state = state.clone();
-        move || carry_out(&state, part, number, &head, &body, lag, instead)
+        let (state, head) = (state.clone(), head.clone());
+        let otherwise = Otherwise { oddities: oddities.clone(), lag, instead };
+        move || carry_out(&state, part, number, &head, &body, otherwise)
     };
     let (answer, date) = match late {
         Some(delay) => {
@@ -142,9 +148,43 @@ async fn handle(
     if let Some(delay) = delay_after {
         tokio::time::sleep(delay).await;
     }
+    let answer = instead_after.unwrap_or(answer);
     let answered = Event::Answered { what, status: answer.status };
     state.lock().unwrap_or_else(PoisonError::into_inner).tell(&answered);
-    Ok(answer.with("date", &httpdate::fmt_http_date(date)).into_response(wrong))
+    Ok(oddities.dressed(answer, &head.headers, head.uri.path(), date).into_response(wrong))
+}
+
+/// What is odd about the answer to a request, and what goes wrong with it.
+fn misbehaviour(state: &mut State, head: &hyper::http::request::Parts, client: &str) -> Misbehaviour {
+    let (method, path) = (&head.method, head.uri.path());
+    let is_management = path.starts_with("/api/v0/");
+    let Misbehaviour { oddities, effects: drawn } = match &mut state.draw {
+        Some(draw) => draw.0(method, path),
+        None => Misbehaviour { oddities: state.oddities.clone(), effects: vec![] },
+    };
+    let mut effects: Vec<Effect> =
+        state.faults.iter_mut().filter_map(|fault| fault.strike(method, path, client)).chain(drawn).collect();
+    if !is_management && path != provider::PATH {
+        effects.extend(oddities.data.clone());
+    }
+    if let Some(redirect) = oddities.redirect.as_ref().filter(|_| is_management) {
+        let headers = vec![("location".to_owned(), format!("{}{path}", redirect.to))];
+        effects.push(Effect::Status { status: redirect.status, headers, body: "{}".to_owned() });
+    }
+    let names = oddities.names(is_management, method, path);
+    for name in names.into_iter().chain(effects.iter().map(Effect::name)) {
+        *state.struck.entry(name).or_default() += 1;
+    }
+    Misbehaviour { oddities, effects }
+}
+
+/// How else a request is answered than rightly.
+struct Otherwise {
+    oddities: Arc<Oddities>,
+    /// A list shows how things were this long ago.
+    lag: Duration,
+    /// Nothing is done, and this answered.
+    instead: Option<Answer>,
 }
 
 /// An address without the base; `None` where it lies beside it.
@@ -162,13 +202,13 @@ fn carry_out(
     number: usize,
     head: &hyper::http::request::Parts,
     body: &[u8],
-    lag: Duration,
-    instead: Option<Answer>,
+    otherwise: Otherwise,
 ) -> (Answer, SystemTime) {
     let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+    let Otherwise { oddities, lag, instead } = otherwise;
     let (answer, token) = match instead {
         Some(answer) => (answer, None),
-        None => dispatch(&mut state, part, head, body, lag),
+        None => dispatch(&mut state, part, head, body, &oddities, lag),
     };
     if let Some(recorded) = state.requests.get_mut(number) {
         recorded.body = String::from_utf8_lossy(body).into_owned();
@@ -183,6 +223,7 @@ fn dispatch(
     part: Part,
     head: &hyper::http::request::Parts,
     body: &[u8],
+    oddities: &Oddities,
     lag: Duration,
 ) -> (Answer, Option<String>) {
     let authorization = head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
@@ -196,7 +237,8 @@ fn dispatch(
         let lag = SignedDuration::try_from(lag).unwrap_or(SignedDuration::ZERO);
         let now = state.clock.now();
         let as_of = now.saturating_sub(lag).unwrap_or(now);
-        let request = management::Request { method: &head.method, path, authorization, body, as_of };
+        let request =
+            management::Request { method: &head.method, path, authorization, body, as_of, oddities };
         return (management::answer(state, &request), None);
     }
     if let (provider::PATH, Some(provider)) = (path, state.options.provider.clone())

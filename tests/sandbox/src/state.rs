@@ -8,7 +8,12 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::{Options, clock::Clock, fault::Fault};
+use crate::{
+    Options,
+    clock::Clock,
+    fault::Fault,
+    oddities::{Draw, Oddities},
+};
 
 /// How long each of three replicas of each plane takes to learn of a new token.
 #[derive(Clone, Debug, Default)]
@@ -138,6 +143,11 @@ pub(crate) struct State {
     pub(crate) tokens: BTreeMap<String, Token>,
     pub(crate) written: BTreeMap<String, Vec<Written>>,
     pub(crate) faults: Vec<Fault>,
+    pub(crate) oddities: Oddities,
+    /// What is odd about each request, where that is drawn.
+    pub(crate) draw: Option<Draw>,
+    /// How often each oddity and each effect of a fault met a request.
+    pub(crate) struck: BTreeMap<&'static str, usize>,
     pub(crate) requests: Vec<Recorded>,
     pub(crate) listeners: Vec<mpsc::Sender<Event>>,
     by_secret: BTreeMap<String, String>,
@@ -153,6 +163,9 @@ impl State {
             tokens: BTreeMap::new(),
             written: BTreeMap::new(),
             faults: Vec::new(),
+            oddities: Oddities::default(),
+            draw: None,
+            struck: BTreeMap::new(),
             requests: Vec::new(),
             listeners: Vec::new(),
             by_secret: BTreeMap::new(),

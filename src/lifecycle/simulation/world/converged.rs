@@ -62,7 +62,9 @@ impl World {
                 wrong.push(format!("{id} is somebody else's and was ended"));
             }
             // After a restored backup, or beside a twin, there are tokens that no record knows: they are reported.
-            let is_known = token.foreign || token.by_hand.is_some() || wanted.contains(id);
+            // One that was cut and whose answer was lost nobody finds.
+            let is_known =
+                token.foreign || token.by_hand.is_some() || token.claims.is_cut || wanted.contains(id);
             if !is_known && token.works_at(date) && !state.restored && !state.separated && !state.jumped {
                 wrong.push(format!("{id} is a stray"));
             }

@@ -17,7 +17,7 @@ const MOMENT: Duration = Duration::from_secs(1);
 /// A token whose time is over is ended within a look at the server.
 const A_LOOK: Duration = Duration::from_secs(5000);
 /// A value that arrives later than this after its promotion has the whole overlap before it.
-const LATE: Duration = Duration::from_secs(11);
+const LATE: Duration = Duration::from_secs(1);
 /// So long an acceptance is believed.
 const A_WHILE: Duration = Duration::from_secs(660);
 const DAY: Duration = Duration::from_secs(24 * 3600);

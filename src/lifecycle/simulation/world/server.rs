@@ -225,7 +225,11 @@ impl World {
             grants: order.grants.clone(),
             created_at: shown.created_at,
             expires_at: shown.expires_at,
-            label: if is_cut { LabelEcho::Lost } else { LabelEcho::Kept },
+            label: if is_cut && self.broken != Break::KeepsUnlabelled {
+                LabelEcho::Lost
+            } else {
+                LabelEcho::Kept
+            },
             date: ServerDate::Told(date),
             oddities: vec![],
         }

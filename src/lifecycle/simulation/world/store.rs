@@ -11,7 +11,7 @@ use crate::{
         faults::{Fault, Op},
         tamper::Break,
     },
-    model::{AttemptKind, Instance, Marker, MintAttempt, Name, Origin, Record},
+    model::{AttemptKind, Held, Instance, Marker, MintAttempt, Name, Origin, Record},
     store::{Instances, Records, Revision, SealError, StoreError, Stored},
 };
 
@@ -98,8 +98,13 @@ impl World {
                 state.ever_sealed.extend(secrets);
                 state.separated |= record.held().any(|held| held.origin == Origin::Inherited);
                 note_retired(&mut state, record);
-                let before = state.records.insert(record.name.clone(), (record.clone(), revision));
-                state.unheard.extend(before.map(|(before, _)| (record.name.clone(), before)));
+                let mut record = record.clone();
+                if self.broken == Break::ForgetsRefused {
+                    record.mints.retain(|attempt| attempt.kind != AttemptKind::Refused);
+                }
+                let name = record.name.clone();
+                let before = state.records.insert(name.clone(), (record, revision));
+                state.unheard.extend(before.map(|(before, _)| (name, before)));
             }
         }
         self.note_reason();
@@ -120,6 +125,10 @@ impl World {
 
     /// Rules 4 and 11, as far as a change of a record shows them.
     fn wrong_to_seal(&self, state: &State, record: &Record) -> Option<(&'static str, &'static str)> {
+        let is_cut = |held: &Held| state.tokens.get(&held.id).is_some_and(|token| token.claims.is_cut);
+        if record.held().any(is_cut) {
+            return Some(("rule 3", "a token is kept that nobody finds again"));
+        }
         let (before, _) = state.records.get(&record.name)?;
         let unexplained = |record: &Record| {
             // Of those that are open nobody knows whether a token came.

@@ -12,6 +12,8 @@ use crate::{
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
+/// Nothing makes a process wait longer: an hour, a fifth more, and the server's time to answer.
+const LONGEST: Duration = Duration::from_secs(4500);
 /// So many mints a day need no reason.
 const UNEXPLAINED: usize = 3;
 /// What was done, or is asked for, explains so many requests.
@@ -22,6 +24,8 @@ const EXPLAINED: usize = 5;
 pub(super) struct Traffic {
     requests: u64,
     lists: u64,
+    /// When this process last asked for a list; its start, before.
+    listed: Option<Instant>,
     /// Besides mints and probes.
     lately: Vec<Instant>,
     /// What was sealed, changed on the server or asked for by a person.
@@ -57,6 +61,14 @@ impl World {
         if matches!(op, Op::Mint | Op::Check) {
             return;
         }
+        let last = traffic.listed;
+        if op == Op::List {
+            traffic.listed = Some(Instant::now());
+        }
+        if last.is_some_and(|last| last + LONGEST < Instant::now()) {
+            drop(state);
+            self.breaks("rule 10", "the server was not asked for hours");
+        }
         keep(&mut traffic.lately, HOUR);
         keep(&mut traffic.reasons, HOUR);
         traffic.lately.push(Instant::now());
@@ -65,6 +77,11 @@ impl World {
         if sent > explained {
             self.breaks("rule 15", &format!("{sent} requests in an hour, {explained} are explained"));
         }
+    }
+
+    /// A process begins to look after the server.
+    pub(super) fn note_start(&self) {
+        self.state().traffic.listed = Some(Instant::now());
     }
 
     /// Something explains more requests.
