@@ -171,6 +171,10 @@ fn status(
         let due = rotates_at.filter(|due| *due <= now)?;
         Some(format!("a new value, due since {due:.0}"))
     };
+    let expired = || {
+        let at = record?.current.as_ref()?.expires_at.filter(|at| *at <= now)?;
+        Some(format!("a new value, the current one expired at {at:.0}"))
+    };
     Status {
         name: name.clone(),
         state: state(spec, known, now),
@@ -184,6 +188,7 @@ fn status(
         rotates_at,
         waits: waits(spec, known, lifecycle)
             .or_else(overdue)
+            .or_else(expired)
             .or_else(|| retiring.first().map(Former::in_words)),
         retiring,
     }

@@ -183,7 +183,9 @@ impl Gathered {
         let waits = self.waits();
         let tokens = tokens.into_iter().filter(|token| self.concerns(Some(&token.name))).collect();
         let states = self.states.into_values().flatten().map(|found| found.text);
-        let findings = self.events.into_iter().chain(states).collect();
+        // An error says it already.
+        let is_new = |found: &String| !self.errors.iter().any(|error| found.ends_with(error.as_str()));
+        let findings = self.events.into_iter().chain(states).filter(is_new).collect();
         Applied { tokens, errors: self.errors, findings, waits }
     }
 

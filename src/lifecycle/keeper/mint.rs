@@ -30,7 +30,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         why: Why,
         pass: &Pass<'_>,
         report: &mut Report,
-    ) -> Result<(), String> {
+    ) -> Result<(), MintFailure> {
         let Some(spec) = self.shared.specs().get(name).cloned() else {
             return Ok(());
         };
@@ -38,7 +38,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         let order = self.order(&spec, &marker);
         self.intend(&spec, &marker, why).await.map_err(|error| {
             self.note_failure(name, error.to_string(), Wait::OfOurs);
-            error.to_string()
+            MintFailure::from(error.to_string())
         })?;
         if pass.signals.is_stopping() {
             // It came while the intent was sealed: nothing has been asked for yet, and nothing will be.
@@ -66,7 +66,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         }
         self.note_failure(name, error.kind.to_string(), Wait::of(&error));
         tracing::error!(%name, "{error}");
-        Err(format!("token {name}: {error}"))
+        Err(format!("token {name}: {error}").into())
     }
 
     /// One that stays costs nothing: a later list shows that nothing came of it. `was_heard`: a refusal is a claim, too,
@@ -132,7 +132,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     }
 
     /// Rule 1. Nothing else happens to the secret before it is sealed; if it cannot be, it is ended.
-    async fn seal(&self, spec: &Spec, order: &Order, minted: Minted, why: Why) -> Result<(), String> {
+    async fn seal(&self, spec: &Spec, order: &Order, minted: Minted, why: Why) -> Result<(), MintFailure> {
         let name = &spec.name;
         let now = self.moment();
         let held = self.held(order, minted);
@@ -173,12 +173,12 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             ),
         };
         tracing::error!("{told}");
-        Err(told)
+        Err(told.into())
     }
 
     /// A token without our label is found again by nobody: it is revoked. That it is to be is sealed first, and repeated
     /// by later passes.
-    async fn refuse(&self, name: &Name, order: &Order, id: &TokenId) -> Result<(), String> {
+    async fn refuse(&self, name: &Name, order: &Order, id: &TokenId) -> Result<(), MintFailure> {
         let Moment { at, boot } = self.moment();
         let (server, marker) = (self.key.clone(), Some(order.marker.clone()));
         let ended = Ended { id: id.clone(), server, marker, at, boot, unused: true };
@@ -191,7 +191,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             "the server does not keep the label at the end of a description of {} characters",
             order.description.chars().count()
         );
-        self.note_failure(name, format!("{why}: make `description` shorter"), Wait::Lasting);
+        self.note_failure(name, why.clone(), Wait::Lasting);
         let revoked = self.server.revoke(id).await;
         let outcome = match (&revoked, &sealed) {
             (Ok(()), _) => "revoked it".to_owned(),
@@ -199,8 +199,10 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             (Err(error), Err(seal)) => format!("cannot revoke it ({}), nor seal that ({seal})", error.kind),
         };
         let what = format!("token {name}: {why}; minted {id}, {outcome}");
+        let hint = "make `description` shorter, or have the server keep descriptions as they are".to_owned();
         tracing::error!("{what}");
-        Err(what)
+        tracing::error!("hint: {hint}");
+        Err(MintFailure { what, hint: Some(hint) })
     }
 
     fn note_sealed(&self, name: &Name, order: &Order, held: &Held) {
@@ -270,6 +272,19 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     pub(super) fn waits_to_mint(&self, name: Name) -> Option<Finding> {
         let failed = self.state().failures.get(&name)?.waits(self.shared.clock.since_boot())?;
         Some(Finding { name: Some(name), matter: Matter::waits_to_mint(&failed) })
+    }
+}
+
+/// Why there is no new token.
+#[derive(Debug)]
+pub(super) struct MintFailure {
+    pub(super) what: String,
+    pub(super) hint: Option<String>,
+}
+
+impl From<String> for MintFailure {
+    fn from(what: String) -> Self {
+        Self { what, hint: None }
     }
 }
 

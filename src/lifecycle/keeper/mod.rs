@@ -12,7 +12,7 @@ use tokio::sync::{Notify, Semaphore};
 use super::{
     Clock,
     allowance::Allowance,
-    plan::{Finding, after},
+    plan::{Finding, Matter, after},
 };
 use crate::{
     deliver::Deliver,
@@ -340,7 +340,23 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         report.next_due = plan.next_due;
         report.findings.clone_from(&plan.findings);
         self.carry_out(plan, signals, &mut report).await;
+        self.report_not_accepted(&mut report);
         report
+    }
+
+    /// What was delivered unprobed has been asked about since it was found: with what came of that it is an error.
+    fn report_not_accepted(&self, report: &mut Report) {
+        let state = self.state();
+        report.findings.retain_mut(|finding| {
+            let Matter::NotAcceptedYet { id, last } = &mut finding.matter else { return true };
+            let probed = state.evidence.probes.get(&*id);
+            if probed.is_some_and(|probed| probed.accepted_at.is_some()) {
+                return false;
+            }
+            *last = probed.and_then(|probed| probed.last.clone());
+            report.errors.push(finding.to_string());
+            true
+        });
     }
 
     async fn deliver_all(&self, report: &mut Report) {

@@ -7,7 +7,7 @@ use std::{
 
 use futures_util::{StreamExt, stream};
 
-use super::{Keeper, Report, STEPS, Signals, probes::Works};
+use super::{Keeper, Report, STEPS, Signals, mint::MintFailure, probes::Works};
 use crate::{
     deliver::Deliver,
     influxdb::Server,
@@ -150,8 +150,9 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         if pass.signals.is_stopping() || pass.halted.load(Ordering::Relaxed) {
             return;
         }
-        if let Err(error) = self.mint(name, why, pass, report).await {
-            report.errors.push(error);
+        if let Err(MintFailure { what, hint }) = self.mint(name, why, pass, report).await {
+            report.errors.push(what);
+            report.errors.extend(hint.map(|hint| format!("hint: {hint}")));
             return report.failed.extend(self.waits_to_mint(name.clone()));
         }
         report.progress = true;
@@ -236,6 +237,13 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         self.shared.promoted().extend(generation.map(|generation| (name.clone(), generation)));
         self.state().evidence.asked.remove(name);
         tracing::info!(%name, %id, server = %self.name, "promoted");
+        if unprobed && generation.is_some() {
+            let last = self.last_answer(id);
+            fail(
+                report,
+                format!("token {name}: {id} is delivered unprobed: the server has not accepted it{last}"),
+            );
+        }
         self.deliver(name, report).await;
     }
 

@@ -143,6 +143,13 @@ pub enum Matter {
         /// Where.
         server: ServerKey,
     },
+    /// The list shows a held token's label under another id than the server answered to its mint.
+    OtherId {
+        /// As answered.
+        held: TokenId,
+        /// As listed.
+        listed: TokenId,
+    },
     /// A stray that is not ended before its name has a current token that works.
     StrayWaits(TokenId),
     /// A retiring token whose time is over and that is not ended, because the current one is not accepted.
@@ -195,7 +202,10 @@ impl Matter {
     /// Whether the server claims what cannot be: nothing waits for that, and somebody should look at the server.
     #[must_use]
     pub fn is_odd(&self) -> bool {
-        matches!(self, Self::OddCreation { .. } | Self::OtherExpiry { .. } | Self::Unlisted(_))
+        matches!(
+            self,
+            Self::OddCreation { .. } | Self::OtherExpiry { .. } | Self::OtherId { .. } | Self::Unlisted(_)
+        )
     }
 
     /// Whether it tells of something that happened, rather than of how things are: the next plan will not find it
@@ -352,6 +362,10 @@ impl fmt::Display for Matter {
             Self::OnFormerServer { id, server } => {
                 write!(f, "{id} lives on {server}, which the list does not name")
             }
+            Self::OtherId { held, listed } => write!(
+                f,
+                "the server answered {held} to its mint and lists {listed} with its label: nothing is revoked by that"
+            ),
             Self::StrayWaits(id) => {
                 write!(f, "{id} was minted and lost, it is ended once there is one that works")
             }

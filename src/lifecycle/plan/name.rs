@@ -207,6 +207,7 @@ fn plan_unprobed(scene: &Scene<'_>, record: &Record, current: &Held, plan: &mut 
     }
     let last = probed.and_then(|probed| probed.last.clone());
     plan.find(&record.name, Matter::NotAcceptedYet { id: current.id.clone(), last });
+    plan.to_end.insert(record.name.clone());
     verify(scene, record, current, plan);
 }
 

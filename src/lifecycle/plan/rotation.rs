@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Change, Matter, Plan, Scene, Why, after, since};
+use super::{Change, Matter, Plan, Scene, Why, after, before, name::verify, since};
 use crate::model::{Held, Lifecycle, Origin, Record, Spec, Time, due_age};
 
 /// The least time in which a successor is minted and accepted.
@@ -25,6 +25,11 @@ pub(super) fn plan(
     }
     if let Some((asked, expires_at)) = too_short(spec, current) {
         plan.find(&record.name, Matter::TooShort { asked, expires_at });
+        if expires_at <= scene.now
+            && let Some(why) = expired(scene, record, current, expires_at, plan)
+        {
+            return Some(why);
+        }
     }
     let due = rotation_due(spec, record, current, scene.lifecycle)?;
     if due <= scene.now {
@@ -48,6 +53,25 @@ pub fn rotation_due(spec: &Spec, record: &Record, current: &Held, lifecycle: &Li
     expiry.into_iter().chain(listed).min()
 }
 
+/// Why a token is replaced that the server says has expired by now: once it is refused.
+fn expired(
+    scene: &Scene<'_>,
+    record: &Record,
+    current: &Held,
+    expires_at: Time,
+    plan: &mut Plan,
+) -> Option<Why> {
+    let probed = scene.evidence.probes.get(&current.id);
+    if probed.and_then(|probed| probed.refused).is_some_and(|(_, last)| last >= expires_at) {
+        return Some(Why::Early);
+    }
+    if probed.and_then(|probed| probed.accepted_at).is_none_or(|at| at < expires_at) {
+        verify(scene, record, current, plan);
+        plan.to_judge.insert(current.id.clone());
+    }
+    None
+}
+
 /// What it was to have and what the server gives it, where that is less than its successor takes to be accepted: it would be
 /// due the moment it was born, again and again.
 fn too_short(spec: &Spec, current: &Held) -> Option<(Time, Time)> {
@@ -63,8 +87,10 @@ fn too_short(spec: &Spec, current: &Held) -> Option<(Time, Time)> {
 fn by_expiry(spec: &Spec, record: &Record, current: &Held) -> Option<Time> {
     let given = current.expires_at.filter(|_| too_short(spec, current).is_none());
     let ends = current.was_to_expire_at.into_iter().chain(given).min()?;
-    let lifetime = since(current.created_at, ends);
-    Some(due(current.created_at, lifetime, record.jitter))
+    // Of one that was created by a clock which was ahead, the list's lifetime tells when it began.
+    let began_late = current.created_at >= ends;
+    let begun = if began_late { before(ends, spec.lifetime?) } else { current.created_at };
+    Some(due(begun, since(begun, ends), record.jitter))
 }
 
 /// By the lifetime that the list asks for, where the token does not end by itself, or was minted for a longer one.

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{Matter, Plan, Scene, Step, YOUNG, since};
-use crate::model::{Known, Label, Listed, Origin, Record, Time};
+use super::{Matter, Plan, Scene, Step, YOUNG, judge::row_of, since};
+use crate::model::{Held, Known, Label, Listed, Origin, Record, Time};
 
 /// One marker that was never sealed here may be a fault of the server's, or of ours; a twin mints more (rule 3).
 const TWIN_MARKERS: usize = 2;
@@ -19,7 +19,10 @@ pub(super) fn plan(scene: &Scene<'_>, plan: &mut Plan) {
                 if scene.evidence.in_flight.contains(&label.marker) {
                     continue;
                 }
-                if may_end(scene, record, plan) {
+                if let Some(held) = unlisted_with(scene, record, label) {
+                    let matter = Matter::OtherId { held: held.id.clone(), listed: row.id.clone() };
+                    plan.find(&label.name, matter);
+                } else if may_end(scene, record, plan) {
                     plan.steps.push(Step::Revoke {
                         name: label.name.clone(),
                         id: row.id.clone(),
@@ -60,6 +63,17 @@ fn was_minted_for(record: &Record, label: &Label) -> bool {
         || record.ended.iter().any(|ended| ended.marker.as_ref() == Some(marker))
         // Refused, or dropped as a list lacked it, and there all the same.
         || record.mints.iter().any(|attempt| attempt.marker == *marker)
+}
+
+/// A held token with this marker that the list does not show: the server has perhaps another id for it than it answered to
+/// its mint.
+fn unlisted_with<'r>(scene: &Scene<'_>, record: &'r Record, label: &Label) -> Option<&'r Held> {
+    let is_it = |held: &&Held| {
+        held.origin == Origin::Minted
+            && held.marker.as_ref() == Some(&label.marker)
+            && row_of(scene, held).is_none()
+    };
+    record.held().find(is_it)
 }
 
 /// A token of this name may be ended once another works and has arrived, or nobody wants one: after a restored

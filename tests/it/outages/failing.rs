@@ -97,7 +97,7 @@ fn revokes_that_fail_hold_up_no_rotation_and_are_made_up_for() {
     let third = host.delivered("t0").unwrap();
     assert_ne!(third, second);
     running.assert_delivered("t0", &third);
-    running.wait_for("both", || running.waits("t0").matches("which failed (500: on demand)").count() == 2);
+    running.wait_for("both", || running.waits("t0").matches("was to be ended, which failed (").count() == 2);
     let during = running.token("t0");
     assert_eq!((&during["generation"], during["retiring"].as_array().unwrap().len()), (&3.into(), 2));
     assert_eq!(host.live("t0").len(), 3);

@@ -107,7 +107,8 @@ impl World {
         let left = state.left.get(&record.name).map(|(at, _)| *at);
         // What was planned before goes on: an overlap that is over is over.
         let just_left = left.is_some_and(|at| at + MOMENT > Instant::now());
-        let is_listed = state.is_wanted(&record.name) || just_left && is_former;
+        let is_back = state.specs.contains_key(&record.name);
+        let is_listed = state.is_wanted(&record.name) || is_former && (just_left || is_back);
         drop(state);
         let again = !self.state().end_asked.insert(id.clone());
         if by_hand == Some(false) || held.origin == Origin::Inherited {
