@@ -232,6 +232,7 @@ impl World {
             },
             date: ServerDate::Told(date),
             oddities: vec![],
+            zoneless: false,
         }
     }
 
