@@ -8,7 +8,6 @@ use jiff::{fmt::temporal::Pieces, tz::Offset};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::rows::Row;
 use crate::model::Time;
 
 /// What is expected where a time is.
@@ -79,13 +78,21 @@ impl Claim {
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// As protobuf has it: `{"seconds":n,"nanos":n}`, of which either may be missing or be text.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Object<'a> {
+    #[serde(borrow)]
+    seconds: Option<&'a RawValue>,
+    #[serde(borrow)]
+    nanos: Option<&'a RawValue>,
+}
+
 fn of_object(field: &str) -> Option<ClaimedTime> {
-    let object = Row::read(field).ok()?;
-    let number = |key| match object.get(&[key]) {
-        None => Some(0),
-        Some(value) => value.get().trim_matches('"').parse::<i64>().ok(),
+    let Object { seconds, nanos } = serde_json::from_str(field).ok()?;
+    let number = |value: Option<&RawValue>| {
+        value.map_or(Some(0), |value| value.get().trim_matches('"').parse::<i64>().ok())
     };
-    let (seconds, nanos) = (number("seconds")?, i32::try_from(number("nanos")?).ok()?);
+    let (seconds, nanos) = (number(seconds)?, i32::try_from(number(nanos)?).ok()?);
     if !(0..1_000_000_000).contains(&nanos) {
         return None;
     }

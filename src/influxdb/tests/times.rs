@@ -75,6 +75,8 @@ fn what_is_absent_and_what_is_not_a_time() {
         "true",
         "[]",
         r#"{"seconds":1.5}"#,
+        r#"{"never":true}"#,
+        r#"{"seconds":1,"zone":"CET"}"#,
         r#"{"seconds":1,"nanos":1000000000}"#,
         r#"{"seconds":1,"nanos":-1}"#,
         r#"{"seconds":"x"}"#,
