@@ -37,6 +37,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 /// The largest answer to anything but a list.
 pub(super) const MAX_BODY: usize = 1 << 20;
 
+/// The longest text of a date that is shown, in characters.
+const MAX_DATE: usize = 60;
 /// How gzip begins.
 const GZIP: &[u8] = &[0x1f, 0x8b];
 /// So long a connection that is not used is kept.
@@ -142,8 +144,8 @@ impl Http {
         let date = date(headers);
         let mut answer = Answer {
             status: response.status().as_u16(),
+            retry_after: retry_after(headers, &date),
             date,
-            retry_after: retry_after(headers, date),
             location: text(headers, LOCATION).map(Zeroizing::new),
             is_html: text(headers, CONTENT_TYPE)
                 .is_some_and(|kind| kind.trim_start().starts_with("text/html")),
@@ -228,6 +230,16 @@ impl Answer {
     fn is_page(&self) -> bool {
         let begins_like_one = || self.body.trim_ascii_start().starts_with(b"<");
         (self.is_html || begins_like_one()) && serde_json::from_slice::<IgnoredAny>(&self.body).is_err()
+    }
+
+    /// A date that is not one is shown: not where it repeats one of these secrets.
+    pub(super) fn check_date(&mut self, secrets: &[&Secret]) {
+        if let ServerDate::Unreadable(text) = &mut self.date
+            && !text.is_empty()
+            && shown(text, secrets).is_none()
+        {
+            "…".clone_into(text);
+        }
     }
 
     /// Why this is no success, in the server's words where it has some, and they repeat none of these secrets.
@@ -397,13 +409,15 @@ fn text(headers: &HeaderMap, name: reqwest::header::HeaderName) -> Option<String
 
 fn date(headers: &HeaderMap) -> ServerDate {
     let Some(value) = headers.get(DATE) else { return ServerDate::Absent };
-    let at = value.to_str().ok().and_then(|text| httpdate::parse_http_date(text).ok());
-    at.and_then(|at| Time::try_from(at).ok()).map_or(ServerDate::Unreadable, ServerDate::Told)
+    let text = String::from_utf8_lossy(value.as_bytes());
+    let at = httpdate::parse_http_date(&text).ok().and_then(|at| Time::try_from(at).ok());
+    let unreadable = || ServerDate::Unreadable(clean(&text).chars().take(MAX_DATE).collect());
+    at.map_or_else(unreadable, ServerDate::Told)
 }
 
 /// Seconds, or a date (RFC 9110, 10.2.3), which is measured from the answer's own: by no other clock than the one that made
 /// it. One that has passed says nothing.
-fn retry_after(headers: &HeaderMap, date: ServerDate) -> Option<Duration> {
+fn retry_after(headers: &HeaderMap, date: &ServerDate) -> Option<Duration> {
     let value = text(headers, RETRY_AFTER)?;
     let wait = match value.trim().parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),

@@ -19,7 +19,7 @@ pub(super) struct ListReader<'a> {
     pub(super) dialect: Dialect,
     /// Which cluster its rows must be about, where they name one.
     pub(super) cluster: Option<&'a ClusterIds>,
-    pub(super) date: ServerDate,
+    pub(super) date: &'a ServerDate,
 }
 
 /// What has been read so far.
@@ -54,7 +54,7 @@ impl ListReader<'_> {
                 faults,
                 rows: rows.len(),
                 bytes,
-                date: self.date,
+                date: self.date.clone(),
                 zoneless,
             }),
         }

@@ -89,8 +89,9 @@ impl ManagementApi {
         let value = authorization("Bearer", token.expose())
             .ok_or_else(|| (self.http.error(verb, unsendable()), true))?;
         let request = request.header(header::AUTHORIZATION, value);
-        let answer =
+        let mut answer =
             self.http.send(verb, request, limit).await.map_err(|failed| (failed.error, failed.unsent))?;
+        answer.check_date(&[&token]);
         if answer.status == 401 {
             self.management_token.refused().await;
         }
@@ -139,7 +140,7 @@ impl ManagementApi {
         let request = self.request(Method::GET, &["tokens"]);
         let answer = self.ask(verb, request, MAX_LIST).await.map_err(|(error, _)| error)?;
         let cluster = self.cluster.as_ref();
-        let reader = ListReader { interest, dialect: Dialect::Api, cluster, date: answer.date };
+        let reader = ListReader { interest, dialect: Dialect::Api, cluster, date: &answer.date };
         let rows: Vec<&RawValue> = answer.json().map_err(self.nonsense(verb))?;
         reader.read(&rows, answer.body.len()).map_err(self.nonsense(verb))
     }
@@ -213,12 +214,13 @@ impl ManagementApi {
         let secret = created.text(SECRET).filter(|_| !created.is_ambiguous(SECRET));
         let secret = secret.filter(|text| !text.is_empty()).ok_or_else(|| unusable(lacks("accessToken")))?;
         let secret = Credential::Token(Secret::new(secret.into_owned()));
-        let MintClaims { grants, created_at, expires_at, label, mut oddities } =
-            created.claims(order, Dialect::Api, answer.date);
+        let MintClaims { grants, created_at, expires_at, label, mut oddities, zoneless } =
+            created.claims(order, Dialect::Api, &answer.date);
         if self.check_ids(&created).is_err() {
             oddities.push("accountId, clusterId: expected this cluster's".to_owned());
         }
-        Ok(Minted { id, secret, grants, created_at, expires_at, label, date: answer.date, oddities })
+        let date = answer.date.clone();
+        Ok(Minted { id, secret, grants, created_at, expires_at, label, date, oddities, zoneless })
     }
 
     pub(super) async fn get(&self, id: &TokenId) -> Result<Option<Listed>, ServerError> {
@@ -251,7 +253,7 @@ impl ManagementApi {
             let error = ErrorKind::Nonsense("it is about another token than was asked about".to_owned());
             return Err(self.nonsense(verb)(error));
         }
-        Ok(row.listed(id.clone(), Dialect::Api, answer.date).0)
+        Ok(row.listed(id.clone(), Dialect::Api, &answer.date).0)
     }
 
     pub(super) async fn revoke(&self, id: &TokenId) -> Result<(), ServerError> {

@@ -105,8 +105,10 @@ pub struct Minted {
     pub label: LabelEcho,
     /// The answer's Date header.
     pub date: ServerDate,
-    /// Fields of the answer that cannot be read, and what was expected there.
+    /// What is wrong with fields of the answer: not to be read, or not to be true.
     pub oddities: Vec<String>,
+    /// Some time had no zone, and was read as UTC.
+    pub zoneless: bool,
 }
 
 /// What the answer to a mint shows of the label.

@@ -25,7 +25,8 @@ const CREATED_AT: &[&str] = &["createdAt", "created_at"];
 const EXPIRES_AT: &[&str] = &["expiresAt", "expires_at"];
 const REVOKED_AT: &[&str] = &["revokedAt", "revoked_at"];
 
-/// A revocation that much before the creation is one all the same: the clocks of a cluster's nodes differ.
+/// By so many seconds the clocks of a cluster's nodes may differ: a revocation that much before the creation is one all the
+/// same.
 const SKEW: i64 = 300;
 
 /// An object whose values are not read yet.
@@ -101,7 +102,7 @@ impl<'a> Row<'a> {
     }
 
     /// The token in this row, and the fields that cannot be read. `date`: of the answer that has it.
-    pub(super) fn listed(&self, id: TokenId, dialect: Dialect, date: ServerDate) -> (Listed, RowReading) {
+    pub(super) fn listed(&self, id: TokenId, dialect: Dialect, date: &ServerDate) -> (Listed, RowReading) {
         let mut reading = RowReading::default();
         let mut times = self.times(date, &mut reading);
         if times.revoked_at_is_odd {
@@ -120,20 +121,36 @@ impl<'a> Row<'a> {
     }
 
     /// What the answer to a mint claims beside id and secret. None of it can cost the secret.
-    pub(super) fn claims(&self, order: &Order, dialect: Dialect, date: ServerDate) -> MintClaims {
+    pub(super) fn claims(&self, order: &Order, dialect: Dialect, date: &ServerDate) -> MintClaims {
         let mut reading = RowReading::default();
-        let times = self.times(date, &mut reading);
-        if times.created_at.is_none() && !reading.has("createdAt") && dialect == Dialect::Api {
-            reading.odd("createdAt", EXPECTED);
-        }
+        let claimed = self.claimed_times(&mut reading);
         let grants = self.grants(dialect, &mut reading).unwrap_or_else(|| order.grants.clone());
-        let untold = dialect == Dialect::Influxctl && self.get(EXPIRES_AT).is_none();
-        let expires_at = if reading.has("expiresAt") || untold { order.expires_at } else { times.expires_at };
         let mut oddities: Vec<String> = reading.odd.iter().map(ToString::to_string).collect();
-        if reading.zoneless {
-            oddities.push("a time without zone is read as UTC".to_owned());
+        if claimed.created_at.is_none() && dialect == Dialect::Api {
+            oddities.push("createdAt is missing".to_owned());
         }
-        MintClaims { grants, created_at: times.created_at, expires_at, label: self.echo(order), oddities }
+        let created_at = claimed.created_at.and_then(|claim| match claim {
+            ClaimedTime::At(at) => Some(at),
+            ClaimedTime::BeyondCalendar => Some(Time::MAX),
+            ClaimedTime::Unreadable => None,
+        });
+        let untold = dialect == Dialect::Influxctl && self.get(EXPIRES_AT).is_none();
+        let expires_at = match claimed.expires_at {
+            Some(ClaimedTime::At(at)) => match Birth::of(created_at, date).filter(|birth| at <= birth.at) {
+                // Programs that have no word for "never" write the beginning of some calendar.
+                Some(_) if order.expires_at.is_none() && at <= Time::UNIX_EPOCH => None,
+                Some(birth) => {
+                    oddities.push(format!("expiresAt {at:.0} is not after {birth}, read as never"));
+                    None
+                }
+                None => Some(at),
+            },
+            Some(ClaimedTime::Unreadable) => order.expires_at,
+            None if untold => order.expires_at,
+            Some(ClaimedTime::BeyondCalendar) | None => None,
+        };
+        let (label, zoneless) = (self.echo(order), reading.zoneless);
+        MintClaims { grants, created_at, expires_at, label, oddities, zoneless }
     }
 
     /// Whether the description bears the label that was asked for, to the letter: by it the token is found again.
@@ -149,7 +166,7 @@ impl<'a> Row<'a> {
         if is_kept { LabelEcho::Kept } else { LabelEcho::Lost }
     }
 
-    fn times(&self, date: ServerDate, reading: &mut RowReading) -> RowTimes {
+    fn claimed_times(&self, reading: &mut RowReading) -> ClaimedTimes {
         let mut claim = |name, names: &[&str]| {
             let claim = Claim::read(self.get(names))?;
             reading.zoneless |= claim.zoneless;
@@ -158,23 +175,31 @@ impl<'a> Row<'a> {
             }
             Some(claim.time)
         };
+        ClaimedTimes {
+            created_at: claim("createdAt", CREATED_AT),
+            expires_at: claim("expiresAt", EXPIRES_AT),
+            revoked_at: claim("revokedAt", REVOKED_AT),
+        }
+    }
+
+    /// The times of a row in a list: those that cannot be are read as absent.
+    fn times(&self, date: &ServerDate, reading: &mut RowReading) -> RowTimes {
+        let claimed = self.claimed_times(reading);
         let at = |claim: Option<ClaimedTime>| match claim {
             // What never comes to pass is written as the beginning of some calendar.
             Some(ClaimedTime::At(at)) => Some(at).filter(|at| *at > Time::UNIX_EPOCH),
             _ => None,
         };
-        let created_at = at(claim("createdAt", CREATED_AT));
-        let expires_at = at(claim("expiresAt", EXPIRES_AT));
-        let revoked = claim("revokedAt", REVOKED_AT);
+        let created_at = at(claimed.created_at);
         // A creation after the answer has not happened then, so nothing can be held against it.
         let is_believable =
             |at: &Time| date.told().is_none_or(|date| at.as_second() <= date.as_second() + SKEW);
         let floor = created_at.filter(is_believable).map_or(i64::MIN, Time::as_second);
         RowTimes {
             created_at,
-            expires_at: expires_at.filter(|at| at.as_second() >= floor),
-            revoked_at: at(revoked).filter(|at| at.as_second() >= floor.saturating_sub(SKEW)),
-            revoked_at_is_odd: revoked == Some(ClaimedTime::Unreadable),
+            expires_at: at(claimed.expires_at).filter(|at| at.as_second() >= floor),
+            revoked_at: at(claimed.revoked_at).filter(|at| at.as_second() >= floor.saturating_sub(SKEW)),
+            revoked_at_is_odd: claimed.revoked_at == Some(ClaimedTime::Unreadable),
         }
     }
 
@@ -209,10 +234,6 @@ impl RowReading {
     fn odd(&mut self, name: &'static str, expected: &'static str) {
         self.odd.push(OddField { name, expected });
     }
-
-    fn has(&self, name: &str) -> bool {
-        self.odd.iter().any(|odd| odd.name == name)
-    }
 }
 
 /// What the answer to a mint says beside id and secret.
@@ -223,6 +244,38 @@ pub(super) struct MintClaims {
     pub(super) expires_at: Option<Time>,
     pub(super) label: LabelEcho,
     pub(super) oddities: Vec<String>,
+    pub(super) zoneless: bool,
+}
+
+/// When a token was surely there that was just minted.
+struct Birth {
+    at: Time,
+    /// Who says so.
+    source: &'static str,
+}
+
+impl Birth {
+    /// The creation that is claimed, where it fits the answer's date; else that.
+    fn of(created_at: Option<Time>, date: &ServerDate) -> Option<Self> {
+        let fits = |at: &Time| {
+            date.told().is_none_or(|date| at.as_second().abs_diff(date.as_second()) <= SKEW.unsigned_abs())
+        };
+        let created = created_at.filter(fits).map(|at| Self { at, source: "createdAt" });
+        created.or_else(|| Some(Self { at: date.told()?, source: "the answer's Date" }))
+    }
+}
+
+impl fmt::Display for Birth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:.0}", self.source, self.at)
+    }
+}
+
+/// The times that stand in a row.
+struct ClaimedTimes {
+    created_at: Option<ClaimedTime>,
+    expires_at: Option<ClaimedTime>,
+    revoked_at: Option<ClaimedTime>,
 }
 
 struct RowTimes {

@@ -31,8 +31,12 @@ pub enum NoTime {
         local: Time,
     },
     /// The server's date is not one, and the local clock may be wrong.
-    #[error("the server's Date header is not a date, and this host's clock ({local}) is not synchronised")]
+    #[error(
+        "the server's Date header {text:?} is not a date, and this host's clock ({local}) is not synchronised"
+    )]
     Unreadable {
+        /// The header's.
+        text: String,
         /// Ours.
         local: Time,
     },
@@ -67,21 +71,23 @@ impl crate::hint::Hint for NoTime {
 /// # Errors
 /// Nothing can be judged now.
 pub fn judging_time(
-    date: ServerDate,
+    date: &ServerDate,
     local: Time,
     synchronised: bool,
     trusted: bool,
     latest_sealed: Option<Time>,
 ) -> Result<Time, NoTime> {
     match date {
-        ServerDate::Told(date) => {
+        &ServerDate::Told(date) => {
             if synchronised && !agree(date, local) {
                 Err(NoTime::Contradiction { date, local })
             } else {
                 Ok(date)
             }
         }
-        ServerDate::Unreadable if !synchronised => Err(NoTime::Unreadable { local }),
+        ServerDate::Unreadable(text) if !synchronised => {
+            Err(NoTime::Unreadable { text: text.clone(), local })
+        }
         _ if latest_sealed.is_some_and(|sealed| local <= sealed) => Err(NoTime::Behind { local }),
         _ if local.as_second() > BUILT && (synchronised || trusted) => Ok(local),
         _ => Err(NoTime::Untold { local }),
@@ -119,35 +125,38 @@ mod tests {
     #[test]
     fn the_servers_date_wins_over_a_clock_that_nobody_keeps() {
         let boot_1970 = Time::UNIX_EPOCH;
-        assert_eq!(judging_time(Told(at(9)), boot_1970, false, false, None), Ok(at(9)));
-        assert!(judging_time(Absent, boot_1970, true, true, None).is_err(), "before this program was built");
+        assert_eq!(judging_time(&Told(at(9)), boot_1970, false, false, None), Ok(at(9)));
+        assert!(judging_time(&Absent, boot_1970, true, true, None).is_err(), "before this program was built");
     }
 
     #[test]
     fn a_date_far_from_a_kept_clock_judges_nothing() {
-        assert!(judging_time(Told(at(0)), at(601), true, false, None).is_err());
-        assert!(judging_time(Told(at(601)), at(0), true, false, None).is_err());
-        assert_eq!(judging_time(Told(at(0)), at(599), true, false, None), Ok(at(0)));
-        assert_eq!(judging_time(Told(at(0)), at(601), false, false, None), Ok(at(0)));
+        assert!(judging_time(&Told(at(0)), at(601), true, false, None).is_err());
+        assert!(judging_time(&Told(at(601)), at(0), true, false, None).is_err());
+        assert_eq!(judging_time(&Told(at(0)), at(599), true, false, None), Ok(at(0)));
+        assert_eq!(judging_time(&Told(at(0)), at(601), false, false, None), Ok(at(0)));
     }
 
     #[test]
     fn without_a_date_the_clock_must_be_kept_and_not_behind_what_was_sealed() {
-        assert_eq!(judging_time(Absent, at(9), true, false, Some(at(8))), Ok(at(9)));
-        assert_eq!(judging_time(Absent, at(9), false, true, Some(at(8))), Ok(at(9)));
-        assert!(judging_time(Absent, at(9), false, false, Some(at(8))).is_err());
-        let behind = judging_time(Absent, at(9), true, true, Some(at(10)));
+        assert_eq!(judging_time(&Absent, at(9), true, false, Some(at(8))), Ok(at(9)));
+        assert_eq!(judging_time(&Absent, at(9), false, true, Some(at(8))), Ok(at(9)));
+        assert!(judging_time(&Absent, at(9), false, false, Some(at(8))).is_err());
+        let behind = judging_time(&Absent, at(9), true, true, Some(at(10)));
         assert_eq!(behind, Err(NoTime::Behind { local: at(9) }));
     }
 
     #[test]
     fn a_date_that_cannot_be_read_is_not_none_at_all() {
+        let unreadable = Unreadable("yesterday".to_owned());
         assert_eq!(
-            judging_time(Unreadable, at(9), true, false, None),
+            judging_time(&unreadable, at(9), true, false, None),
             Ok(at(9)),
             "a clock that is kept right tells"
         );
-        let trusted = judging_time(Unreadable, at(9), false, true, None);
-        assert_eq!(trusted, Err(NoTime::Unreadable { local: at(9) }), "somebody has altered the answer");
+        let trusted = judging_time(&unreadable, at(9), false, true, None);
+        let error = NoTime::Unreadable { text: "yesterday".to_owned(), local: at(9) };
+        assert!(error.to_string().contains(r#"Date header "yesterday" is not a date"#), "{error}");
+        assert_eq!(trusted, Err(error), "somebody has altered the answer");
     }
 }

@@ -58,12 +58,12 @@ pub struct RowFault {
 }
 
 /// The Date header of an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServerDate {
     /// The server's time.
     Told(Time),
-    /// There is one, and it is not a date.
-    Unreadable,
+    /// There is one, and it is not a date: its text, as it may be shown.
+    Unreadable(String),
     /// There is none.
     Absent,
 }
@@ -71,10 +71,10 @@ pub enum ServerDate {
 impl ServerDate {
     /// The server's time, where it can be read.
     #[must_use]
-    pub fn told(self) -> Option<Time> {
+    pub fn told(&self) -> Option<Time> {
         match self {
-            Self::Told(at) => Some(at),
-            Self::Unreadable | Self::Absent => None,
+            Self::Told(at) => Some(*at),
+            Self::Unreadable(_) | Self::Absent => None,
         }
     }
 }

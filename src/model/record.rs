@@ -91,6 +91,9 @@ pub struct Record {
     /// Since when the current token may do more than the list asks for: it is narrowed after `grace`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub surplus_since: Option<Moment>,
+    /// What the list asked for then: what it asks for no more since has a `grace` of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub surplus_beside: Option<Grants>,
     /// When the list was seen to ask for a lifetime that the current token has outlived already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shortened_at: Option<Time>,
@@ -124,6 +127,7 @@ impl Record {
             mints: vec![],
             removed: None,
             surplus_since: None,
+            surplus_beside: None,
             shortened_at: None,
             suspended: false,
             unprobed: false,

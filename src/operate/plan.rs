@@ -98,8 +98,8 @@ fn in_words(step: &Step) -> String {
         Step::Note { name, change } => match change {
             Change::Removed(true) => format!("note for {name}: it has left the list"),
             Change::Removed(false) => format!("note for {name}: it is back in the list"),
-            Change::Surplus(true) => format!("note for {name}: it may do more than the list asks for"),
-            Change::Surplus(false) => format!("note for {name}: it may do no more than the list asks for"),
+            Change::Surplus(Some(_)) => format!("note for {name}: it may do more than the list asks for"),
+            Change::Surplus(None) => format!("note for {name}: it may do no more than the list asks for"),
             Change::Grants { id, grants } => format!("note for {name}: {id} may {grants}"),
             Change::Accepted => format!("note for {name}: the server accepts it"),
             Change::Shortened => format!("note for {name}: it has outlived its new lifetime"),

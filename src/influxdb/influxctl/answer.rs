@@ -34,7 +34,7 @@ pub(super) fn list(output: &[u8], interest: &Interest<'_>) -> Result<Listing, Er
     let answer = first(output)?;
     let rows = raw_rows(answer).ok_or_else(|| unexpected("token list", answer))?;
     let reader =
-        ListReader { interest, dialect: Dialect::Influxctl, cluster: None, date: ServerDate::Absent };
+        ListReader { interest, dialect: Dialect::Influxctl, cluster: None, date: &ServerDate::Absent };
     reader.read(&rows, output.len())
 }
 
@@ -113,7 +113,7 @@ pub(super) fn one(output: &[u8], id: &TokenId) -> Result<Option<Listed>, ErrorKi
     let objects = objects(answer);
     let found = objects.iter().find(|object| object.id(ID).as_ref() == Some(id));
     let found = found.ok_or_else(|| unexpected("token get", answer))?;
-    Ok(Some(found.listed(id.clone(), Dialect::Influxctl, ServerDate::Absent).0))
+    Ok(Some(found.listed(id.clone(), Dialect::Influxctl, &ServerDate::Absent).0))
 }
 
 /// What `token create` has made. Without one id and one string it is a mint of unknown fate: the list decides.
@@ -128,10 +128,10 @@ pub(super) fn minted(output: &[u8], order: &Order) -> Result<Minted, ErrorKind> 
     let id = token.id(TOKEN_ID).filter(|id| is_one_word(&id.0)).ok_or_else(unexpected)?;
     let secret = secret(&objects).ok_or_else(unexpected)?;
     let date = ServerDate::Absent;
-    let MintClaims { grants, created_at, expires_at, label, oddities } =
-        token.claims(order, Dialect::Influxctl, date);
+    let MintClaims { grants, created_at, expires_at, label, oddities, zoneless } =
+        token.claims(order, Dialect::Influxctl, &date);
     let secret = Credential::Token(Secret::new(secret.into_owned()));
-    Ok(Minted { id, secret, grants, created_at, expires_at, label, date, oddities })
+    Ok(Minted { id, secret, grants, created_at, expires_at, label, date, oddities, zoneless })
 }
 
 /// The one object in it that is the token. Those of permissions have ids of their own.

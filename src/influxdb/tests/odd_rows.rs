@@ -210,10 +210,10 @@ async fn the_string_of_a_new_token_is_lost_over_no_other_field() {
         (
             r#""permissions":[],"createdAt":"9999-12-31T23:59:59Z","expiresAt":"9999-12-31T23:59:59Z""#
                 .to_owned(),
-            None,
+            Some(Time::MAX),
             None,
             LabelEcho::Untold,
-            1,
+            0,
         ),
         (
             r#""permissions":[],"createdAt":"2029-01-01T00:00:00","expiresAt":"2029-02-01T00:00:00Z""#
@@ -221,7 +221,7 @@ async fn the_string_of_a_new_token_is_lost_over_no_other_field() {
             created,
             told("2029-02-01T00:00:00Z"),
             LabelEcho::Untold,
-            1,
+            0,
         ),
         (
             r#""permissions":[],"createdAt":"2029-01-01T17:00:00Z","expiresAt":"2029-01-01T15:00:00Z""#
@@ -258,6 +258,54 @@ async fn the_string_of_a_new_token_is_lost_over_no_other_field() {
 }
 
 #[tokio::test]
+async fn the_times_of_a_new_token_are_told_as_they_are_claimed() {
+    let (date, ordered) = ("2029-01-01T12:00:00Z", order().expires_at);
+    let missing = Some("createdAt is missing".to_owned());
+    let creation = |text: &str| format!(r#""createdAt":"{text}","expiresAt":"2030-01-01T00:00:00Z""#);
+    for (fields, created_at, expires_at, oddity) in [
+        (creation("0001-01-01T00:00:00Z"), Some("0001-01-01T00:00:00Z"), ordered, None),
+        (creation("1970-01-01T00:00:00Z"), Some("1970-01-01T00:00:00Z"), ordered, None),
+        (creation("2100-01-01T00:00:00Z"), Some("2100-01-01T00:00:00Z"), ordered, None),
+        (creation(""), None, ordered, missing.clone()),
+        (r#""createdAt":null,"expiresAt":null"#.to_owned(), None, None, missing.clone()),
+        (creation("soon"), None, ordered, Some("createdAt: expected an RFC 3339 time".to_owned())),
+    ] {
+        let body = format!(r#"{{"id":"i","accessToken":"{SECRET}","permissions":[],{fields}}}"#);
+        let minted = mint_of(&body).await.unwrap_or_else(|error| panic!("{fields}: {error}"));
+        assert_eq!((minted.created_at, minted.expires_at), (created_at.map(at), expires_at), "{fields}");
+        assert_eq!(minted.oddities, oddity.into_iter().collect::<Vec<_>>(), "{fields}");
+        assert!(!minted.zoneless);
+    }
+    let created = format!("createdAt {date}");
+    let dated = format!("the answer's Date {date}");
+    for (created_at, expires_at, is_never, birth) in [
+        (date, "2020-01-01T00:00:00Z", true, &created),
+        (date, "1970-01-01T00:00:00Z", true, &created),
+        (date, "2028-12-01T12:00:00Z", true, &created),
+        (date, date, true, &created),
+        (date, "2029-01-01T12:00:01Z", false, &created),
+        ("1970-01-01T00:00:00Z", "2020-01-01T00:00:00Z", true, &dated),
+        ("2029-01-01T17:00:00Z", "2029-01-01T11:00:00Z", true, &dated),
+        ("when", "2020-01-01T00:00:00Z", true, &dated),
+    ] {
+        let times = format!(r#""createdAt":"{created_at}","expiresAt":"{expires_at}""#);
+        let body = format!(r#"{{"id":"i","accessToken":"{SECRET}","permissions":[],{times}}}"#);
+        let minted = mint_of(&body).await.unwrap_or_else(|error| panic!("{times}: {error}"));
+        let oddity = format!("expiresAt {expires_at} is not after {birth}, read as never");
+        assert_eq!(
+            (minted.expires_at.is_none(), minted.oddities.contains(&oddity)),
+            (is_never, is_never),
+            "{times}"
+        );
+    }
+    let zoneless = format!(
+        r#"{{"id":"i","accessToken":"{SECRET}","permissions":[],"createdAt":"2029-01-01T12:00:00","expiresAt":null}}"#
+    );
+    let minted = mint_of(&zoneless).await.expect("minted");
+    assert_eq!((minted.zoneless, minted.oddities), (true, vec![]));
+}
+
+#[tokio::test]
 async fn one_token_is_read_as_in_a_list() {
     let folder = tempfile::tempdir().expect("a folder");
     let id = TokenId("o".into());
@@ -290,11 +338,16 @@ async fn one_token_is_read_as_in_a_list() {
 #[tokio::test]
 async fn a_date_that_cannot_be_read_is_not_a_missing_one() {
     let folder = tempfile::tempdir().expect("a folder");
+    let unreadable = |text: &str| ServerDate::Unreadable(text.to_owned());
+    let long = format!("date: {}\r\n", "yesterday ".repeat(9));
     for (headers, expected) in [
         ("", ServerDate::Absent),
-        ("date: yesterday\r\n", ServerDate::Unreadable),
-        ("date: \r\n", ServerDate::Unreadable),
-        ("date: 2029-01-01T12:00:00Z\r\n", ServerDate::Unreadable),
+        ("date: yesterday\r\n", unreadable("yesterday")),
+        ("date: \r\n", unreadable("")),
+        ("date: 2029-01-01T12:00:00Z\r\n", unreadable("2029-01-01T12:00:00Z")),
+        (&long, unreadable(&long[6..66])),
+        (&format!("date: at {MANAGEMENT}\r\n"), unreadable("…")),
+        ("date: ye\u{202e}sterday\r\n", unreadable("yesterday")),
         (DATE, ServerDate::Told(at("2029-01-01T12:00:00Z"))),
     ] {
         let (port, _) = serve(None, vec![answer("200 OK", headers, "[]")]).await;

@@ -2,7 +2,7 @@
 
 use super::{
     Keeper, Report,
-    steps::{ChangeOutcome, fail, set_aside},
+    steps::{ChangeOutcome, fail, note_surplus, set_aside},
 };
 use crate::{
     deliver::Deliver,
@@ -144,12 +144,13 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         tracing::info!(%name, %id, server = %self.name, "may now {grants}");
         let now = self.moment();
         let specs = self.shared.specs();
-        let covered = specs.get(name).is_none_or(|spec| spec.grants.cover(grants));
+        let wanted = specs.get(name).map(|spec| &spec.grants);
+        let covered = wanted.is_none_or(|wanted| wanted.cover(grants));
         let note = |record: &mut Record| {
             let is_current = record.current.as_ref().is_some_and(|held| held.id == *id);
             record.held_mut().filter(|held| held.id == *id).for_each(|held| held.grants = grants.clone());
             if is_current {
-                record.surplus_since = (!covered).then(|| record.surplus_since.take().unwrap_or(now));
+                note_surplus(record, wanted.filter(|_| !covered), &now);
             }
         };
         self.seal_change(name, report, note).await;

@@ -35,9 +35,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             std::iter::once(instances.current.clone()).chain(instances.former.clone()).collect();
         self.spend_request();
         let listing = self.server.list(&Interest { ids: &self.known_ids(), instances: &instances }).await?;
-        if listing.zoneless && !std::mem::replace(&mut self.state().knows_zoneless, true) {
-            tracing::warn!(server = %self.name, "the server's times have no zone, reading them as UTC");
-        }
+        self.note_zoneless(listing.zoneless);
         let since_boot = self.shared.clock.since_boot();
         // Before anything is forgotten of the list before: others may be asking what time it is.
         let judged = self.judge(&listing);
@@ -65,6 +63,13 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         Ok(listing)
     }
 
+    /// Logs once that the server's times have no zone.
+    pub(super) fn note_zoneless(&self, zoneless: bool) {
+        if zoneless && !std::mem::replace(&mut self.state().knows_zoneless, true) {
+            tracing::warn!(server = %self.name, "the server's times have no zone, reading them as UTC");
+        }
+    }
+
     /// The ids of all tokens in our hands.
     fn known_ids(&self) -> Arc<BTreeSet<TokenId>> {
         let known = self.shared.ledger.known();
@@ -86,7 +91,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         let clock = &self.shared.clock;
         let sealed = latest_sealed(self.shared.ledger.known().values());
         judging_time(
-            listing.date,
+            &listing.date,
             clock.now(),
             clock.is_synchronised(),
             self.settings.lifecycle.trust_local_clock,

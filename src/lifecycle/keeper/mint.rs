@@ -52,6 +52,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
                 return self.refuse(name, &order, &minted.id).await;
             }
             Ok(minted) => {
+                self.note_zoneless(minted.zoneless);
                 report.findings.extend(oddities(name, &minted));
                 return self.seal(&spec, &order, minted, why).await;
             }

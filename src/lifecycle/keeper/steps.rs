@@ -366,8 +366,8 @@ pub(in crate::lifecycle) fn amend(record: &mut Record, change: Change, key: &Ser
     match change {
         Change::Allow(allow) => record.allow = allow,
         Change::Removed(left) => record.removed = left.then(|| record.removed.take().unwrap_or(now.clone())),
-        Change::Surplus(has) => {
-            record.surplus_since = has.then(|| record.surplus_since.take().unwrap_or(now.clone()));
+        Change::Surplus(wanted) => {
+            note_surplus(record, wanted.as_ref(), now);
         }
         Change::Grants { id, grants } => {
             record.held_mut().filter(|held| held.id == id).for_each(|held| held.grants = grants.clone());
@@ -396,6 +396,15 @@ pub(super) fn drop_intent(record: &mut Record, marker: &Marker, now: &Moment) {
 pub(super) fn explain_mints(record: &mut Record) {
     let unexplained = record.mints.iter_mut().filter(|attempt| attempt.kind == AttemptKind::Unexplained);
     unexplained.for_each(|attempt| attempt.kind = AttemptKind::Explained);
+}
+
+/// Rule 21: what the current token may do beside `wanted` has its `grace` from now on, or goes on with it where the list
+/// asks for no less than before.
+pub(super) fn note_surplus(record: &mut Record, wanted: Option<&Grants>, now: &Moment) {
+    let asks_no_less = record.surplus_beside.as_ref().zip(wanted).is_some_and(|(old, new)| new.cover(old));
+    let since = record.surplus_since.take().filter(|_| asks_no_less);
+    record.surplus_since = wanted.map(|_| since.unwrap_or_else(|| now.clone()));
+    record.surplus_beside = wanted.cloned();
 }
 
 pub(super) fn set_aside(record: &mut Record, id: &TokenId, gone: Gone, now: &Moment) {
@@ -433,7 +442,7 @@ fn withdraw(record: &mut Record, id: &TokenId, now: &Moment) {
 pub(super) fn count_up(record: &mut Record, now: Time) {
     record.generation += 1;
     record.promoted_at = Some(now);
-    record.surplus_since = None;
+    note_surplus(record, None, &Moment { at: now, boot: None });
     record.shortened_at = None;
     record.unprobed = false;
 }

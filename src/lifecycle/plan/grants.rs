@@ -32,12 +32,13 @@ pub(super) fn plan(
     }
     if spec.grants.cover(has) {
         if record.surplus_since.is_some() {
-            plan.note(record, Change::Surplus(false));
+            plan.note(record, Change::Surplus(None));
         }
         return None;
     }
-    let Some(seen) = &record.surplus_since else {
-        plan.note(record, Change::Surplus(true));
+    let is_as_before = record.surplus_beside.as_ref() == Some(&spec.grants);
+    let Some(seen) = record.surplus_since.as_ref().filter(|_| is_as_before) else {
+        plan.note(record, Change::Surplus(Some(spec.grants.clone())));
         plan.due(super::after(scene.now, scene.lifecycle.grace));
         return None;
     };

@@ -295,9 +295,16 @@ pub fn promotion(record: &Record, spec: &Spec, evidence: &Evidence, now: Time) -
     let urgent = match &record.current {
         // A server that could be asked a moment ago will be again.
         None => since(evidence.next_since(next).max(unreachable_since), now) >= probe.deadline,
-        Some(current) => current.expires_at.is_some_and(|at| since(now, at) < LAST_HOUR),
+        Some(current) => expires_soon(current, evidence, now),
     };
     urgent.then_some(Promotion { probed: false })
+}
+
+/// Whether it has less than an hour left, as far as the server is to be believed: not where it was accepted after that.
+fn expires_soon(current: &Held, evidence: &Evidence, now: Time) -> bool {
+    let accepted = evidence.probes.get(&current.id).and_then(|probed| probed.accepted_at);
+    let expiry = current.expires_at.filter(|expiry| accepted.is_none_or(|at| at <= *expiry));
+    expiry.is_some_and(|at| since(now, at) < LAST_HOUR)
 }
 
 fn mint(scene: &Scene<'_>, spec: &Spec, record: Option<&Record>, why: Why, plan: &mut Plan) {

@@ -134,8 +134,8 @@ impl Why {
     #[must_use]
     pub fn is_explained(self) -> bool {
         match self {
-            Self::Missing | Self::Due | Self::Grants | Self::Asked => true,
-            Self::Gone | Self::Refused | Self::Inherited | Self::Early | Self::Again => false,
+            Self::Missing | Self::Inherited | Self::Due | Self::Grants | Self::Asked => true,
+            Self::Gone | Self::Refused | Self::Early | Self::Again => false,
         }
     }
 }
@@ -156,8 +156,8 @@ pub enum Change {
     Allow(Allow),
     /// The name has left the list, or is back.
     Removed(bool),
-    /// The current token may do more than the list asks for, or does not any more.
-    Surplus(bool),
+    /// The current token may do more than this, which the list asks for; or does not any more.
+    Surplus(Option<Grants>),
     /// What a token may do is something else than was known, by somebody else's doing or by our own unheard.
     Grants {
         /// Which.

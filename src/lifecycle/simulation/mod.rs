@@ -293,6 +293,25 @@ async fn creates_that_fail_for_a_day_are_made_up_for() {
     world.assert_converged();
 }
 
+/// The model counts the requests of each hour.
+#[tokio::test(start_paused = true)]
+async fn where_nothing_helps_the_server_is_asked_now_and_then() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let (world, mut specs) = sound(7, 3, Lifecycle::default());
+    specs.values_mut().for_each(|spec| spec.lifetime = Some(8 * HOUR));
+    world.wants(specs);
+    live(&world, HOUR).await;
+    world.refuse_mints(true);
+    world.silence_data(true);
+    // All have expired, none is minted, and nobody says whether they work.
+    live(&world, 48 * HOUR).await;
+    assert!(world.lists() >= 24, "{}", world.history());
+    world.refuse_mints(false);
+    world.silence_data(false);
+    live(&world, HOUR).await;
+    assert!(world.generation("t0").is_some_and(|values| values > 1), "{}", world.history());
+}
+
 /// A world without faults in which `t0` is settled and is to have a new value; its overlap takes ten minutes.
 async fn to_be_rotated(seed: u64) -> Arc<World> {
     let overlap_cap = Some(Duration::from_secs(600));

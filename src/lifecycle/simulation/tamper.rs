@@ -221,7 +221,8 @@ fn mint_elsewhere(plan: &mut Plan, _: &View<'_>) {
 
 fn write_for_nothing(plan: &mut Plan, view: &View<'_>) {
     for record in records(view) {
-        let change = Change::Surplus(record.surplus_since.is_none());
+        let wanted = view.specs.get(&record.name).map(|spec| spec.grants.clone());
+        let change = Change::Surplus(wanted.filter(|_| record.surplus_since.is_none()));
         plan.steps.push(Step::Note { name: record.name.clone(), change });
     }
 }

@@ -78,6 +78,8 @@ struct State {
     ahead_until: Option<Instant>,
     activation: Option<Duration>,
     refuses_mints: bool,
+    /// The data plane answers nothing.
+    is_silent: bool,
     ids: u64,
     // The store.
     records: BTreeMap<Name, (Record, u64)>,
@@ -345,6 +347,13 @@ impl World {
 
     pub(super) fn refuse_mints(&self, refuse: bool) {
         self.state().refuses_mints = refuse;
+    }
+
+    pub(super) fn silence_data(&self, silent: bool) {
+        let mut state = self.state();
+        state.is_silent = silent;
+        // What expires meanwhile nobody could replace.
+        state.tokens.values_mut().for_each(|token| token.by_person |= silent);
     }
 
     pub(super) fn delivered(&self) -> usize {

@@ -37,7 +37,10 @@ fn what_is_lacking_is_given_at_once_and_what_is_too_much_taken_after_a_while() {
     assert_eq!(patches(&world.plan()), [("id-1", "write b, write telemetry".to_owned())]);
     world.may(&["b", "telemetry"]);
     let plan = world.plan();
-    assert_eq!(plan.steps, [Step::Note { name: name("a"), change: Change::Surplus(true) }]);
+    assert_eq!(
+        plan.steps,
+        [Step::Note { name: name("a"), change: Change::Surplus(Some(databases(&["b"]))) }]
+    );
     world.note(&plan);
     let plan = world.plan();
     assert_eq!((plan.steps, plan.next_due), (vec![], Some(at(world.now + hours(24)))));
@@ -46,9 +49,26 @@ fn what_is_lacking_is_given_at_once_and_what_is_too_much_taken_after_a_while() {
     assert_eq!(patches(&world.plan()), [("id-1", "write b".to_owned())]);
     world.may(&["b"]);
     let plan = world.plan();
-    assert_eq!(plan.steps, [Step::Note { name: name("a"), change: Change::Surplus(false) }]);
+    assert_eq!(plan.steps, [Step::Note { name: name("a"), change: Change::Surplus(None) }]);
     world.note(&plan);
     assert_eq!(world.plan().steps, []);
+}
+
+#[test]
+fn what_is_not_wanted_any_more_has_a_grace_of_its_own() {
+    let mut world = World::new().settled();
+    world.wants(&["b", "c"]);
+    world.may(&["b", "c", "telemetry"]);
+    let plan = world.plan();
+    world.note(&plan);
+    world.now += hours(23);
+    world.wants(&["b"]);
+    let plan = world.plan();
+    world.note(&plan);
+    world.now += hours(1);
+    assert_eq!(patches(&world.plan()), [], "c was wanted an hour ago");
+    world.now += hours(23);
+    assert_eq!(patches(&world.plan()), [("id-1", "write b".to_owned())]);
 }
 
 #[test]
@@ -59,7 +79,7 @@ fn what_is_wanted_again_in_time_is_not_taken() {
     let plan = world.plan();
     world.note(&plan);
     world.wants(&["b", "telemetry"]);
-    assert_eq!(world.plan().steps, [Step::Note { name: name("a"), change: Change::Surplus(false) }]);
+    assert_eq!(world.plan().steps, [Step::Note { name: name("a"), change: Change::Surplus(None) }]);
 }
 
 #[test]

@@ -97,7 +97,7 @@ impl World {
             listing.faults = odd.into_iter().map(fault).collect();
         }
         if self.claims_now(&mut draw, Fault::DateUnreadable, Op::List, 30) {
-            listing.date = ServerDate::Unreadable;
+            listing.date = ServerDate::Unreadable("yesterday".to_owned());
         }
     }
 

@@ -202,7 +202,10 @@ impl World {
         let left = state.left.get(&record.name).map(|(at, _)| *at);
         // A restored backup knows of no list before it.
         let is_over = left.is_none_or(|left| now + MOMENT >= left + self.lifecycle.grace) || state.restored;
-        state.ended_for_removal.push((record.name.clone(), now));
+        // What a person has confirmed counts against no other.
+        if !state.confirmed.contains(&record.name) {
+            state.ended_for_removal.push((record.name.clone(), now));
+        }
         state.ended_for_removal.retain(|(_, at)| *at + DAY > now);
         let ended: BTreeSet<Name> = state.ended_for_removal.iter().map(|(name, _)| name.clone()).collect();
         // One whose last token went within the day is a record still.

@@ -232,6 +232,7 @@ impl World {
             },
             date: ServerDate::Told(date),
             oddities: vec![],
+            zoneless: false,
         }
     }
 
@@ -396,7 +397,7 @@ impl World {
         if !is_sealed {
             self.breaks("rule 1", "a secret is used before it is sealed");
         }
-        if self.is_lost("check", Op::Check).is_err() {
+        if self.is_lost("check", Op::Check).is_err() || self.state().is_silent {
             return Verdict::Unreachable { why: "no answer".into(), retry_after: None };
         }
         let (now, date) = (Instant::now(), self.date());

@@ -143,7 +143,7 @@ impl World {
         }
         let held = before.current.as_ref().filter(|_| record.current.is_none())?;
         let token = state.tokens.get(&held.id)?;
-        let is_wanted = state.specs.contains_key(&record.name);
+        let is_wanted = state.is_wanted(&record.name);
         let works =
             is_live_everywhere(self.date_in(state), token, &held.grants) && !token.by_person && is_wanted;
         works.then_some(("rule 4", "a token that works is set aside"))

@@ -79,6 +79,11 @@ impl World {
         }
     }
 
+    /// How often a list was asked for.
+    pub(in super::super) fn lists(&self) -> u64 {
+        self.state().traffic.lists
+    }
+
     /// A process begins to look after the server.
     pub(super) fn note_start(&self) {
         self.state().traffic.listed = Some(Instant::now());
