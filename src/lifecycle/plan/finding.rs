@@ -253,7 +253,10 @@ impl Matter {
             Self::EndNeedsWord => "run `influx-tokend confirm`, or put the names back into the list",
             Self::ServerChanged { .. } => "run `influx-tokend confirm` if it really is another server",
             Self::OnFormerServer { .. } => "end it there yourself, then run `influx-tokend forget`",
-            Self::Unknown { .. } => "see `influx-tokend strays`; a copy of this host may be using it",
+            Self::Unknown { .. } => {
+                "see `influx-tokend strays`; if another machine works with a copy of this store, run \
+                 `influx-tokend strays --separate`"
+            }
             Self::Twin => "give each machine a store and a machine-id of its own",
             _ => return None,
         };
