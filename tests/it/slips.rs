@@ -90,12 +90,9 @@ fn each_hint_of_influx_secrets_leads_on() {
 
     for reference in ["@{influx:t0}", "@<influx:t0>", "influx:t0"] {
         let said = stderr(&next, reference);
-        assert!(
-            said.contains("hint: the name is what a reference has behind the colon: write \"t0\""),
-            "{said}"
-        );
+        assert!(said.contains("hint: a reference has the name after the colon: write \"t0\""), "{said}");
     }
-    assert!(!stderr(&next, "t0").contains("behind the colon"));
+    assert!(!stderr(&next, "t0").contains("after the colon"));
 }
 
 #[test]
@@ -104,7 +101,7 @@ fn a_reference_in_the_place_of_a_name_leads_to_the_name() {
     host.list_of(1);
     for command in [&["rotate"][..], &["rotate", "--undo"], &["revoke", "--now"], &["import"], &["forget"]] {
         for (given, hint) in [
-            ("@{influx:t0}", "the name is what a reference has behind the colon: write \"t0\""),
+            ("@{influx:t0}", "a reference has the name after the colon: write \"t0\""),
             ("edge-writer", "call it \"edge_writer\""),
         ] {
             let ran = host.tokend(&[command, &[given]].concat());

@@ -21,7 +21,7 @@ pub(super) struct Strays {
     /// End these. Whoever uses one, a clone of this host perhaps, is cut off
     #[arg(long, value_name = "ID", num_args = 1..)]
     revoke: Vec<String>,
-    /// Replace all tokens of this host, for another machine works with a copy of this store. Nothing is revoked
+    /// Another machine works with a copy of this store: take a new instance, replace all tokens here, revoke none
     #[arg(long, conflicts_with = "revoke")]
     separate: bool,
     #[command(flatten)]
