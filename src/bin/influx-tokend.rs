@@ -16,7 +16,10 @@ use influx_tokend::{
 const PROGRAM: &str = "influx-tokend";
 
 fn main() -> ExitCode {
-    let arguments = Tokend::try_parse().unwrap_or_else(|error| refuse(&error));
+    let arguments = match Tokend::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return refuse(&error),
+    };
     if let Err(error) = harden_process() {
         ui::note(PROGRAM, &format!("warning: secrets may reach a core dump: {error}"));
     }
@@ -32,13 +35,12 @@ fn main() -> ExitCode {
 }
 
 /// As clap does, and with the hint of a name that cannot be one.
-fn refuse(error: &clap::Error) -> ! {
+fn refuse(error: &clap::Error) -> ExitCode {
+    // What cannot be written, nobody reads.
+    _ = error.print();
     let name: Option<&InvalidName> = error.source().and_then(|source| source.downcast_ref());
     if let Some(hint) = name.and_then(InvalidName::hint) {
-        // What cannot be written, nobody reads.
-        _ = error.print();
         ui::note(PROGRAM, &format!("hint: {hint}"));
-        std::process::exit(error.exit_code());
     }
-    error.exit()
+    u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
