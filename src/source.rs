@@ -82,9 +82,7 @@ impl Hint for SourceError {
             Self::File { .. } => "check the path, and that this user may read it".to_owned(),
             Self::Command { .. } => "run it by hand as this user".to_owned(),
             Self::Unset(name) => format!("set {name}, or name another source"),
-            Self::Empty(_) => {
-                "write the secret there, and see that the program that writes it has done so".to_owned()
-            }
+            Self::Empty(_) => "write the secret there, or check the program that writes it".to_owned(),
             Self::NoSecret(_, form) | Self::NoToken(_, form) => form.hint().to_owned(),
             Self::TooLong(_) => return None,
         })
@@ -119,7 +117,7 @@ fn name_of(source: &TokenSource) -> String {
         TokenSource::Credential(name) => format!("credential {name:?}"),
         TokenSource::File(path) => format!("{path:?}"),
         TokenSource::Command(command) => {
-            format!("what command {:?} prints", command.first().map_or("", String::as_str))
+            format!("the output of command {:?}", command.first().map_or("", String::as_str))
         }
         TokenSource::Env(name) => format!("environment variable {name:?}"),
     }

@@ -1,6 +1,6 @@
 //! Keeps the InfluxDB tokens of this host.
 
-use std::process::ExitCode;
+use std::{error::Error as _, process::ExitCode};
 
 use clap::Parser as _;
 use influx_tokend::{
@@ -9,12 +9,17 @@ use influx_tokend::{
         ui,
     },
     harden::harden_process,
+    hint::Hint as _,
+    model::InvalidName,
 };
 
 const PROGRAM: &str = "influx-tokend";
 
 fn main() -> ExitCode {
-    let arguments = Tokend::parse();
+    let arguments = match Tokend::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return refuse(&error),
+    };
     if let Err(error) = harden_process() {
         ui::note(PROGRAM, &format!("warning: secrets may reach a core dump: {error}"));
     }
@@ -27,4 +32,15 @@ fn main() -> ExitCode {
             ExitCode::from(1)
         }
     }
+}
+
+/// As clap does, and with the hint of a name that cannot be one.
+fn refuse(error: &clap::Error) -> ExitCode {
+    // What cannot be written, nobody reads.
+    _ = error.print();
+    let name: Option<&InvalidName> = error.source().and_then(|source| source.downcast_ref());
+    if let Some(hint) = name.and_then(InvalidName::hint) {
+        ui::note(PROGRAM, &format!("hint: {hint}"));
+    }
+    u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
 }

@@ -202,7 +202,7 @@ pub(super) fn not_toml(span: Range<usize>, message: &str, text: &str, faults: &m
     let what = message.lines().next().unwrap_or_default();
     match text.get(span.clone()).filter(|_| what == "duplicate key") {
         Some(key) => {
-            let what = format!("not TOML: key {} stands twice in its table", Shown(key));
+            let what = format!("not TOML: key {} given twice in its table", Shown(key));
             faults.add_with_hint(span, "", what, "keep one of the two");
         }
         None => faults.add(span, "", format!("not TOML: {what}")),

@@ -97,7 +97,7 @@ fn server(mut section: Section<'_, '_>, context: &Context, faults: &mut Faults<'
         && url.path() != "/"
     {
         let what = format!("influxctl takes host and port alone, found the path {}", Shown(url.path()));
-        let hint = "leave via = \"influxctl\" out, or name with influxctl = { config = \"PATH\" } a profile that leads there";
+        let hint = "remove via = \"influxctl\", or name a profile for this address: influxctl = { config = \"PATH\" }";
         faults.add_with_hint(at, &section.key("url"), what, hint);
     }
     section.finish(faults);

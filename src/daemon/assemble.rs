@@ -78,7 +78,8 @@ impl Hint for AssembleError {
             Self::Migrate(error) => error.hint(),
             Self::Reseal(error) => error.hint(),
             Self::Deliver(error) => error.hint(),
-            Self::Disown(_) | Self::Signals(_) => None,
+            Self::Disown(error) => error.hint(),
+            Self::Signals(_) => None,
         }
     }
 }

@@ -36,7 +36,7 @@ use crate::{
         plan::{self, Told},
         retire,
         status::{HostStatus, ListStatus, Seen, ServerStatus, Verdict},
-        strays,
+        strays::{self, Separation},
         undo::{self, Cut},
     },
 };
@@ -115,6 +115,7 @@ impl Operator {
                 value(strays::find(&keepers).await.map_err(|error| Refusal::of(&error))?)
             }
             Command::Strays { revoke } => value(strays::revoke(&keepers, &revoke).await?),
+            Command::Separate => value(self.separate(&keepers).await?),
             Command::Forget { names } => {
                 value(forget::forget(&self.config(), &self.home.ledger, &names).await?)
             }
@@ -266,6 +267,13 @@ impl Operator {
             _ = self.asks.send(Ask::End);
         }
         value(retired)
+    }
+
+    /// While no keeper mints: its token would bear the former instance. Afterwards they plan anew.
+    async fn separate(&self, keepers: HostKeepers<'_>) -> Result<Separation, Refusal> {
+        let unknown = strays::unknown(keepers, &self.home.ledger).await?;
+        let _halted = self.halt().await?;
+        strays::separate(&self.home.ledger, unknown).await
     }
 
     async fn halt(&self) -> Result<Halted, Refusal> {

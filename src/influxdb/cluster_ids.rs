@@ -30,7 +30,7 @@ impl<'a> NamedIds<'a> {
             if let Some(named) = named.as_deref().filter(|named| !named.eq_ignore_ascii_case(wanted.as_str()))
             {
                 let named = clean(&named.chars().take(36).collect::<String>());
-                let what = format!("it is about {what} {named:?}, and {what} {wanted} was asked about");
+                let what = format!("expected {what} {wanted}, found {named:?}");
                 return Some(Err(ErrorKind::Nonsense(what)));
             }
         }

@@ -66,7 +66,7 @@ pub enum ErrorKind {
     #[error("unexpected answer: {0}")]
     Nonsense(String),
     /// The answer is compressed, which was not asked for.
-    #[error("unexpected answer: compressed ({0}), although identity was asked for")]
+    #[error("unexpected answer: compressed ({0}), expected identity")]
     Compressed(String),
     /// The management token could not be had.
     #[error("management token: {0}")]

@@ -59,14 +59,11 @@ impl Hint for ServerError {
 fn redirect_hint(location: Option<&str>) -> String {
     let address = location.and_then(|location| Url::parse(location).ok()).filter(Url::has_host);
     let Some(mut address) = address else {
-        return "something else than the management API answers at `url`, a login page perhaps: check host, port and path"
-            .to_owned();
+        return "no management API at `url`, perhaps a login page: check host, port and path".to_owned();
     };
     let path = address.path().to_owned();
     let Some((base, below)) = path.split_once("/api/v0") else {
-        return format!(
-            "something else than the management API answers at `url`, and sends to {address}: check host, port and path"
-        );
+        return format!("no management API at `url`, it redirects to {address}: check host, port and path");
     };
     if below.ends_with('/') {
         return "a proxy adds a slash to the path: change that there".to_owned();

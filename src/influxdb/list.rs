@@ -40,7 +40,7 @@ impl ListReader<'_> {
     /// None of the rows is an object, or those that name a cluster all name another.
     pub(super) fn read(&self, rows: &[&RawValue], bytes: usize) -> Result<Listing, ErrorKind> {
         if !rows.is_empty() && !rows.iter().any(|row| row.get().starts_with('{')) {
-            return Err(ErrorKind::Nonsense("the list has no tokens in it, but something else".to_owned()));
+            return Err(ErrorKind::Nonsense("expected a list of tokens".to_owned()));
         }
         let mut reading = Reading::default();
         for (number, row) in rows.iter().enumerate() {
@@ -103,7 +103,7 @@ impl ListReader<'_> {
             Some(first) if reading.tokens.get(first) == Some(&listed) => {}
             Some(first) => {
                 reading.tokens.remove(first);
-                fault(Some(&id), "id: expected once, is there twice with different fields".to_owned());
+                fault(Some(&id), "id: expected once, found twice with different fields".to_owned());
             }
         }
     }
@@ -119,6 +119,6 @@ impl ListReader<'_> {
         let id = json.split('"').map(|text| TokenId(text.to_owned()));
         let id = id.into_iter().find(|id| self.interest.ids.contains(id));
         let is_ours = label.is_some() || id.is_some();
-        is_ours.then(|| RowFault { id, label, what: "row: expected an object that JSON allows".to_owned() })
+        is_ours.then(|| RowFault { id, label, what: "row: expected a valid JSON object".to_owned() })
     }
 }

@@ -85,7 +85,7 @@ impl ManagementApi {
         limit: usize,
     ) -> Result<Answer, (ServerError, bool)> {
         let token = self.management_token.get().await.map_err(|kind| (self.http.error(verb, kind), true))?;
-        let unsendable = || ErrorKind::NotHanded("it has characters that a header cannot have".to_owned());
+        let unsendable = || ErrorKind::NotHanded("it has characters not valid in a header".to_owned());
         let value = authorization("Bearer", token.expose())
             .ok_or_else(|| (self.http.error(verb, unsendable()), true))?;
         let request = request.header(header::AUTHORIZATION, value);
@@ -250,7 +250,7 @@ impl ManagementApi {
         self.check_ids(&row).map_err(self.nonsense(verb))?;
         let told = row.id(ID).unwrap_or_else(|| id.clone());
         if !told.0.eq_ignore_ascii_case(&id.0) {
-            let error = ErrorKind::Nonsense("it is about another token than was asked about".to_owned());
+            let error = ErrorKind::Nonsense("it describes another token".to_owned());
             return Err(self.nonsense(verb)(error));
         }
         Ok(row.listed(id.clone(), Dialect::Api, &answer.date).0)

@@ -94,7 +94,7 @@ impl TlsCause {
             Self::Expired => "renew the server's certificate; if it is still valid, set this host's clock".to_owned(),
             Self::NotYetValid => "set this host's clock; if it is right, the server's certificate is for later".to_owned(),
             Self::BadCertificate => "replace the server's certificate".to_owned(),
-            Self::NotTls => format!("the server does not use TLS at this port: write http:// in `{url}`, or the port that does"),
+            Self::NotTls => format!("the server does not use TLS at this port: write http:// in `{url}`, or the server's TLS port"),
             Self::NothingInCommon => {
                 "the server must allow TLS 1.2 or 1.3 with a current cipher: change that there, or in the proxy before it"
                     .to_owned()

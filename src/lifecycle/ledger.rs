@@ -8,8 +8,8 @@ use std::{
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::{
-    hint::Hint as _,
-    model::{Known, Name, Origin, Record, RecordVersion, Spec},
+    hint::Hint,
+    model::{Known, Marker, Name, Origin, Record, RecordVersion, Spec},
     store::{Instances, RecordError, RecordFault, Revision, SealError, Store, StoreError, Stored},
 };
 
@@ -269,8 +269,17 @@ pub enum DisownError {
     Store(#[from] StoreError),
 }
 
+impl Hint for DisownError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Seal(error) => error.hint(),
+            Self::Store(error) => error.hint(),
+        }
+    }
+}
+
 /// What another machine may be using as well is kept, and nothing of it is ever ended from here: its intents, too,
-/// may have become that machine's tokens.
+/// may have become that machine's tokens, whatever this one learnt of their mints.
 fn inherit(record: &mut Record) {
     for held in record.held_mut() {
         held.origin = Origin::Inherited;
@@ -278,6 +287,10 @@ fn inherit(record: &mut Record) {
     record.intents.clear();
     for ended in &mut record.ended {
         ended.marker = None;
+    }
+    // Only the brake still counts these.
+    for attempt in &mut record.mints {
+        attempt.marker = Marker::from_bits([0; 16]);
     }
 }
 

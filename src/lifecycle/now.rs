@@ -56,7 +56,7 @@ impl crate::hint::Hint for NoTime {
                 "set this host's clock; it may be ten minutes behind the server's at most".to_owned()
             }
             Self::Unreadable { .. } => {
-                "see what lies between this host and the server and writes that header, or synchronise the clock".to_owned()
+                "check the proxies between this host and the server, or synchronise the clock".to_owned()
             }
             Self::Untold { .. } => {
                 "synchronise the clock, or set `local_clock = \"trusted\"` in [lifecycle] if it is kept right by other means"

@@ -102,12 +102,17 @@ impl Evidence {
     pub fn forget_if_jumped(&mut self, expected: Time, now: Time) {
         let apart: Duration = now.duration_since(expected).unsigned_abs();
         if apart > JUMP {
-            self.probes.clear();
-            self.unknown_since.clear();
-            self.not_live_since.clear();
-            self.imported.clear();
-            self.first_list = None;
+            self.forget();
         }
+    }
+
+    /// What was seen at times that nothing holds together with those to come.
+    pub fn forget(&mut self) {
+        self.probes.clear();
+        self.unknown_since.clear();
+        self.not_live_since.clear();
+        self.imported.clear();
+        self.first_list = None;
     }
 
     /// Since when a `next` waits to be accepted: since it was minted, or was first seen where it was made elsewhere.

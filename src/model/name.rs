@@ -51,9 +51,7 @@ impl Hint for InvalidName {
         match self {
             Self::Character { name, .. } => {
                 if let Some(referred) = referred(name) {
-                    return Some(format!(
-                        "the name is what a reference has behind the colon: write {referred:?}"
-                    ));
+                    return Some(format!("a reference has the name after the colon: write {referred:?}"));
                 }
                 let fixed: String = name
                     .chars()

@@ -141,6 +141,7 @@ impl Awaited {
 pub struct Gathered {
     /// What could not be done.
     pub errors: Vec<String>,
+    said: BTreeSet<String>,
     about: BTreeSet<Name>,
     events: BTreeSet<String>,
     states: BTreeMap<ServerName, Vec<Found>>,
@@ -155,7 +156,9 @@ impl Gathered {
 
     /// Adds a report.
     pub fn take(&mut self, heard: &Heard) {
-        self.errors.extend(heard.errors.iter().cloned());
+        // What two passes report, or several names have in common, is said once.
+        let new = heard.errors.iter().filter(|error| self.said.insert((*error).clone()));
+        self.errors.extend(new.cloned());
         if heard.pass == 0 {
             return;
         }

@@ -54,6 +54,8 @@ pub enum Command {
         /// Those to end.
         revoke: Vec<TokenId>,
     },
+    /// A new instance, for another machine works with a copy of this store.
+    Separate,
     /// To forget tokens on servers that the list does not name any more.
     Forget {
         /// Of these names.
@@ -105,6 +107,7 @@ impl Command {
             Self::Revoke { .. } => "revoke",
             Self::Confirm { .. } => "confirm",
             Self::Strays { .. } => "strays",
+            Self::Separate => "strays --separate",
             Self::Forget { .. } => "forget",
             Self::Retire { .. } => "retire",
             Self::Import(_) => "import",
@@ -128,7 +131,7 @@ impl fmt::Display for Command {
                 digest.iter().try_for_each(|digest| write!(f, " {digest}"))
             }
             Self::Import(import) => write!(f, " {}", import.name),
-            Self::Status | Self::Plan | Self::Check { .. } | Self::Apply => Ok(()),
+            Self::Status | Self::Plan | Self::Check { .. } | Self::Apply | Self::Separate => Ok(()),
         }
     }
 }

@@ -80,8 +80,8 @@ fn in_words(step: &Step) -> String {
                 Why::Inherited => "the one there is belongs elsewhere",
                 Why::Due => "its time has come",
                 Why::Grants => "the list asks for other grants",
-                Why::Early => "its time has come by the server's clock alone",
-                Why::Again => "the last one is not what was asked for",
+                Why::Early => "due by the server's clock alone",
+                Why::Again => "the last one differs from the request, or is gone",
                 Why::Asked => "a person wants a new value",
             };
             format!("mint {name}: {why}")

@@ -111,13 +111,13 @@ impl Form {
                  \"PATH\"]"
             }
             Self::Pem => {
-                "name what holds the management token: a certificate is client_certificate, its key client_key"
+                "name the source of the management token: a certificate is client_certificate, its key client_key"
             }
             Self::Variable => "write the value itself; nothing expands variables here",
-            Self::Reference => "write the token itself; references are for those who read tokens from here",
+            Self::Reference => "write the token itself; references are not resolved here",
             Self::Utf16 => "save it as UTF-8",
-            Self::Lines => "keep the line with the token, and nothing else",
-            Self::Words => "remove what stands around the token, a name or a comment",
+            Self::Lines => "keep the line with the token alone",
+            Self::Words => "remove everything around the token, such as a name or a comment",
             Self::Characters => "write the token again, in visible ASCII",
         }
     }

@@ -56,3 +56,4 @@ mod stores;
 mod systemd;
 mod telegraf;
 mod telegraf_versions;
+mod twin;

@@ -42,7 +42,7 @@ fn list_faults() -> Vec<(&'static str, Effect, &'static str, &'static str)> {
             "redirect",
             status(302, "", &[("location", "https://elsewhere.example.com/")]),
             "302: redirected to \"https://elsewhere.example.com/\"",
-            "something else than the management API",
+            "no management API at `url`",
         ),
         (
             "not json",

@@ -90,10 +90,32 @@ fn each_hint_of_influx_secrets_leads_on() {
 
     for reference in ["@{influx:t0}", "@<influx:t0>", "influx:t0"] {
         let said = stderr(&next, reference);
-        assert!(
-            said.contains("hint: the name is what a reference has behind the colon: write \"t0\""),
-            "{said}"
-        );
+        assert!(said.contains("hint: a reference has the name after the colon: write \"t0\""), "{said}");
     }
-    assert!(!stderr(&next, "t0").contains("behind the colon"));
+    assert!(!stderr(&next, "t0").contains("after the colon"));
+}
+
+#[test]
+fn a_reference_in_the_place_of_a_name_leads_to_the_name() {
+    let host = Host::new();
+    host.list_of(1);
+    for command in [&["rotate"][..], &["rotate", "--undo"], &["revoke", "--now"], &["import"], &["forget"]] {
+        for (given, hint) in [
+            ("@{influx:t0}", "a reference has the name after the colon: write \"t0\""),
+            ("edge-writer", "call it \"edge_writer\""),
+        ] {
+            let ran = host.tokend(&[command, &[given]].concat());
+            assert_eq!(ran.code, Some(2), "{command:?}: {ran:?}");
+            assert!(ran.stderr.contains("contains '"), "{command:?}: {ran:?}");
+            let last = ran.stderr.lines().last().unwrap();
+            assert!(
+                last.starts_with("influx-tokend: hint: ") && last.ends_with(hint),
+                "{command:?}: {ran:?}"
+            );
+        }
+    }
+    let ran = host.tokend(&["hook", "add", "x.service", "--token", "@{influx:t0}"]);
+    assert!(ran.stderr.contains("write \"t0\""), "{ran:?}");
+    assert!(!host.tokend(&["rotate"]).stderr.contains("hint: "));
+    assert_eq!(host.tokend(&["--version"]).code, Some(0));
 }

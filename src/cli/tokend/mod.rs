@@ -76,7 +76,7 @@ enum Command {
     Import(import::Import),
     /// Confirm that tokens move to another server, or that many are to be ended
     Confirm(confirm::Confirm),
-    /// List live tokens that bear this store's label but are in no record, and end those that are named
+    /// List live tokens that bear this store's label but are in no record; revoke them, or leave them to another machine
     Strays(strays::Strays),
     /// Forget tokens that live on a server which the list does not name any more
     Forget(forget::Forget),

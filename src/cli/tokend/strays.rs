@@ -8,10 +8,10 @@ use super::{
 };
 use crate::{
     cli::ui,
-    model::{Time, TokenId},
+    model::{Name, Time, TokenId},
     operate::{
         command::Command,
-        strays::{self, Stray},
+        strays::{self, Separation, Stray},
     },
 };
 
@@ -21,11 +21,17 @@ pub(super) struct Strays {
     /// End these. Whoever uses one, a clone of this host perhaps, is cut off
     #[arg(long, value_name = "ID", num_args = 1..)]
     revoke: Vec<String>,
+    /// Another machine works with a copy of this store: take a new instance, replace all tokens here, revoke none
+    #[arg(long, conflicts_with = "revoke")]
+    separate: bool,
     #[command(flatten)]
     output: Output,
 }
 
 pub(super) fn run(context: &Context, arguments: &Strays) -> Result<Outcome, Failure> {
+    if arguments.separate {
+        return separate(context, arguments.output.output);
+    }
     let revoke: Vec<TokenId> = arguments.revoke.iter().cloned().map(TokenId).collect();
     let found = match context.ask(&Command::Strays { revoke: revoke.clone() })? {
         Some(found) => found,
@@ -39,6 +45,51 @@ pub(super) fn run(context: &Context, arguments: &Strays) -> Result<Outcome, Fail
         Format::Text => ui::print(&table(&found))?,
     }
     Ok(if found.is_empty() { Outcome::Done } else { Outcome::Waits })
+}
+
+fn separate(context: &Context, format: Format) -> Result<Outcome, Failure> {
+    let by_daemon: Option<Separation> = context.ask(&Command::Separate)?;
+    let has_daemon = by_daemon.is_some();
+    let separation = match by_daemon {
+        Some(separation) => separation,
+        None => separate_here(context)?,
+    };
+    match format {
+        Format::Json => ui::print_json(&separation)?,
+        Format::Text => ui::print(&separation_text(&separation))?,
+    }
+    if !has_daemon && !separation.shared.is_empty() {
+        ui::note(context.program(), "hint: `influx-tokend apply` replaces the shared tokens");
+    }
+    Ok(Outcome::Done)
+}
+
+/// Without a daemon.
+fn separate_here(context: &Context) -> Result<Separation, Failure> {
+    let config = context.load()?;
+    context.block_on(async {
+        let home = context.open(&config).await?;
+        let keepers = context.keepers(&config, &home)?;
+        let keepers: Vec<_> = keepers.iter().collect();
+        let unknown = strays::unknown(&keepers, &home.ledger).await?;
+        Ok(strays::separate(&home.ledger, unknown).await?)
+    })
+}
+
+fn separation_text(Separation { unknown, shared }: &Separation) -> String {
+    let mut text = format!("on {}, {:.0}: took a new instance, revoked nothing\n", host(), Time::now());
+    for Stray { id, name, server, .. } in unknown {
+        text += &format!("  of the other machine: {id} ({name} on {server})\n");
+    }
+    if !shared.is_empty() {
+        let names: Vec<&str> = shared.iter().map(Name::as_str).collect();
+        text += &format!("  shared with it, to be replaced here: {}\n", names.join(", "));
+    }
+    text
+}
+
+fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// Without a daemon.
@@ -56,8 +107,7 @@ fn here(context: &Context, revoke: &[TokenId]) -> Result<Vec<Stray>, Failure> {
 }
 
 fn told(ended: &[Stray]) -> Result<Outcome, Failure> {
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let mut text = format!("on {host}, {:.0}:\n", Time::now());
+    let mut text = format!("on {}, {:.0}:\n", host(), Time::now());
     for stray in ended {
         text += &format!("  ended {} ({} on {})\n", stray.id, stray.name, stray.server);
     }
@@ -81,7 +131,11 @@ fn table(strays: &[Stray]) -> String {
             if stray.former_instance { "former" } else { "this" }.to_owned(),
         ]);
     }
-    format!(
+    let mut text = format!(
         "{table}\nbefore ending one with `influx-tokend strays --revoke ID`: a clone of this host may be using it\n"
-    )
+    );
+    if strays.iter().any(|stray| !stray.former_instance) {
+        text += "if another machine works with a copy of this store: `influx-tokend strays --separate`\n";
+    }
+    text
 }

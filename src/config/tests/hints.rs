@@ -66,7 +66,7 @@ const BEHIND_A_SERVER: &[Slip] = &[
     slip(
         "[[token]]\nname = \"@{influx:edge}\"\nwrite = [\"x\"]\n",
         "6:8: [[token]] 1: token name \"@{influx:edge}\" contains '@'; only letters, digits and underscores are allowed\n  \
-         hint: the name is what a reference has behind the colon: write \"edge\"",
+         hint: a reference has the name after the colon: write \"edge\"",
         ("\"@{influx:edge}\"", "\"edge\""),
     ),
     slip(
@@ -86,12 +86,12 @@ const BEHIND_A_SERVER: &[Slip] = &[
     ),
     slip(
         "url = \"https://other.example.com\"\n",
-        "5:1: not TOML: key \"url\" stands twice in its table\n  hint: keep one of the two",
+        "5:1: not TOML: key \"url\" given twice in its table\n  hint: keep one of the two",
         ("url = \"https://other.example.com\"\n", ""),
     ),
     slip(
         "[store]\n[store]\npath = \"/x\"\n",
-        "6:2: not TOML: key \"store\" stands twice in its table\n  hint: keep one of the two",
+        "6:2: not TOML: key \"store\" given twice in its table\n  hint: keep one of the two",
         ("[store]\n[store]\n", "[store]\n"),
     ),
     slip(

@@ -73,7 +73,7 @@ fn what_influxctl_cannot_reach_is_a_fault() {
     let said = said(by_influxctl("https://gw/a"));
     assert!(
         said.starts_with(
-            "tokens.toml:3:7: [servers.a] url: influxctl takes host and port alone, found the path \"/a\"\n  hint: leave via"
+            "tokens.toml:3:7: [servers.a] url: influxctl takes host and port alone, found the path \"/a\"\n  hint: remove via"
         ),
         "{said}"
     );

@@ -88,7 +88,7 @@ fn collect<'a>(value: &'a RawValue, depth: usize, found: &mut Vec<Row<'a>>) {
 pub(super) fn shape(value: &RawValue) -> String {
     let mut shape = match serde_json::from_str::<Json<'_>>(value.get()) {
         Ok(json) => json.to_string(),
-        Err(_) => "something that is too deep, or has a field twice".to_owned(),
+        Err(_) => "an object nested too deep or with a field given twice".to_owned(),
     };
     shape.truncate(shape.floor_char_boundary(400));
     shape

@@ -129,9 +129,10 @@ async fn only_a_mint_that_was_surely_refused_is_asked_for_in_another_form() {
 async fn an_answer_about_another_cluster_is_not_believed() {
     let folder = tempfile::tempdir().expect("a folder");
     let other = "99999999-9999-4999-8999-999999999999";
-    for (account, cluster, told) in
-        [(other, CLUSTER, "it is about account"), (ACCOUNT, other, "it is about cluster")]
-    {
+    for (account, cluster, told) in [
+        (other, CLUSTER, format!("expected account {ACCOUNT}")),
+        (ACCOUNT, other, format!("expected cluster {CLUSTER}")),
+    ] {
         let row = of_cluster(account, cluster);
         let id = TokenId("i".into());
         let (port, _) = serve(None, vec![answer("200 OK", "", &format!("[{row}]"))]).await;
@@ -147,7 +148,7 @@ async fn an_answer_about_another_cluster_is_not_believed() {
             server.patch(&id, &order().grants).await.expect_err("another's"),
         ];
         for error in errors.iter().chain(&more) {
-            let expected = format!("unexpected answer: {told} \"{other}\"");
+            let expected = format!("unexpected answer: {told}, found \"{other}\"");
             assert!(error.to_string().contains(&expected), "{error}");
         }
         // Its string is in no other place.

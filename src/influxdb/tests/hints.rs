@@ -162,7 +162,7 @@ async fn a_compressed_answer_is_named_as_such() {
         serve(None, vec![answer("200 OK", json, "\u{1f}\u{8}"), answer("200 OK", json, "[]")]).await;
     let config = config(&format!("http://127.0.0.1:{port}"), folder.path());
     let (kind, hint) = told(&config).await.expect_err("compressed");
-    assert_eq!(kind.to_string(), "unexpected answer: compressed (gzip), although identity was asked for");
+    assert_eq!(kind.to_string(), "unexpected answer: compressed (gzip), expected identity");
     assert!(hint.contains("compresses answers: turn that off"), "{hint}");
     told(&config).await.expect("what can be read is read, whatever it is labelled as");
     assert!(asked.lock().expect("asked")[0].contains("accept-encoding: identity\r\n"));

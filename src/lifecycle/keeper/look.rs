@@ -49,8 +49,13 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             state.seen = held;
         }
         state.server_failures = 0;
-        if let (Ok(now), Some((date, at))) = (&judged, state.date) {
-            state.evidence.forget_if_jumped(after(date, since_boot.saturating_sub(at)), *now);
+        match (&judged, state.date) {
+            (Ok(now), Some((date, at))) => {
+                state.evidence.forget_if_jumped(after(date, since_boot.saturating_sub(at)), *now);
+            }
+            // The next moment that can be judged may be any.
+            (Err(_), _) => state.evidence.forget(),
+            (Ok(_), None) => {}
         }
         state.date = judged.as_ref().ok().map(|now| (*now, since_boot));
         let now = judged?;

@@ -189,7 +189,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         };
         let sealed = self.change(name, note).await;
         let why = format!(
-            "the server does not keep the label at the end of a description of {} characters",
+            "the server changed a description of {} characters, its label is lost",
             order.description.chars().count()
         );
         self.note_failure(name, why.clone(), Wait::Lasting);
@@ -221,7 +221,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         }
         if let Some(claimed) = held.claimed_created_at {
             let date = held.created_at;
-            tracing::warn!(%name, %id, server = %self.name, "created {claimed:.0} says the server, its answer is of {date:.0}");
+            tracing::warn!(%name, %id, server = %self.name, "the server reports a creation at {claimed:.0} in an answer dated {date:.0}, the date counts");
         }
     }
 

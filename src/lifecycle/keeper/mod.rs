@@ -340,23 +340,33 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         report.next_due = plan.next_due;
         report.findings.clone_from(&plan.findings);
         self.carry_out(plan, signals, &mut report).await;
-        self.report_not_accepted(&mut report);
+        self.report_unprobed(&mut report);
         report
     }
 
-    /// What was delivered unprobed has been asked about since it was found: with what came of that it is an error.
-    fn report_not_accepted(&self, report: &mut Report) {
-        let state = self.state();
-        report.findings.retain_mut(|finding| {
-            let Matter::NotAcceptedYet { id, last } = &mut finding.matter else { return true };
-            let probed = state.evidence.probes.get(&*id);
-            if probed.is_some_and(|probed| probed.accepted_at.is_some()) {
-                return false;
-            }
-            *last = probed.and_then(|probed| probed.last.clone());
-            report.errors.push(finding.to_string());
-            true
+    /// What a plan found to be delivered unprobed has been asked about since: with what came of that it is an error.
+    fn report_unprobed(&self, report: &mut Report) {
+        let is_accepted = |id: &TokenId| self.probed(id).is_some_and(|probed| probed.accepted_at.is_some());
+        report.findings.retain(|finding| match &finding.matter {
+            Matter::NotAcceptedYet { id, .. } => !is_accepted(id),
+            _ => true,
         });
+        let unprobed = report.findings.iter().filter_map(|finding| match &finding.matter {
+            Matter::NotAcceptedYet { id, .. } => Some((finding.name.clone()?, id.clone())),
+            _ => None,
+        });
+        for (name, id) in unprobed.collect::<Vec<_>>() {
+            self.report_not_accepted(&name, &id, report);
+        }
+    }
+
+    /// A token that is delivered and that the server has not accepted, with its last answer.
+    fn report_not_accepted(&self, name: &Name, id: &TokenId, report: &mut Report) {
+        let last = self.probed(id).and_then(|probed| probed.last);
+        let matter = Matter::NotAcceptedYet { id: id.clone(), last };
+        let hint = matter.hint();
+        report.errors.push(Finding { name: Some(name.clone()), matter }.to_string());
+        report.errors.extend(hint.map(|hint| format!("hint: {hint}")));
     }
 
     async fn deliver_all(&self, report: &mut Report) {

@@ -111,7 +111,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         !has_current && !is_refused
     }
 
-    pub(super) fn last_answer(&self, id: &TokenId) -> String {
+    fn last_answer(&self, id: &TokenId) -> String {
         let last = self.state().evidence.probes.get(id).and_then(|probed| probed.last.clone());
         last.map(|last| format!(" (last answer: {last})")).unwrap_or_default()
     }

@@ -238,11 +238,8 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         self.state().evidence.asked.remove(name);
         tracing::info!(%name, %id, server = %self.name, "promoted");
         if unprobed && generation.is_some() {
-            let last = self.last_answer(id);
-            fail(
-                report,
-                format!("token {name}: {id} is delivered unprobed: the server has not accepted it{last}"),
-            );
+            tracing::warn!(%name, %id, server = %self.name, "promoted unprobed");
+            self.report_not_accepted(name, id, report);
         }
         self.deliver(name, report).await;
     }

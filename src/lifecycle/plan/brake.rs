@@ -16,7 +16,7 @@ pub(super) fn holds(scene: &Scene<'_>, record: &Record, why: Why, plan: &mut Pla
     }
     let unexplained: Vec<&MintAttempt> =
         recent(scene, record).filter(|attempt| attempt.kind == AttemptKind::Unexplained).collect();
-    let Some(until) = until(scene, &unexplained).filter(|until| *until > scene.now) else {
+    let Some(until) = until(scene, record, &unexplained).filter(|until| *until > scene.now) else {
         return false;
     };
     plan.find(&record.name, Matter::Paused { count: unexplained.len(), until });
@@ -24,15 +24,22 @@ pub(super) fn holds(scene: &Scene<'_>, record: &Record, why: Why, plan: &mut Pla
     true
 }
 
-fn until(scene: &Scene<'_>, unexplained: &[&MintAttempt]) -> Option<Time> {
+fn until(scene: &Scene<'_>, record: &Record, unexplained: &[&MintAttempt]) -> Option<Time> {
     let over = |attempt: &MintAttempt, wait| scene.over_at(attempt.at.at, attempt.at.boot.as_ref(), wait);
     let mut days: Vec<Time> = unexplained.iter().map(|attempt| over(attempt, DAY)).collect();
     days.sort_unstable();
     if let Some(blocking) = days.len().checked_sub(MAX_UNEXPLAINED) {
         return Some(days[blocking]);
     }
-    let doubled = u32::try_from(unexplained.len()).ok()?.checked_sub(1)?;
-    unexplained.iter().map(|attempt| over(attempt, FIRST * 2_u32.pow(doubled))).max()
+    // One that was cut off, and came all the same, counts for the day and holds up nobody.
+    let closed: Vec<&&MintAttempt> = unexplained.iter().filter(|attempt| !is_open(record, attempt)).collect();
+    let doubled = u32::try_from(closed.len()).ok()?.checked_sub(1)?;
+    closed.iter().map(|attempt| over(attempt, FIRST * 2_u32.pow(doubled))).max()
+}
+
+/// Nobody has heard what became of it.
+fn is_open(record: &Record, attempt: &MintAttempt) -> bool {
+    record.intents.iter().any(|open| open.marker == attempt.marker)
 }
 
 /// The reason with what the last day of this name makes of it: a reason that returns too soon explains nothing.
@@ -71,7 +78,6 @@ fn outlives_claims(scene: &Scene<'_>, record: &Record) -> bool {
 
 /// The mints of the last day of which a token came, or may have come and is listed.
 fn recent<'r>(scene: &'r Scene<'_>, record: &'r Record) -> impl Iterator<Item = &'r MintAttempt> {
-    let is_open = |attempt: &MintAttempt| record.intents.iter().any(|open| open.marker == attempt.marker);
     let is_listed =
         |attempt: &MintAttempt| scene.rows_with(&attempt.marker).iter().any(|row| row.is_live(scene.now));
     record
@@ -79,5 +85,5 @@ fn recent<'r>(scene: &'r Scene<'_>, record: &'r Record) -> impl Iterator<Item = 
         .iter()
         .filter(|attempt| attempt.kind != AttemptKind::Refused)
         .filter(|attempt| scene.over_at(attempt.at.at, attempt.at.boot.as_ref(), DAY) > scene.now)
-        .filter(move |attempt| !is_open(attempt) || is_listed(attempt))
+        .filter(move |attempt| !is_open(record, attempt) || is_listed(attempt))
 }

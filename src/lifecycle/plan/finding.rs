@@ -241,19 +241,22 @@ impl Matter {
             Self::EndFails { .. } => "once that is mended, `influx-tokend apply` tries at once",
             Self::TooManyIntents(_) => "find out why the server does not answer; mints resume by themselves",
             Self::Paused { .. } => {
-                "find out who revokes this token, or what the server does to it; minting resumes by itself, \
+                "find out what revokes or changes this token; minting resumes by itself, \
                  `influx-tokend rotate` mints at once"
             }
             Self::OddCreation { .. } => {
-                "compare the server's clock with that of what lies between: the answer's Date header is believed"
+                "compare the clocks of the server and of the proxies before it; the Date header counts"
             }
             Self::TooShort { .. } => "set `lifetime` to what the server gives, or have the server give more",
-            Self::RowFault(_) => "see what the server lists; nothing is decided by this row",
+            Self::RowFault(_) => "check this row on the server; nothing here depends on it",
             Self::LeftTheList { .. } => "put it back into the list if it is still wanted",
             Self::EndNeedsWord => "run `influx-tokend confirm`, or put the names back into the list",
             Self::ServerChanged { .. } => "run `influx-tokend confirm` if it really is another server",
             Self::OnFormerServer { .. } => "end it there yourself, then run `influx-tokend forget`",
-            Self::Unknown { .. } => "see `influx-tokend strays`; a copy of this host may be using it",
+            Self::Unknown { .. } => {
+                "see `influx-tokend strays`; if another machine works with a copy of this store, run \
+                 `influx-tokend strays --separate`"
+            }
             Self::Twin => "give each machine a store and a machine-id of its own",
             _ => return None,
         };
@@ -346,7 +349,7 @@ impl fmt::Display for Matter {
                 }
             }
             Self::OddCreation { claimed, dated } => {
-                write!(f, "created at {claimed:.0} says the server, in an answer of {dated:.0}: that date counts")
+                write!(f, "the server reports a creation at {claimed:.0} in an answer dated {dated:.0}, the date counts")
             }
             Self::TooShort { asked, expires_at } => write!(
                 f,
@@ -364,7 +367,7 @@ impl fmt::Display for Matter {
             }
             Self::OtherId { held, listed } => write!(
                 f,
-                "the server answered {held} to its mint and lists {listed} with its label: nothing is revoked by that"
+                "the server returned {held} for its mint and lists its label under {listed}: neither is revoked"
             ),
             Self::StrayWaits(id) => {
                 write!(f, "{id} was minted and lost, it is ended once there is one that works")

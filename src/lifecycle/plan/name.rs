@@ -202,7 +202,12 @@ fn plan_current(scene: &Scene<'_>, spec: Option<&Spec>, record: &Record, plan: &
 fn plan_unprobed(scene: &Scene<'_>, record: &Record, current: &Held, plan: &mut Plan) {
     let probed = scene.evidence.probes.get(&current.id);
     if probed.is_some_and(|probed| probed.accepted_at.is_some()) {
-        plan.note(record, Change::Accepted);
+        // One answer says enough only once every part of the server has had time to learn of it.
+        if is_young(scene, current) {
+            plan.due(after(current.created_at, YOUNG));
+        } else {
+            plan.note(record, Change::Accepted);
+        }
         return;
     }
     let last = probed.and_then(|probed| probed.last.clone());

@@ -127,7 +127,8 @@ fn spread(scene: &Scene<'_>, spec: &Spec, record: &Record, current: &Held) -> Op
 /// The last moment at which a new token can still be had in time. A schedule that a person has suspended lets no token
 /// die under its readers.
 fn last_moment(spec: &Spec, current: &Held, lifecycle: &Lifecycle) -> Option<Time> {
-    let expires_at = current.expires_at?;
+    // The server may let it live on, or only say so.
+    let expires_at = current.was_to_expire_at.into_iter().chain(current.expires_at).min()?;
     let lifetime = since(current.created_at, expires_at);
     let room = spec.room(lifetime, lifecycle.overlap);
     Some(after(current.created_at, lifetime.saturating_sub(room)))

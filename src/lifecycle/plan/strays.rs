@@ -82,7 +82,7 @@ pub(super) fn may_end(scene: &Scene<'_>, record: &Record, plan: &mut Plan) -> bo
     let Some(spec) = scene.specs.get(&record.name) else {
         return true;
     };
-    let Some(current) = &record.current else {
+    let Some(current) = record.current.as_ref().filter(|_| !record.unprobed) else {
         return false;
     };
     if scene.evidence.delivered.get(&record.name) != Some(&record.generation) {

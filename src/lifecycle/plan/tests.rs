@@ -411,23 +411,6 @@ fn a_retiring_token_that_works_becomes_current_again() {
 }
 
 #[test]
-fn three_replacements_a_day_pause_the_fourth() {
-    let mut world = World::new().settled();
-    world.revoked();
-    world
-        .record(|record| record.mints = (0..3).map(|n| attempt(90 + n, hours(990 + i64::from(n)))).collect());
-    let plan = world.plan();
-    assert_eq!(mints(&plan), 0);
-    assert!(
-        found(&plan, |matter| *matter == Matter::Paused { count: 3, until: at(hours(1014)) }),
-        "{:?}",
-        plan.findings
-    );
-    world.record(|record| (record.current, record.generation) = (None, 1));
-    assert_eq!(mints(&world.plan()), 0, "nor once it has been set aside");
-}
-
-#[test]
 fn an_inherited_token_is_replaced_and_never_ended() {
     let mut world = World::new().settled();
     world.record(|record| record.current.as_mut().expect("a current token").origin = Origin::Inherited);

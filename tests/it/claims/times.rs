@@ -143,6 +143,24 @@ fn a_time_that_is_missing_costs_neither_the_token_nor_the_list() {
     });
 }
 
+/// As from programs that fill the field in after they have answered.
+#[test]
+fn a_creation_that_is_zero_in_the_answer_to_a_mint_alone_is_no_other_token() {
+    at_once(["0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z"], |text| {
+        let only = Some(Answers::Mint);
+        let fields = json!({ "createdAt": text });
+        let odd = RowOddity { of: String::new(), only, fields, missing: vec![] };
+        on_each(&Oddities { rows: vec![odd], ..Oddities::default() }, FEW, |setting| {
+            setting.assert_first(FEW, text);
+            setting.host.shift_clock(SignedDuration::from_hours(12));
+            setting.must_apply();
+            setting.assert_first(FEW, text);
+            let said = setting.said();
+            assert!(!said.contains("does not list"), "{text}\n{said}");
+        });
+    });
+}
+
 #[test]
 fn an_expiry_beyond_the_calendar_is_never() {
     let texts = [

@@ -49,6 +49,23 @@ fn each_mint_that_nothing_explains_waits_longer_and_the_fourth_a_day() {
 }
 
 #[test]
+fn three_replacements_a_day_pause_the_fourth() {
+    let mut world = World::new().settled();
+    world.revoked();
+    world
+        .record(|record| record.mints = (0..3).map(|n| attempt(90 + n, hours(990 + i64::from(n)))).collect());
+    let plan = world.plan();
+    assert_eq!(mints(&plan), 0);
+    assert!(
+        found(&plan, |matter| *matter == Matter::Paused { count: 3, until: at(hours(1014)) }),
+        "{:?}",
+        plan.findings
+    );
+    world.record(|record| (record.current, record.generation) = (None, 1));
+    assert_eq!(mints(&world.plan()), 0, "nor once it has been set aside");
+}
+
+#[test]
 fn a_day_is_over_once_the_clock_that_nobody_sets_says_so_too() {
     let boot = |second: i64| {
         let millis = u64::try_from(second * 1000).expect("since boot");
@@ -75,6 +92,16 @@ fn a_mint_of_unknown_fate_counts_once_a_list_shows_its_token() {
     assert_eq!(mints(&world.plan()), 0);
     world.record(|record| record.mints[2].kind = AttemptKind::Refused);
     assert_eq!(why(&world.plan()), Some(Why::Gone), "nothing came of that");
+}
+
+#[test]
+fn a_mint_that_was_cut_off_a_moment_ago_holds_up_nobody() {
+    let mut world = World::replaced(&[5]);
+    let deadline = at(world.now + 25);
+    let open = Intent { marker: marker(90), server: key(), deadline, boot: None, secret: None };
+    world.record(|record| record.intents = vec![open]);
+    world.list(90, 5, |_| {});
+    assert_eq!(why(&world.plan()), Some(Why::Gone));
 }
 
 #[test]

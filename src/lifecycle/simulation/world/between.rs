@@ -33,6 +33,7 @@ impl World {
             let fault = match self.broken {
                 // That takes many of one kind.
                 Break::ReplacesForEver => Fault::StrangerEnds,
+                Break::AgreesWithAnyDate => Fault::ClockAhead,
                 _ => fastrand::choice(BETWEEN).expect("there are some"),
             };
             if self.may_strike(fault) && self.happens(fault) {
@@ -171,7 +172,8 @@ impl World {
             let mut state = self.state();
             state.backup = Some(state.records.clone());
         }
-        if self.strikes(Fault::Rebooted, Op::Load, 150) {
+        let often = if self.broken == Break::AgreesWithAnyDate { 700 } else { 150 };
+        if self.strikes(Fault::Rebooted, Op::Load, often) {
             let mut state = self.state();
             (state.boot, state.booted_at) = (state.boot + 1, Some(Instant::now()));
             drop(state);

@@ -226,7 +226,10 @@ impl History {
             return Err(format!("{name} has no token that works"));
         }
         let host = &self.setting.host;
-        let status = host.status();
+        let ran = self.setting.run(&["status", "--output", "json"]);
+        // A daemon that has just begun holds the store and does not answer yet.
+        let status: serde_json::Value =
+            serde_json::from_str(&ran.stdout).map_err(|error| format!("{error}: {ran:?}"))?;
         let mut held = BTreeSet::new();
         for token in status["tokens"].as_array().into_iter().flatten() {
             let former = token["retiring"].as_array().into_iter().flatten();
