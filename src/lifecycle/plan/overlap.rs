@@ -92,9 +92,7 @@ fn is_picked_up(scene: &Scene<'_>, spec: &Spec, record: &Record, retiring: &Reti
 /// For a name whose spec stands and whose current token is in its place.
 pub(super) fn plan(scene: &Scene<'_>, spec: &Spec, record: &Record, plan: &mut Plan) {
     let promotes = |step: &Step| matches!(step, Step::Promote { name, .. } if *name == record.name);
-    // What was promoted unprobed may not be known everywhere yet: a former token is all that surely works.
-    let current = record.current.as_ref().filter(|current| !record.unprobed && stands(scene, current));
-    let Some(current) = current else { return };
+    let Some(current) = record.current.as_ref().filter(|current| stands(scene, current)) else { return };
     // It would be the last step of this name so far.
     if plan.steps.last().is_some_and(promotes) {
         return;
@@ -142,6 +140,11 @@ fn end(
         return;
     }
     let id = retiring.held.id.clone();
+    // What was promoted unprobed may not be known everywhere yet: a former token is all that surely works.
+    if record.unprobed {
+        plan.find(&record.name, Matter::EndWaits(id));
+        return;
+    }
     let probed = scene.evidence.probes.get(&current.id);
     let is_fresh = |at: Time| at >= due && since(at, scene.now) < YOUNG;
     let fails = probed.is_some_and(|probed| {

@@ -79,7 +79,12 @@ fn end(scene: &Scene<'_>, record: &Record, held: &Held, plan: &mut Plan) {
             id: held.id.clone(),
             why: EndWhy::Removed,
         }),
-        Judgement::Doubtful => verify(scene, record, held, plan),
+        Judgement::Doubtful => {
+            verify(scene, record, held, plan);
+            if row_of(scene, held).is_some() {
+                plan.to_judge.insert(held.id.clone());
+            }
+        }
         Judgement::Gone(gone) => plan.note(record, Change::SetAside { id: held.id.clone(), gone }),
     }
 }

@@ -78,6 +78,8 @@ fn with_less_than_an_hour_left_a_value_that_cannot_be_probed_is_delivered_and_th
         assert!(can_write(host, &token.secret, "telemetry"));
     }
     gateway.open(host.sandbox.address());
+    // One answer counts once all of the server has had time to learn of it.
+    host.shift_clock(SignedDuration::from_mins(11));
     running.wait_for("the end of the old one", || !is_live(host, &first));
     host.assert_settled("t0");
     running.stop();
