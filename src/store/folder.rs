@@ -52,6 +52,12 @@ impl Layout {
         self.root.join("instance")
     }
 
+    /// The instance before there is an identity, or when there is none any more: a store that has both opens.
+    #[cfg(feature = "daemon")]
+    pub(super) fn drawn_instance(&self) -> PathBuf {
+        self.root.join(".instance.first")
+    }
+
     pub(super) fn list(&self) -> PathBuf {
         self.root.join("list")
     }

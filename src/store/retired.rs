@@ -75,9 +75,16 @@ pub(super) fn wipe(layout: &Layout) -> Result<(), StoreError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed(error)),
     }
-    let rest =
-        [layout.index(), layout.list(), layout.instance(), layout.identity(), layout.wrapped_identity()];
-    rest.iter().try_for_each(|path| remove(path))?;
+    [layout.index(), layout.list()].iter().try_for_each(|path| remove(path))?;
+    // An instance alone, or an identity, is a store that has lost something: a crash between them leaves one that opens.
+    let (instance, drawn) = (layout.instance(), layout.drawn_instance());
+    match fs::rename(&instance, &drawn) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(store_error(&instance, "cannot be removed", error));
+        }
+        _ => {}
+    }
+    [layout.identity(), layout.wrapped_identity(), drawn].iter().try_for_each(|path| remove(path))?;
     let mark = layout.retired();
     sync_folder_of(&mark).map_err(|error| store_error(&mark, "cannot be made durable", error))
 }

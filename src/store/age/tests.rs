@@ -115,7 +115,7 @@ fn a_first_start_that_was_cut_off_is_gone_on_with() {
     let folder = tempfile::tempdir().expect("a folder");
     drop(open(folder.path()));
     let at = |file: &str| folder.path().join("store").join(file);
-    // Cut off after the instance was drawn and the identity made.
+    // Cut off after the instance was drawn and the identity made; or in the middle of a wipe, which goes the same way back.
     fs::rename(at("instance"), at(".instance.first")).expect("renamed");
     let drawn = fs::read(at(".instance.first")).expect("drawn");
     drop(open(folder.path()));

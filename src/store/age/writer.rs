@@ -311,7 +311,7 @@ fn complete(
     has_records: bool,
 ) -> Result<(Identities, InstanceFile), StoreError> {
     let path = layout.instance();
-    let drawn = layout.root.join(".instance.first");
+    let drawn = layout.drawn_instance();
     let missing = |what: &str| {
         let what = format!("the store has {what}");
         store_fault(
