@@ -118,7 +118,8 @@ pub enum Matter {
         /// The date, which is believed.
         dated: Time,
     },
-    /// The server gives its token less time than a rotation takes: it is not rotated by schedule.
+    /// The server gives its token less time than a rotation takes: it is replaced once it is refused, or by the list's
+    /// schedule.
     TooShort {
         /// When it was to expire.
         asked: Time,

@@ -59,8 +59,7 @@ pub(super) fn not_live(scene: &Scene<'_>) -> BTreeSet<TokenId> {
     let is_missing = |held: &&Held| {
         held.server == *scene.key
             && !is_young(scene, held)
-            && !has_faulty_row(scene, held)
-            && row_of(scene, held).is_none_or(|row| !row.is_live(scene.now))
+            && row_of(scene, held).map_or_else(|| !has_faulty_row(scene, held), |row| !row.is_live(scene.now))
     };
     records.flat_map(|record| record.held()).filter(is_missing).map(|held| held.id.clone()).collect()
 }

@@ -336,6 +336,18 @@ fn a_token_that_the_list_shows_as_revoked_is_gone_once_it_is_refused_after_that(
 }
 
 #[test]
+fn a_revocation_at_a_time_that_cannot_be_read_counts_once_the_token_is_refused() {
+    let mut world = World::new().settled();
+    let (now, id) = (at(world.now), Some(TokenId("id-1".into())));
+    world.listing.tokens[0].revoked_at = Some(now);
+    world.listing.faults = vec![RowFault { id, label: None, what: "revokedAt: expected a time".into() }];
+    world.evidence.probes.clear();
+    assert!(matches!(world.plan().steps[..], [Step::Verify { .. }]));
+    world.probed(1, |probed| probed.refuse(now, "401".into()));
+    assert_eq!(mints(&world.plan()), 1);
+}
+
+#[test]
 fn a_token_the_list_lacks_is_gone_only_after_two_refusals_a_minute_apart() {
     let mut world = World::new().settled();
     world.listing.tokens.clear();
