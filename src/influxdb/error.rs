@@ -117,7 +117,7 @@ pub enum ErrorKind {
     Refused {
         /// The gRPC code.
         code: &'static str,
-        /// What was said, shortened, control characters taken out.
+        /// The message, shortened, without control characters.
         message: Option<String>,
     },
     /// An answer of influxctl's in a form that is not known here.

@@ -25,7 +25,7 @@ const BOUNDS: [(&str, &str, [&str; 4]); 11] = [
     ),
 ];
 
-/// What is said of this key alone: the lists have other faults.
+/// The message for this key alone: the lists have other faults.
 fn said_of(key: &str, list: &str) -> Vec<String> {
     let said = parse(list).err().map(|error| error.to_string()).unwrap_or_default();
     let about = |line: &&str| line.contains(&format!(": {key}: expected"));
