@@ -8,7 +8,7 @@ use std::{
 };
 
 use rustix::{
-    io::Errno,
+    io::{Errno, retry_on_intr},
     net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with},
 };
 use zeroize::Zeroizing;
@@ -113,7 +113,8 @@ fn open(socket: &Path, patience: Duration) -> Result<UnixStream, Errno> {
     let stream = UnixStream::from(descriptor);
     // Of the kernel's own accord this bounds connect too.
     stream.set_write_timeout(Some(patience.max(Duration::from_millis(1)))).map_err(|_| Errno::INVAL)?;
-    connect(&stream, &address)?;
+    // A time limit makes it fail with EINTR where we are stopped and continued (signal(7)): nothing is connected then.
+    retry_on_intr(|| connect(&stream, &address))?;
     Ok(stream)
 }
 

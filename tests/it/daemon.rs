@@ -12,7 +12,7 @@ use hyper::Method;
 use influx_sandbox::{Effect, Fault};
 use rustix::process::Signal;
 
-use crate::host::{Daemon, Host, files_below, wait_until};
+use crate::host::{Daemon, Host, files_below, uninterrupted, wait_until};
 
 fn delivered(host: &Host, name: &str) {
     wait_until(name, || host.delivered(name).is_some(), || format!("{:?}", host.tokend(&["status"])));
@@ -239,14 +239,15 @@ fn the_supervisor_is_told() {
     let mut heard = String::new();
     let mut buffer = [0; 4096];
     while !["READY=1", "STATUS=1 of 1 tokens ready", "WATCHDOG=1"].iter().all(|word| heard.contains(word)) {
-        let length = socket.recv(&mut buffer).unwrap_or_else(|error| panic!("{error}: {heard}"));
+        let length =
+            uninterrupted(|| socket.recv(&mut buffer)).unwrap_or_else(|error| panic!("{error}: {heard}"));
         heard.push_str(&String::from_utf8_lossy(&buffer[..length]));
         heard.push('\n');
     }
     host.sandbox.set_management_token("another");
     daemon.signal(Signal::HUP);
     assert_eq!(daemon.stop().0, Some(0));
-    while let Ok(length) = socket.recv(&mut buffer) {
+    while let Ok(length) = uninterrupted(|| socket.recv(&mut buffer)) {
         heard.push_str(&String::from_utf8_lossy(&buffer[..length]));
         if heard.contains("STOPPING=1") {
             break;

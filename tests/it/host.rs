@@ -354,6 +354,17 @@ impl Drop for Daemon {
     }
 }
 
+/// Reads again after EINTR: a read with a time limit fails with it where the process is stopped and continued (signal(7)),
+/// as when its machine is frozen for a moment, although nothing has happened to the connection.
+pub(crate) fn uninterrupted<T>(mut read: impl FnMut() -> std::io::Result<T>) -> std::io::Result<T> {
+    loop {
+        match read() {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            read => return read,
+        }
+    }
+}
+
 /// A command that begins with every signal as it is by default. Whoever runs the tests may ignore some (`nohup`, `&` in a
 /// script): what is started here could then neither trap them nor be ended by them.
 pub(crate) fn undisturbed(program: &str) -> Command {

@@ -16,7 +16,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::host::{PATIENCE, Ran, ran, undisturbed};
+use crate::host::{PATIENCE, Ran, ran, undisturbed, uninterrupted};
 
 /// One question: the request as it came, and a way to answer.
 pub(crate) struct Asked {
@@ -53,7 +53,8 @@ impl Asked {
     /// Until the one who asked has gone.
     pub(crate) fn until_gone(mut self) {
         self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        assert!(matches!(self.stream.read(&mut [0]), Ok(0) | Err(_)), "asks twice over one connection");
+        let read = uninterrupted(|| self.stream.read(&mut [0]));
+        assert!(matches!(read, Ok(0) | Err(_)), "asks twice over one connection");
     }
 }
 
@@ -139,7 +140,7 @@ fn accept(listener: &UnixListener, stop: &AtomicBool, sender: &Sender<Asked>) {
         let mut request = Vec::new();
         let mut byte = [0];
         while !request.ends_with(b"\r\n\r\n") {
-            match stream.read(&mut byte) {
+            match uninterrupted(|| stream.read(&mut byte)) {
                 Ok(1) => request.push(byte[0]),
                 Ok(_) => break,
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => break,

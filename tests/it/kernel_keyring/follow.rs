@@ -10,7 +10,7 @@ use influx_tokend::keys::{self, Key};
 use rustix::process::Signal;
 
 use crate::{
-    host::{Daemon, PATIENCE, wait_until},
+    host::{Daemon, PATIENCE, uninterrupted, wait_until},
     rings::{OWN, RING, Relayed, has_usual_quota},
     scripted::errors,
 };
@@ -34,7 +34,7 @@ impl Heard {
 
     fn next(&self) -> String {
         let mut buffer = [0; 4096];
-        let length = self.0.recv(&mut buffer).unwrap();
+        let length = uninterrupted(|| self.0.recv(&mut buffer)).unwrap();
         String::from_utf8(buffer[..length].to_vec()).unwrap()
     }
 
