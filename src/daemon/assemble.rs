@@ -9,12 +9,12 @@ use crate::{
     deliver::{Deliver, Deliveries, Hooks, Memory},
     hint::Hint,
     influxdb::{AnyServer, ServerError, remove_leftovers},
-    lifecycle::{DisownError, Keeper, Ledger, Settings, Shared, SystemClock},
+    lifecycle::{ChangeError, Clock as _, DisownError, Keeper, Ledger, Settings, Shared, SystemClock},
     model::{Known, Secret, ServerName},
     operate,
     source::{SourceError, read_secret},
     store::{
-        self, HostReader, HostStore, Machine, MigrateError, Purpose, SealError, Store, StoreError,
+        self, HostReader, HostStore, Machine, MigrateError, Purpose, Store, StoreError,
         age::{AgeReader, AgeStore, IdentitySource, Keys, OpenOptions, ResealError},
         read_only::ReadOnly,
     },
@@ -39,7 +39,7 @@ pub enum AssembleError {
     Store(#[from] StoreError),
     /// A record in it.
     #[error(transparent)]
-    Seal(#[from] SealError),
+    Change(#[from] ChangeError),
     /// What opens it.
     #[error("store: {0}")]
     Source(#[from] SourceError),
@@ -73,7 +73,7 @@ impl Hint for AssembleError {
         match self {
             Self::List(error) => error.hint(),
             Self::Store(error) => error.hint(),
-            Self::Seal(error) => error.hint(),
+            Self::Change(error) => error.hint(),
             Self::Source(error) => error.hint(),
             Self::Migrate(error) => error.hint(),
             Self::Reseal(error) => error.hint(),
@@ -136,7 +136,7 @@ async fn ledger_of(store: HostStore) -> Result<Ledger<HostStore>, AssembleError>
         Machine::Same => {}
         Machine::Other => {
             tracing::warn!("this store comes from another machine: its tokens are replaced, not ended");
-            ledger.disown().await?;
+            ledger.disown(&SystemClock.moment()).await?;
         }
         Machine::Undetectable(why) => tracing::info!("a copied store would not be noticed: {why}"),
     }
@@ -199,7 +199,7 @@ pub async fn take_over(config: &Config) -> Result<usize, AssembleError> {
             .sum());
     }
     // Records first: an interrupted take-over leaves tokens that are ours under a former instance, which is no harm.
-    let owned = ledger.own().await.map_err(DisownError::Seal)?;
+    let owned = ledger.claim(&SystemClock.moment()).await.map_err(DisownError::Change)?;
     if owned > 0 {
         store.take_over()?;
     }

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     config::{self, Config},
-    lifecycle::Ledger,
+    lifecycle::{ChangeError, Clock as _, Ledger, SystemClock},
     store::{self, HostStore, SealError},
 };
 
@@ -117,9 +117,9 @@ pub(super) async fn reload(
 ///
 /// # Errors
 /// The one before is still it; who may read a name may be as this one says.
-pub async fn accept(ledger: &Ledger<HostStore>, config: &Config, text: &str) -> Result<(), SealError> {
-    ledger.allow(&config.specs).await?;
-    Ok(ledger.store().seal_list(text)?)
+pub async fn accept(ledger: &Ledger<HostStore>, config: &Config, text: &str) -> Result<(), ChangeError> {
+    ledger.allow(&config.specs, &SystemClock.moment()).await?;
+    Ok(ledger.store().seal_list(text).map_err(SealError::from)?)
 }
 
 /// Rule 11: a list without any token is a slip where the store holds one.

@@ -5,7 +5,7 @@ use std::{future::Future, sync::OnceLock, time::Duration};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::{
-    model::{BootTime, Time},
+    model::{BootTime, Moment, Time},
     sys,
 };
 
@@ -20,6 +20,11 @@ pub trait Clock: Send + Sync {
     /// Since boot without time asleep, and which boot it is; `None` where the kernel does not tell. Consumers sleep when
     /// this host does: what they are given time for does not pass meanwhile.
     fn boot_time(&self) -> Option<BootTime>;
+
+    /// Both.
+    fn moment(&self) -> Moment {
+        Moment { at: self.now(), boot: self.boot_time() }
+    }
 
     /// Whether the kernel says that the wall clock is synchronised.
     fn is_synchronised(&self) -> bool;

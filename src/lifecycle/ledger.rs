@@ -1,4 +1,5 @@
-//! The records in memory, each the same as in the store: a change is sealed first and remembered after.
+//! The records in memory, each the same as in the store: events change them, each change is sealed first and remembered
+//! after.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -6,10 +7,11 @@ use std::{
 };
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::{sync::oneshot, task::JoinSet};
 
 use crate::{
     hint::Hint,
-    model::{Known, Marker, Name, Origin, Record, RecordVersion, Spec},
+    model::{Event, Known, Moment, Name, NotAllowed, Origin, Record, ServerKey, Spec},
     store::{Instances, RecordError, RecordFault, Revision, SealError, Store, StoreError, Stored},
 };
 
@@ -19,6 +21,13 @@ const SEALS: usize = 16;
 /// The store's records, read at start; memory rules after.
 #[derive(Debug)]
 pub struct Ledger<T> {
+    inner: Arc<Inner<T>>,
+    /// Writes that are under way, each with the lock of its name: whoever waits for one may go away, the write does not.
+    writes: Mutex<JoinSet<()>>,
+}
+
+#[derive(Debug)]
+struct Inner<T> {
     store: T,
     entries: Mutex<Entries>,
     /// One change of a name at a time, so that none is planned on what another is about to seal.
@@ -30,9 +39,12 @@ struct Entries {
     known: Arc<BTreeMap<Name, Known>>,
     revisions: BTreeMap<Name, Revision>,
     faults: Vec<RecordError>,
-    /// Of these the store may have another record than is known here: a change failed, and what is there then could not be
-    /// read either.
+    /// The store may have another record of these than is known here: a write failed, and the record could not be read
+    /// after it.
     in_doubt: BTreeSet<Name>,
+    /// What the store has of these may be lost with the power: a write failed, perhaps when all but the last fsync was done.
+    /// The next change writes them whole, whatever it changes.
+    not_durable: BTreeSet<Name>,
     instances: Instances,
 }
 
@@ -42,9 +54,22 @@ pub enum ChangeError {
     /// The name's record cannot be read, or is a later program's.
     #[error("token {0}: its record is not ours to change")]
     NotOurs(Name),
+    /// The record is not what the event is about.
+    #[error(transparent)]
+    NotAllowed(#[from] NotAllowed),
     /// It could not be sealed.
     #[error(transparent)]
     Seal(#[from] SealError),
+}
+
+impl Hint for ChangeError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::NotOurs(_) => Some("run `influx-tokend check` to see what is wrong with it".to_owned()),
+            Self::NotAllowed(_) => None,
+            Self::Seal(error) => error.hint(),
+        }
+    }
 }
 
 impl<T: Store> Ledger<T> {
@@ -58,24 +83,26 @@ impl<T: Store> Ledger<T> {
             revisions: BTreeMap::new(),
             faults: Vec::new(),
             in_doubt: BTreeSet::new(),
+            not_durable: BTreeSet::new(),
             instances: store.instances().await?,
         };
         for (name, read) in store.load().await? {
             entries.set(&name, read.map(Some));
         }
-        Ok(Self { store, entries: Mutex::new(entries), locks: Mutex::default() })
+        let inner = Inner { store, entries: Mutex::new(entries), locks: Mutex::default() };
+        Ok(Self { inner: Arc::new(inner), writes: Mutex::default() })
     }
 
     /// All records, as they are now.
     #[must_use]
     pub fn known(&self) -> Arc<BTreeMap<Name, Known>> {
-        self.entries().known.clone()
+        self.inner.entries().known.clone()
     }
 
     /// One record, if it can be read.
     #[must_use]
     pub fn record(&self, name: &Name) -> Option<Arc<Record>> {
-        match self.entries().known.get(name)? {
+        match self.inner.entries().known.get(name)? {
             Known::Ours(record) | Known::Later(record) => Some(record.clone()),
             Known::Unreadable => None,
         }
@@ -90,56 +117,36 @@ impl<T: Store> Ledger<T> {
     /// What was wrong with the records that cannot be read.
     #[must_use]
     pub fn faults(&self) -> Vec<RecordError> {
-        self.entries().faults.clone()
+        self.inner.entries().faults.clone()
     }
 
     /// Whose tokens are ours.
     #[must_use]
     pub fn instances(&self) -> Instances {
-        self.entries().instances.clone()
+        self.inner.entries().instances.clone()
     }
 
-    /// The store itself, for what is no record.
+    /// The store itself, for what is not a record.
     #[must_use]
     pub fn store(&self) -> &T {
-        &self.store
+        &self.inner.store
     }
 
-    /// Changes a record, made by `new` where there is none, and seals it; seals nothing where `change` changes
-    /// nothing. Memory has the change only once the store has it.
+    /// Applies events to a record, or to `new` where there is none, all or none, and seals it; seals nothing where they
+    /// change nothing. Memory has the change only once the store has it. A caller that goes away meanwhile stops neither.
+    /// `None`: there is no record.
     ///
     /// # Errors
-    /// The record is as it was. Where somebody else had changed it, all records have been read anew.
-    pub async fn change(
+    /// The record is as it was. Where somebody else had changed it, it has been read again.
+    pub async fn apply(
         &self,
         name: &Name,
-        new: impl FnOnce() -> Record,
-        change: impl FnOnce(&mut Record),
-    ) -> Result<Arc<Record>, ChangeError> {
-        let lock = self.lock_of(name);
-        let _one_at_a_time = lock.lock().await;
-        self.settle(name).await?;
-        let before = match self.entries().known.get(name) {
-            Some(Known::Ours(record)) => Some(record.clone()),
-            Some(Known::Later(_) | Known::Unreadable) => return Err(ChangeError::NotOurs(name.clone())),
-            None => None,
-        };
-        let mut after = before.as_deref().cloned().unwrap_or_else(new);
-        change(&mut after);
-        if let Some(before) = before.filter(|before| **before == after) {
-            return Ok(before);
-        }
-        after.version = RecordVersion::CURRENT;
-        let read = self.entries().revisions.get(name).copied();
-        match self.store.seal(&after, read).await {
-            Ok(revision) => Ok(self.entries().put(after, revision)),
-            Err(error) => {
-                // It may be either one now: which it is decides what is planned next.
-                let there = self.store.read(name).await;
-                self.entries().set_or_doubt(name, there);
-                Err(error.into())
-            }
-        }
+        new: Option<Record>,
+        events: Vec<Event>,
+        now: Moment,
+    ) -> Result<Option<Arc<Record>>, ChangeError> {
+        let name = name.clone();
+        self.locked(&name.clone(), |inner| async move { inner.change(&name, new, &events, &now).await }).await
     }
 
     /// Takes a record out of the store, if it can be read and is ours.
@@ -147,8 +154,166 @@ impl<T: Store> Ledger<T> {
     /// # Errors
     /// It is still there.
     pub async fn forget(&self, name: &Name) -> Result<(), ChangeError> {
-        let lock = self.lock_of(name);
-        let _one_at_a_time = lock.lock().await;
+        let name = name.clone();
+        self.locked(&name.clone(), |inner| async move { inner.forget(&name).await }).await
+    }
+
+    /// Seals who may read each name according to a list, before that list is accepted. What a reader has lost it thereby
+    /// does not get back once the name has left the list, whether or not a server has answered in between.
+    ///
+    /// # Errors
+    /// Some records are as they were.
+    pub async fn allow(&self, specs: &BTreeMap<Name, Spec>, now: &Moment) -> Result<(), ChangeError> {
+        let known = self.known();
+        let changed = specs.values().filter_map(|spec| match known.get(&spec.name) {
+            Some(Known::Ours(record)) if record.allow != spec.allow => {
+                Some((spec.name.clone(), Event::Allowed(spec.allow.clone())))
+            }
+            _ => None,
+        });
+        self.apply_to_all(changed.collect(), now).await
+    }
+
+    /// Somebody else uses these tokens: they are replaced, never revoked by us. All of them, or none before each record can
+    /// be read; repeated if it was interrupted.
+    ///
+    /// # Errors
+    /// Some records, or the instance, are as they were.
+    pub async fn disown(&self, now: &Moment) -> Result<(), DisownError> {
+        let known = self.known();
+        let is_ours = |known: &Known| matches!(known, Known::Ours(_));
+        let unread = known.iter().filter(|(_, known)| !is_ours(known)).map(|(name, _)| name.clone());
+        let unread: Vec<Name> = unread.collect();
+        if !unread.is_empty() {
+            return Err(DisownError::Unread(unread));
+        }
+        let all = known.keys().map(|name| (name.clone(), Event::Inherited)).collect();
+        self.apply_to_all(all, now).await?;
+        let instances = self.inner.store.renew_instance().await?;
+        self.inner.entries().instances = instances;
+        Ok(())
+    }
+
+    /// The tokens of a copied store are this host's from now on (the opposite of [`Self::disown`], but for what that
+    /// forgot). Returns how many.
+    ///
+    /// # Errors
+    /// Some records are as they were.
+    pub async fn claim(&self, now: &Moment) -> Result<usize, ChangeError> {
+        let known = self.known();
+        let inherited =
+            |record: &Record| record.held().filter(|held| held.origin == Origin::Inherited).count();
+        let records = known.values().filter_map(|known| match known {
+            Known::Ours(record) => Some((record.name.clone(), inherited(record))),
+            Known::Later(_) | Known::Unreadable => None,
+        });
+        let records: Vec<(Name, usize)> = records.filter(|(_, inherited)| *inherited > 0).collect();
+        let events = records.iter().map(|(name, _)| (name.clone(), Event::Claimed)).collect();
+        self.apply_to_all(events, now).await?;
+        Ok(records.iter().map(|(_, inherited)| inherited).sum())
+    }
+
+    /// A person gives up what a name has on servers other than these.
+    ///
+    /// # Errors
+    /// The record is as it was.
+    pub async fn forget_former_servers(
+        &self,
+        name: &Name,
+        named: Vec<ServerKey>,
+        now: Moment,
+    ) -> Result<(), ChangeError> {
+        let events = vec![Event::FormerServersForgotten(named)];
+        self.apply(name, None, events, now).await.map(drop)
+    }
+
+    /// Waits for all writes that are under way.
+    pub async fn finish(&self) {
+        let mut writes = std::mem::take(&mut *lock(&self.writes));
+        while writes.join_next().await.is_some() {}
+    }
+
+    async fn apply_to_all(&self, events: Vec<(Name, Event)>, now: &Moment) -> Result<(), ChangeError> {
+        let seals = stream::iter(events).map(|(name, event)| async move {
+            self.apply(&name, None, vec![event], now.clone()).await.map(drop)
+        });
+        seals.buffer_unordered(SEALS).try_collect().await
+    }
+
+    /// Does it with the name's lock, to its end.
+    async fn locked<R, F>(&self, name: &Name, act: impl FnOnce(Arc<Inner<T>>) -> F) -> R
+    where
+        R: Send + 'static,
+        F: Future<Output = R> + Send + 'static,
+    {
+        let locked = self.inner.lock_of(name).lock_owned().await;
+        let (done, outcome) = oneshot::channel();
+        let acting = act(self.inner.clone());
+        {
+            let mut writes = lock(&self.writes);
+            while writes.try_join_next().is_some() {}
+            writes.spawn(async move {
+                let outcome = acting.await;
+                drop(locked);
+                // Nobody may wait for it any more.
+                _ = done.send(outcome);
+            });
+        }
+        match outcome.await {
+            Ok(outcome) => outcome,
+            Err(_) => std::panic::resume_unwind(Box::new("a write of a record panicked")),
+        }
+    }
+}
+
+impl<T: Store> Inner<T> {
+    async fn change(
+        &self,
+        name: &Name,
+        new: Option<Record>,
+        events: &[Event],
+        now: &Moment,
+    ) -> Result<Option<Arc<Record>>, ChangeError> {
+        self.settle(name).await?;
+        let before = match self.entries().known.get(name) {
+            Some(Known::Ours(record)) => Some(record.clone()),
+            Some(Known::Later(_) | Known::Unreadable) => return Err(ChangeError::NotOurs(name.clone())),
+            None => None,
+        };
+        let Some(mut after) = before.as_deref().cloned().or(new) else { return Ok(None) };
+        for event in events {
+            after = after.apply(event, now)?;
+        }
+        let is_durable = !self.entries().not_durable.contains(name);
+        if let Some(before) = before.filter(|before| is_durable && **before == after) {
+            return Ok(Some(before));
+        }
+        self.seal(after).await.map(Some).map_err(ChangeError::from)
+    }
+
+    async fn seal(&self, record: Record) -> Result<Arc<Record>, SealError> {
+        let name = record.name.clone();
+        let read = self.entries().revisions.get(&name).copied();
+        let record = Arc::new(record);
+        match self.store.seal(&record, read).await {
+            Ok(revision) => {
+                self.entries().put(record.clone(), revision);
+                Ok(record)
+            }
+            Err(error) => {
+                // It may be either one now: which it is decides what is planned next.
+                let there = self.store.read(&name).await;
+                let mut entries = self.entries();
+                if matches!(error, SealError::Failed(_)) {
+                    entries.not_durable.insert(name.clone());
+                }
+                entries.set_or_doubt(&name, there);
+                Err(error)
+            }
+        }
+    }
+
+    async fn forget(&self, name: &Name) -> Result<(), ChangeError> {
         self.settle(name).await?;
         let (is_ours, revision) = {
             let entries = self.entries();
@@ -170,33 +335,7 @@ impl<T: Store> Ledger<T> {
         removed.map_err(ChangeError::from)
     }
 
-    /// Seals who may read each name according to a list, before that list is accepted. What a reader has lost it thereby
-    /// does not get back once the name has left the list, whether or not a server has answered in between.
-    ///
-    /// # Errors
-    /// Some records are as they were.
-    pub async fn allow(&self, specs: &BTreeMap<Name, Spec>) -> Result<(), SealError> {
-        let known = self.known();
-        let changed = specs.values().filter_map(|spec| match known.get(&spec.name) {
-            Some(Known::Ours(record)) if record.allow != spec.allow => Some((record.clone(), &spec.allow)),
-            _ => None,
-        });
-        let seals = stream::iter(changed).map(|(record, allow)| async move {
-            self.change_ours(&record, |record| record.allow = allow.clone()).await.map(drop)
-        });
-        seals.buffer_unordered(SEALS).try_collect().await
-    }
-
-    /// Changes a record that was there. `false`: it is not ours to change.
-    async fn change_ours(&self, there: &Record, change: impl FnOnce(&mut Record)) -> Result<bool, SealError> {
-        match self.change(&there.name, || there.clone(), change).await {
-            Ok(_) => Ok(true),
-            Err(ChangeError::NotOurs(_)) => Ok(false),
-            Err(ChangeError::Seal(error)) => Err(error),
-        }
-    }
-
-    /// What the store has of a name that is in doubt is found out before anything is changed.
+    /// What the store has of a name that is in doubt is read before anything is changed.
     async fn settle(&self, name: &Name) -> Result<(), SealError> {
         if !self.entries().in_doubt.contains(name) {
             return Ok(());
@@ -213,91 +352,50 @@ impl<T: Store> Ledger<T> {
         }
     }
 
-    /// Somebody else uses these tokens: they are replaced, never ended by us. Repeated if it was interrupted.
-    ///
-    /// # Errors
-    /// Some records, or the instance, are as they were.
-    pub async fn disown(&self) -> Result<(), DisownError> {
-        let names: Vec<Name> = self.known().keys().cloned().collect();
-        for name in names {
-            let Some(there) = self.record(&name) else { continue };
-            self.change_ours(&there, inherit).await?;
-        }
-        let instances = self.store.renew_instance().await?;
-        self.entries().instances = instances;
-        Ok(())
-    }
-
-    /// The tokens of a copied store are this host's from now on (the opposite of [`Self::disown`], but for what that
-    /// forgot). Returns how many.
-    ///
-    /// # Errors
-    /// Some records are as they were.
-    pub async fn own(&self) -> Result<usize, SealError> {
-        let mut owned = 0;
-        let known = self.known();
-        for record in known.values().filter_map(Known::record) {
-            let inherited = record.held().filter(|held| held.origin == Origin::Inherited).count();
-            if inherited == 0 {
-                continue;
-            }
-            if self.change_ours(record, take_over).await? {
-                owned += inherited;
-            }
-        }
-        Ok(owned)
-    }
-
     fn lock_of(&self, name: &Name) -> Arc<tokio::sync::Mutex<()>> {
-        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut locks = lock(&self.locks);
+        // Of the others only those that somebody holds or waits for.
+        locks.retain(|_, held| Arc::strong_count(held) > 1);
         locks.entry(name.clone()).or_default().clone()
     }
 
     fn entries(&self) -> MutexGuard<'_, Entries> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.entries)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Why the tokens of a copied store could not be set apart.
 #[derive(Debug, thiserror::Error)]
 pub enum DisownError {
+    /// What these records hold is not known: the other machine's tokens may be among it.
+    #[error("the tokens of a copied store are set apart all together, and {} cannot be read: {}", records(.0.len()), .0.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
+    Unread(Vec<Name>),
     /// A record.
     #[error(transparent)]
-    Seal(#[from] SealError),
+    Change(#[from] ChangeError),
     /// The instance.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
+fn records(count: usize) -> String {
+    if count == 1 { "a record".to_owned() } else { format!("{count} records") }
+}
+
 impl Hint for DisownError {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Seal(error) => error.hint(),
+            Self::Unread(_) => Some(
+                "put the record back from a backup, or move it out of the store's folder; `influx-tokend check` shows its file"
+                    .to_owned(),
+            ),
+            Self::Change(error) => error.hint(),
             Self::Store(error) => error.hint(),
         }
-    }
-}
-
-/// What another machine may be using as well is kept, and nothing of it is ever ended from here: its intents, too,
-/// may have become that machine's tokens, whatever this one learnt of their mints.
-fn inherit(record: &mut Record) {
-    for held in record.held_mut() {
-        held.origin = Origin::Inherited;
-    }
-    record.intents.clear();
-    for ended in &mut record.ended {
-        ended.marker = None;
-    }
-    // Only the brake still counts these.
-    for attempt in &mut record.mints {
-        attempt.marker = Marker::from_bits([0; 16]);
-    }
-}
-
-fn take_over(record: &mut Record) {
-    for held in record.held_mut().filter(|held| held.origin == Origin::Inherited) {
-        held.origin =
-            if held.marker.is_some() { Origin::Minted } else { Origin::Imported { exclusive: false } };
     }
 }
 
@@ -335,11 +433,10 @@ impl Entries {
         }
     }
 
-    fn put(&mut self, record: Record, revision: Revision) -> Arc<Record> {
-        let record = Arc::new(record);
+    fn put(&mut self, record: Arc<Record>, revision: Revision) {
+        self.not_durable.remove(&record.name);
         self.revisions.insert(record.name.clone(), revision);
         // Cheap as long as no pass is looking at the map; else one copy of pointers for that pass.
-        Arc::make_mut(&mut self.known).insert(record.name.clone(), Known::Ours(record.clone()));
-        record
+        Arc::make_mut(&mut self.known).insert(record.name.clone(), Known::Ours(record));
     }
 }

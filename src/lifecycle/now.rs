@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::plan::{before, since};
-use crate::model::{Held, Known, ServerDate, Time};
+use crate::model::{Held, Known, ServerDate, Time, before, since};
 
 /// More than this apart, the server's Date and the local clock contradict each other.
 const APART: Duration = Duration::from_secs(600);
@@ -107,7 +106,7 @@ pub(super) fn latest_sealed<'a>(records: impl Iterator<Item = &'a Known>) -> Opt
         .flat_map(|record| {
             let created = record.held().map(|held: &Held| before(held.created_at, APART));
             let since = record.retiring.iter().map(|retiring| retiring.since);
-            let ended = record.ended.iter().map(|ended| ended.at);
+            let ended = record.revoked.iter().map(|ended| ended.at);
             created.chain(since).chain(ended).chain(record.promoted_at)
         })
         .max()

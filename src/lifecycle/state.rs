@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::plan::{after, overlap_ends, rotation_due, since};
+use super::plan::{overlap_until, rotation_due};
 use crate::model::{
-    Held, Known, Lifecycle, Name, Origin, Record, RetiringState, ServerName, Spec, Time, TokenId,
+    Held, Known, Lifecycle, Name, Origin, Record, RetiringState, ServerName, Spec, Time, TokenId, after,
+    since,
 };
 
 /// One name.
@@ -200,7 +201,7 @@ fn formers(record: &Record, spec: Option<&Spec>, lifecycle: &Lifecycle) -> Vec<F
     works
         .map(|retiring| {
             let here = spec.is_some_and(|spec| spec.key == retiring.held.server);
-            let ends = here.then(|| overlap_ends(retiring, lifecycle)).flatten();
+            let ends = here.then(|| overlap_until(retiring, lifecycle)).flatten();
             Former {
                 id: retiring.held.id.clone(),
                 since: retiring.since,

@@ -138,8 +138,8 @@ pub struct FailedMint {
 pub enum Word {
     /// The name moves to another server (rule 12).
     Move,
-    /// The tokens of the name, which has left the list, are to be ended (rule 11).
-    End,
+    /// The tokens of the name, which has left the list, are to be revoked (rule 11).
+    Revoke,
 }
 
 /// Who may still hold a former value of a name (rule 9).

@@ -13,6 +13,7 @@ mod name;
 mod record;
 mod server;
 mod spec;
+mod time;
 mod unit;
 
 pub use allow::Allow;
@@ -28,11 +29,10 @@ pub use label::{Instance, Label, Marker};
 pub use listed::{Capabilities, Databases, Listed, Listing, RowFault, ServerDate};
 pub use name::{InvalidName, Name};
 pub use record::{
-    Ended, Held, Intent, MAX_RECORD_BYTES, Origin, Record, RecordVersion, Retiring, RetiringState,
+    Conflict, Contents, Event, Gone, Held, Intent, MAX_RECORD_BYTES, NotAllowed, Origin, Record,
+    RecordVersion, Retiring, RetiringState, Revoked,
 };
 pub use server::{ClusterIds, NotUuid, Product, ServerKey, ServerName, TokenId, Uuid};
 pub use spec::{Lifecycle, Pickup, Probe, Spec, due_age, room};
+pub use time::{Time, after, before, since};
 pub use unit::{InvalidUnit, Unit};
-
-/// A moment in UTC. Sealed ones are the server's, where it tells its date.
-pub use jiff::Timestamp as Time;

@@ -61,7 +61,7 @@ impl Waiting {
                     Matter::ServerChanged { from } => {
                         waiting.moves.push(Move { name, from, to: keeper.server_key().clone(), server });
                     }
-                    Matter::EndNeedsWord => waiting.ends.push(End { name, server }),
+                    Matter::RevocationUnconfirmed => waiting.ends.push(End { name, server }),
                     _ => {}
                 }
             }
@@ -110,7 +110,7 @@ impl Confirmed {
     pub fn tell<T: Store, D: Deliver>(&self, keepers: Keepers<'_, T, D>) {
         for keeper in keepers {
             keeper.confirm(self.moved().cloned(), Word::Move);
-            keeper.confirm(self.0.ends.iter().map(|one| one.name.clone()), Word::End);
+            keeper.confirm(self.0.ends.iter().map(|one| one.name.clone()), Word::Revoke);
         }
     }
 }

@@ -5,8 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::command::Refusal;
 use crate::{
     config::{Config, ServerConfig},
-    hint::Hint,
-    lifecycle::{ChangeError, Ledger},
+    lifecycle::{Clock as _, Ledger, SystemClock},
     model::{Name, Record, ServerKey, TokenId},
     store::Store,
 };
@@ -39,33 +38,16 @@ pub async fn forget<T: Store>(
         let Some(record) = ledger.record(name) else { continue };
         let ids = on_former_servers(&record, &named);
         if !ids.is_empty() {
-            ledger
-                .change(name, || (*record).clone(), |record| drop_former(record, &named))
-                .await
-                .map_err(|error| refusal(&error))?;
+            let forgotten = ledger.forget_former_servers(name, named.clone(), SystemClock.moment()).await;
+            forgotten.map_err(|error| Refusal::of(&error))?;
         }
         forgotten.push(Forgotten { name: name.clone(), ids });
     }
     Ok(forgotten)
 }
 
-fn refusal(error: &ChangeError) -> Refusal {
-    let hint = match error {
-        ChangeError::NotOurs(_) => None,
-        ChangeError::Seal(error) => error.hint(),
-    };
-    Refusal { what: error.to_string(), hint, waits: false }
-}
-
 fn on_former_servers(record: &Record, named: &[ServerKey]) -> Vec<TokenId> {
     let retiring = record.retiring.iter().map(|retiring| (&retiring.held.id, &retiring.held.server));
-    let ended = record.ended.iter().map(|ended| (&ended.id, &ended.server));
-    retiring.chain(ended).filter(|(_, server)| !named.contains(server)).map(|(id, _)| id.clone()).collect()
-}
-
-/// The current token stays: it is what consumers have.
-fn drop_former(record: &mut Record, named: &[ServerKey]) {
-    record.retiring.retain(|retiring| named.contains(&retiring.held.server));
-    record.ended.retain(|ended| named.contains(&ended.server));
-    record.intents.retain(|intent| named.contains(&intent.server));
+    let revoked = record.revoked.iter().map(|revoked| (&revoked.id, &revoked.server));
+    retiring.chain(revoked).filter(|(_, server)| !named.contains(server)).map(|(id, _)| id.clone()).collect()
 }

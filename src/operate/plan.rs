@@ -7,8 +7,9 @@ use crate::{
     deliver::Deliver,
     lifecycle::{
         Unanswered,
-        plan::{Change, EndWhy, Finding, Plan, Step, Why},
+        plan::{Finding, Plan, RevokeWhy, Step, Why},
     },
+    model::{Event, Name},
     store::Store,
 };
 
@@ -89,29 +90,41 @@ fn in_words(step: &Step) -> String {
         Step::Probe { name, id, .. } => format!("probe {name}: until {id} is accepted everywhere"),
         Step::Verify { name, id } => format!("ask for {name} whether {id} still works"),
         Step::Promote { name, id } => format!("promote {name}: {id} becomes current"),
-        Step::Revoke { name, id, .. } => format!("end {id}: minted for {name} and lost"),
+        Step::RevokeStray { name, id, .. } => format!("revoke {id}: minted for {name} and lost"),
         Step::Patch { name, id, grants } => format!("change {id} of {name}: it may {grants}"),
-        Step::End { name, id, why: EndWhy::Overlap } => format!("end {id} of {name}: its overlap is over"),
-        Step::End { name, id, why: EndWhy::Removed } => format!("end {id} of {name}: it left the list"),
+        Step::Revoke { name, id, why } => {
+            let why = match why {
+                RevokeWhy::Overlap => "its overlap is over",
+                RevokeWhy::Unused => "it was replaced before it was used",
+                RevokeWhy::Removed => "it left the list",
+            };
+            format!("revoke {id} of {name}: {why}")
+        }
         Step::Drop { name } => format!("forget {name}, which left the list long ago"),
         Step::Separate => "take a new instance: a copy of this store is in use elsewhere".to_owned(),
-        Step::Note { name, change } => match change {
-            Change::Removed(true) => format!("note for {name}: it has left the list"),
-            Change::Removed(false) => format!("note for {name}: it is back in the list"),
-            Change::Surplus(Some(_)) => format!("note for {name}: it may do more than the list asks for"),
-            Change::Surplus(None) => format!("note for {name}: it may do no more than the list asks for"),
-            Change::Grants { id, grants } => format!("note for {name}: {id} may {grants}"),
-            Change::Accepted => format!("note for {name}: the server accepts it"),
-            Change::Shortened => format!("note for {name}: it has outlived its new lifetime"),
-            Change::Withdraw(id) => {
-                format!("hand out {id} of {name} no more: it left the list, others may use it")
-            }
-            Change::Allow(_) => format!("note for {name}: who may read it has changed"),
-            Change::CloseIntent(_) => format!("note for {name}: a mint of unknown fate is settled"),
-            Change::SetAside { id, .. } => format!("set aside {id} of {name}: it is gone"),
-            Change::Reinstate(id) => format!("make {id} current again for {name}"),
-            Change::Forget(id) => format!("forget {id} of {name}, ended long ago"),
-            Change::Adopt { from } => format!("note for {name}: the server was known as {from}"),
-        },
+        Step::Note { name, event } => noted(name, event),
     }
+}
+
+fn noted(name: &Name, event: &Event) -> String {
+    let what = match event {
+        Event::Gone { id, .. } => return format!("set aside {id} of {name}: it is gone"),
+        Event::Reinstated(id) => return format!("make {id} current again for {name}"),
+        Event::Forgotten(id) => return format!("forget {id} of {name}, revoked long ago"),
+        Event::Withdrawn(id) => {
+            return format!("stop delivering {id} of {name}: it left the list, others may use it");
+        }
+        Event::Removed => "it left the list".to_owned(),
+        Event::PutBack => "it is back in the list".to_owned(),
+        Event::SurplusNoted(Some(_)) => "it may do more than the list asks for".to_owned(),
+        Event::SurplusNoted(None) => "it may do no more than the list asks for".to_owned(),
+        Event::GrantsChanged { id, grants } => format!("{id} may {grants}"),
+        Event::Accepted => "the server accepts it".to_owned(),
+        Event::Shortened => "it has outlived its new lifetime".to_owned(),
+        Event::Allowed(_) => "its readers have changed".to_owned(),
+        Event::MintRefused(_) => "a mint of unknown fate is settled".to_owned(),
+        Event::Adopted { from, .. } => format!("the server was known as {from}"),
+        other => other.name().to_owned(),
+    };
+    format!("note for {name}: {what}")
 }

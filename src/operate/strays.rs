@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{HostKeeper, Keepers, command::Refusal};
 use crate::{
     deliver::Deliver,
-    lifecycle::{Ledger, Unanswered},
+    lifecycle::{Clock as _, Ledger, SystemClock, Unanswered},
     model::{Known, Label, Listed, Name, Origin, ServerName, Time, TokenId},
     store::Store,
 };
@@ -135,7 +135,7 @@ pub async fn unknown<T: Store, D: Deliver>(
 /// Something cannot be sealed: another try does the rest.
 pub async fn separate<T: Store>(ledger: &Ledger<T>, unknown: Vec<Stray>) -> Result<Separation, Refusal> {
     tracing::warn!("separating this store from a copy on another machine, as asked: taking a new instance");
-    ledger.disown().await.map_err(|error| Refusal::of(&error))?;
+    ledger.disown(&SystemClock.moment()).await.map_err(|error| Refusal::of(&error))?;
     let known = ledger.known();
     let records = known.values().filter_map(Known::record);
     let shared = records.filter(|record| record.held().any(|held| held.origin == Origin::Inherited));

@@ -14,7 +14,7 @@ pub(super) fn parse(json: &[u8]) -> Result<Record, RecordFault> {
     let is_ours = |version: RecordVersion| version.major == RecordVersion::CURRENT.major;
     match serde_json::from_slice::<Record>(json) {
         Ok(record) if is_ours(record.version) => Ok(record),
-        Ok(Record { version: found, .. }) => Err(RecordFault::Version { found }),
+        Ok(record) => Err(RecordFault::Version { found: record.version }),
         Err(error) => match serde_json::from_slice(json) {
             Ok(Versioned { version: found }) if !is_ours(found) => Err(RecordFault::Version { found }),
             // Told by place alone: the text around it may hold a secret.

@@ -141,7 +141,7 @@ impl Hint for RecordError {
 /// Where records are kept between runs, as the life cycle sees it. Calls may block for long: implementations
 /// run them off the async threads.
 #[cfg(feature = "daemon")]
-pub trait Store: Send + Sync {
+pub trait Store: Send + Sync + 'static {
     /// Reads every record. An error means *unavailable*, never *empty*.
     fn load(&self) -> impl Future<Output = Result<Records, StoreError>> + Send;
 

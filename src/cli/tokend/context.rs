@@ -16,11 +16,11 @@ use crate::{
     deliver::Hooks,
     hint::Hint,
     influxdb::ServerError,
-    lifecycle::{ImportError, Ledger, RotateError, Shared, SystemClock, Unanswered},
+    lifecycle::{ChangeError, ImportError, Ledger, RotateError, Shared, SystemClock, Unanswered},
     model::{Known, Name},
     operate::{self, command::Refusal, hook::HookError},
     paths::Paths,
-    store::{RecordError, SealError, StoreError, read_only::ReadOnly},
+    store::{RecordError, StoreError, read_only::ReadOnly},
 };
 
 /// Why a command did not do what it should.
@@ -37,7 +37,7 @@ pub enum Failure {
     Store(#[from] StoreError),
     /// A record in it.
     #[error(transparent)]
-    Seal(#[from] SealError),
+    Change(#[from] ChangeError),
     /// A server.
     #[error(transparent)]
     Server(#[from] ServerError),
@@ -88,7 +88,7 @@ impl Hint for Failure {
             Self::List(error) => error.hint(),
             Self::Assemble(error) => error.hint(),
             Self::Store(error) => error.hint(),
-            Self::Seal(error) => error.hint(),
+            Self::Change(error) => error.hint(),
             Self::Server(error) => error.hint(),
             Self::Unanswered(error) => error.hint(),
             Self::Rotate(error) => error.hint(),

@@ -11,8 +11,8 @@ use crate::{
     config::Config,
     daemon::hooks,
     deliver::Refused,
-    lifecycle::{Clocks, State, Status, plan, statuses},
-    model::Time,
+    lifecycle::{Clocks, State, Status, statuses},
+    model::{Time, since},
     operate::{
         command::Command,
         status::{HookStatus, HostStatus, ListStatus, ServerStatus, TokenStatus, Verdict},
@@ -75,7 +75,7 @@ fn text(status: &HostStatus) -> String {
     text.extend(status.tokens.iter().flat_map(holders));
     for token in &status.tokens {
         if let Some(read) = &token.last_read {
-            let ago = age(plan::since(read.at, now).as_secs());
+            let ago = age(since(read.at, now).as_secs());
             text += &format!(
                 "{}: generation {} last read {ago} ago by {}\n",
                 token.status.name, read.generation, read.by
@@ -137,7 +137,7 @@ fn server_text(server: &ServerStatus, now: Time) -> String {
         let skew = age(skew.unsigned_abs());
         text += &format!("server {name}: its clock is {skew} {way} this host's\n");
     }
-    let slow = asked_since.filter(|asked| plan::since(*asked, now) >= PROMPT);
+    let slow = asked_since.filter(|asked| crate::model::since(*asked, now) >= PROMPT);
     if let (Some(error), Some(since)) = (error, since) {
         // It names the server as well.
         let error = error.strip_prefix(&format!("server {name:?}: ")).unwrap_or(error);
@@ -169,7 +169,7 @@ fn hook_text(hook: &HookStatus) -> String {
 
 fn refused_text(refused: &Refused, now: Time) -> String {
     let Refused { by, credential, at, why, hint } = refused;
-    let ago = age(plan::since(*at, now).as_secs());
+    let ago = age(since(*at, now).as_secs());
     let mut text = format!("credential {credential:?}: refused to {by} {ago} ago: {why}\n");
     text += &hint.as_ref().map(|hint| format!("  hint: {hint}\n")).unwrap_or_default();
     text

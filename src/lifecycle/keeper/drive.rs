@@ -11,10 +11,10 @@ use crate::{
     influxdb::Server,
     lifecycle::{
         Clock,
-        plan::{Matter, after, since},
+        plan::Matter,
         schedule::{Stake, backoff, reconcile},
     },
-    model::{Known, Name, TokenId},
+    model::{Known, Name, TokenId, after, since},
     store::Store,
 };
 

@@ -9,11 +9,8 @@ use super::Keeper;
 use crate::{
     deliver::Deliver,
     influxdb::Server,
-    lifecycle::{
-        Clock,
-        plan::{DAY, after},
-    },
-    model::{Holders, Known, Record, RetiringState, Time},
+    lifecycle::{Clock, plan::DAY},
+    model::{Holders, Known, Record, RetiringState, Time, after},
     store::Store,
 };
 

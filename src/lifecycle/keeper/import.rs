@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Keeper, Unanswered, steps::retire};
+use super::{Keeper, Unanswered};
 use crate::{
     deliver::Deliver,
     hint::Hint,
     influxdb::{Check, Plane, Server, ServerError, Verdict},
     lifecycle::{Clock, ledger::ChangeError},
     model::{
-        Allow, Credential, Database, Grants, Held, Instance, Known, Listed, Name, Origin, Record,
-        RetiringState, Secret, ServerKey, ServerName, Spec, Time, TokenId,
+        Allow, Credential, Database, Event, Grants, Held, Instance, Known, Listed, Name, Origin, Record,
+        Secret, ServerKey, ServerName, Spec, Time, TokenId,
     },
     store::Store,
 };
@@ -101,9 +101,9 @@ pub enum ImportError {
         /// Whose.
         name: Name,
     },
-    /// This store has ended it.
-    #[error("{id} was a token of {name} and is ended")]
-    Ended {
+    /// This store revoked it.
+    #[error("{id} was a token of {name} and is revoked")]
+    WasRevoked {
         /// Which token.
         id: TokenId,
         /// Whose.
@@ -197,7 +197,7 @@ impl Hint for ImportError {
             }
             Self::Revoked { .. } | Self::Expired { .. } => "make another one, or let influx-tokend mint it",
             Self::StrangeGrants { .. } => "make one that reads or writes databases and does nothing else",
-            Self::Held { .. } | Self::Ended { .. } => "`influx-tokend status` shows what the store has",
+            Self::Held { .. } | Self::WasRevoked { .. } => "`influx-tokend status` shows what the store has",
             Self::Ours { .. } => "`influx-tokend strays` tells what is done about it",
             Self::SameSecret { .. } => "give the string that was shown when this id was made",
             Self::NotOurs(_) => "`influx-tokend check` tells what is wrong with it",
@@ -212,8 +212,7 @@ impl Hint for ImportError {
             Self::NotAccepted { .. } => {
                 "check that string and id belong together; a token that was made just now may need some minutes"
             }
-            Self::Change(ChangeError::NotOurs(_)) => return None,
-            Self::Change(ChangeError::Seal(error)) => return error.hint(),
+            Self::Change(error) => return error.hint(),
         };
         Some(hint.to_owned())
     }
@@ -261,16 +260,13 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
 
     /// Seals it as `next`; what was `next` before is retired.
     async fn seal_as_next(&self, name: &Name, spec: Option<&Spec>, held: Held) -> Result<(), ChangeError> {
-        let now = self.moment();
         let allow = spec.map_or_else(Allow::default, |spec| spec.allow.clone());
-        let new = || self.new_record(name, allow);
-        let take_in = |record: &mut Record| {
-            if record.held().all(|known| known.id != held.id) {
-                let former = record.next.replace(held);
-                retire(record, former, 0, RetiringState::Overlap, &now);
-            }
-        };
-        self.shared.ledger.change(name, new, take_in).await.map(drop)
+        let new = Some(self.new_record(name, allow));
+        self.shared
+            .ledger
+            .apply(name, new, vec![Event::Imported(Box::new(held))], self.moment())
+            .await
+            .map(drop)
     }
 
     /// What list and store say against it.
@@ -365,8 +361,8 @@ fn is_unknown_to(record: &Record, import: &Import) -> Result<(), ImportError> {
     if record.held().any(|held| held.id == id) {
         return Err(ImportError::Held { id, name });
     }
-    if record.ended.iter().any(|ended| ended.id == id) {
-        return Err(ImportError::Ended { id, name });
+    if record.revoked.iter().any(|revoked| revoked.id == id) {
+        return Err(ImportError::WasRevoked { id, name });
     }
     if record.held().any(|held| *held.secret.secret() == import.secret) {
         return Err(ImportError::SameSecret { id, name });

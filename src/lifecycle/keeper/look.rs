@@ -12,9 +12,11 @@ use crate::{
     lifecycle::{
         Clock,
         now::{NoTime, agree, judging_time, latest_sealed},
-        plan::{self, Plan, Retirement, View, after},
+        plan::{self, Plan, Retirement, View},
     },
-    model::{Databases, Known, Label, Listed, Listing, Moment, Name, Origin, Spec, Time, TokenId, Word},
+    model::{
+        Databases, Known, Label, Listed, Listing, Moment, Name, Origin, Spec, Time, TokenId, Word, after,
+    },
     store::Store,
 };
 
@@ -83,7 +85,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         if !Arc::ptr_eq(&state.held.0, &known) {
             let records = known.values().filter_map(Known::record);
             let ids = records.flat_map(|record| {
-                let ended = record.ended.iter().map(|ended| &ended.id);
+                let ended = record.revoked.iter().map(|ended| &ended.id);
                 record.held().map(|held| &held.id).chain(ended).cloned()
             });
             let ids = ids.collect();

@@ -9,14 +9,13 @@ use crate::{
     lifecycle::{
         Clock,
         claims::{Believed, believe},
-        keeper::steps::{drop_intent, explain_mints, retire},
         ledger::ChangeError,
-        plan::{Finding, Matter, Why, after, since},
+        plan::{Finding, Matter, Why},
         schedule::{Stake, backoff},
     },
     model::{
-        Allow, AttemptKind, Ended, Held, Intent, Label, Marker, MintAttempt, Moment, Name, Origin, Record,
-        RetiringState, Spec, Time, TokenId, remember_mint,
+        Allow, AttemptKind, Event, Held, Intent, Label, Marker, Name, Origin, Record, Spec, Time, TokenId,
+        after, since,
     },
     store::Store,
 };
@@ -42,7 +41,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         })?;
         if pass.signals.is_stopping() {
             // It came while the intent was sealed: nothing has been asked for yet, and nothing will be.
-            self.forget_intent(name, &marker, false).await;
+            self.close_intent(name, Event::MintUnsent(marker)).await;
             return Ok(());
         }
         let _in_flight = InFlight::new(self, &marker);
@@ -59,7 +58,9 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             Err(error) => error,
         };
         if let MintError::NotMinted(error) = &error {
-            self.forget_intent(name, &marker, was_heard(error)).await;
+            let was_heard = was_heard(error);
+            let event = if was_heard { Event::MintRefused(marker) } else { Event::MintUnsent(marker) };
+            self.close_intent(name, event).await;
         }
         let (MintError::NotMinted(error) | MintError::Unknown(error)) = error;
         if concerns_all(&error) {
@@ -70,18 +71,9 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         Err(format!("token {name}: {error}").into())
     }
 
-    /// One that stays costs nothing: a later list shows that nothing came of it. `was_heard`: a refusal is a claim, too,
-    /// so its marker stays known.
-    async fn forget_intent(&self, name: &Name, marker: &Marker, was_heard: bool) {
-        let now = self.moment();
-        let forget = |record: &mut Record| match was_heard {
-            true => drop_intent(record, marker, &now),
-            false => {
-                close_intent(record, marker);
-                record.mints.retain(|attempt| attempt.marker != *marker);
-            }
-        };
-        if let Err(error) = self.change(name, forget).await {
+    /// One that stays costs nothing: a later list shows that nothing came of it.
+    async fn close_intent(&self, name: &Name, event: Event) {
+        if let Err(error) = self.apply(name, vec![event]).await {
             tracing::warn!("{error}");
         }
     }
@@ -107,21 +99,16 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             true => AttemptKind::Explained,
             false => AttemptKind::Unexplained,
         };
-        let (marker, grants) = (marker.clone(), spec.grants.clone());
-        let attempt = MintAttempt { marker: marker.clone(), at: now.clone(), grants, kind };
-        let intent = Intent {
-            marker,
+        let intent = Box::new(Intent {
+            marker: marker.clone(),
             server: self.key.clone(),
             deadline: after(now.at, self.settings.timeout),
-            boot: now.boot.map(|boot| boot.later(self.settings.timeout)),
+            boot: now.boot.clone().map(|boot| boot.later(self.settings.timeout)),
             secret: None,
-        };
-        let new = || self.new_record(&spec.name, spec.allow.clone());
-        let intend = |record: &mut Record| {
-            record.intents.push(intent);
-            remember_mint(&mut record.mints, attempt);
-        };
-        self.shared.ledger.change(&spec.name, new, intend).await.map(drop)
+        });
+        let new = Some(self.new_record(&spec.name, spec.allow.clone()));
+        let events = vec![Event::Intended { intent, grants: spec.grants.clone(), kind }];
+        self.shared.ledger.apply(&spec.name, new, events, now).await.map(drop)
     }
 
     /// A name of which nothing is known yet.
@@ -132,45 +119,34 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         Record::new(name.clone(), allow, jitter)
     }
 
-    /// Rule 1. Nothing else happens to the secret before it is sealed; if it cannot be, it is ended.
+    /// Rule 1. Nothing else happens to the secret before it is sealed; if it cannot be, it is revoked.
     async fn seal(&self, spec: &Spec, order: &Order, minted: Minted, why: Why) -> Result<(), MintFailure> {
         let name = &spec.name;
-        let now = self.moment();
         let held = self.held(order, minted);
+        let id = &held.id;
         // A person may have asked while it was minted.
-        let why = if self.is_asked_for(name) { Why::Asked } else { why };
-        let take_in = |record: &mut Record| {
-            close_intent(record, &order.marker);
-            // A sealed `next` that is already this one: the first try got further than it knew.
-            if record.held().any(|known| known.id == held.id) {
-                return;
-            }
-            let former = record.next.replace(held.clone());
-            retire(record, former, 0, RetiringState::Overlap, &now);
-            match why {
-                Why::Refused => record.remints.push(now.at),
-                Why::Asked => {
-                    explain_mints(record);
-                    record.suspended = false;
-                }
-                _ => {}
-            }
-        };
-        let Err(first) = self.take_in(spec, &take_in).await else {
+        let is_asked_for = why == Why::Asked || self.is_asked_for(name);
+        let mut events = vec![Event::Minted {
+            held: Box::new(held.clone()),
+            after_refusal: why == Why::Refused && !is_asked_for,
+        }];
+        if is_asked_for {
+            events.push(Event::WishFulfilled);
+        }
+        let Err(first) = self.seal_minted(spec, events.clone()).await else {
             self.note_sealed(name, order, &held);
             return Ok(());
         };
-        let id = &held.id;
-        tracing::warn!(%name, %id, "cannot seal, trying once more: {first}");
-        let Err(second) = self.take_in(spec, &take_in).await else {
+        tracing::warn!(%name, %id, "cannot seal, retrying: {first}");
+        let Err(second) = self.seal_minted(spec, events).await else {
             self.note_sealed(name, order, &held);
             return Ok(());
         };
         self.note_failure(name, second.to_string(), Wait::OfOurs);
         let told = match self.server.revoke(id).await {
-            Ok(()) => format!("token {name}: minted {id}, could not seal it and ended it again: {second}"),
+            Ok(()) => format!("token {name}: minted {id}, could not seal it and revoked it again: {second}"),
             Err(revoke) => format!(
-                "token {name}: minted {id}, could neither seal it ({second}) nor end it ({revoke}); it is ended later"
+                "token {name}: minted {id}, could neither seal it ({second}) nor revoke it ({revoke}); it is revoked later"
             ),
         };
         tracing::error!("{told}");
@@ -180,23 +156,18 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     /// A token without our label is found again by nobody: it is revoked. That it is to be is sealed first, and repeated
     /// by later passes.
     async fn refuse(&self, name: &Name, order: &Order, id: &TokenId) -> Result<(), MintFailure> {
-        let Moment { at, boot } = self.moment();
-        let (server, marker) = (self.key.clone(), Some(order.marker.clone()));
-        let ended = Ended { id: id.clone(), server, marker, at, boot, unused: true };
-        let note = |record: &mut Record| {
-            close_intent(record, &order.marker);
-            record.ended.push(ended);
-        };
-        let sealed = self.change(name, note).await;
+        let (id, marker) = (id.clone(), order.marker.clone());
+        let event = Event::MintedUnlabelled { id: id.clone(), server: self.key.clone(), marker };
+        let sealed = self.apply(name, vec![event]).await;
         let why = format!(
             "the server changed a description of {} characters, its label is lost",
             order.description.chars().count()
         );
         self.note_failure(name, why.clone(), Wait::Lasting);
-        let revoked = self.server.revoke(id).await;
+        let revoked = self.server.revoke(&id).await;
         let outcome = match (&revoked, &sealed) {
             (Ok(()), _) => "revoked it".to_owned(),
-            (Err(error), Ok(())) => format!("it is revoked later ({})", error.kind),
+            (Err(error), Ok(_)) => format!("it is revoked later ({})", error.kind),
             (Err(error), Err(seal)) => format!("cannot revoke it ({}), nor seal that ({seal})", error.kind),
         };
         let what = format!("token {name}: {why}; minted {id}, {outcome}");
@@ -225,9 +196,9 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         }
     }
 
-    async fn take_in(&self, spec: &Spec, take_in: &impl Fn(&mut Record)) -> Result<(), ChangeError> {
-        let new = || Record::new(spec.name.clone(), spec.allow.clone(), 0);
-        self.shared.ledger.change(&spec.name, new, take_in).await.map(drop)
+    async fn seal_minted(&self, spec: &Spec, events: Vec<Event>) -> Result<(), ChangeError> {
+        let new = Some(Record::new(spec.name.clone(), spec.allow.clone(), 0));
+        self.shared.ledger.apply(&spec.name, new, events, self.moment()).await.map(drop)
     }
 
     fn held(&self, order: &Order, minted: Minted) -> Held {
@@ -325,11 +296,6 @@ fn is_same_second(asked: Option<Time>, told: Option<Time>) -> bool {
 
 fn in_words(expires_at: Option<Time>) -> String {
     expires_at.map_or_else(|| "none".to_owned(), |at| format!("{at:.0}"))
-}
-
-/// Its fate is known.
-fn close_intent(record: &mut Record, marker: &Marker) {
-    record.intents.retain(|intent| intent.marker != *marker);
 }
 
 /// Whether the next mint would fare no better: the server is away, overloaded, or does not know us.

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, Semaphore};
 use super::{
     Clock,
     allowance::Allowance,
-    plan::{Finding, Matter, after},
+    plan::{Finding, Matter},
 };
 use crate::{
     deliver::Deliver,
@@ -20,19 +20,19 @@ use crate::{
     lifecycle::now::NoTime,
     model::{
         Evidence, FailedMint, Known, Lifecycle, Moment, Name, Probed, ServerKey, ServerName, Time, TokenId,
-        Word,
+        Word, after,
     },
     store::Store,
 };
 
 mod asked;
 mod drive;
-mod ends;
 mod holders;
 mod import;
 mod look;
 mod mint;
 mod probes;
+mod revoke;
 mod shared;
 mod steps;
 mod undo;
@@ -41,8 +41,6 @@ pub use asked::{RotateError, clocks, keepers_of, may_all_rotate, rotate};
 pub use drive::{Mode, Signals};
 pub use import::{Import, ImportError, Imported};
 pub use shared::Shared;
-#[cfg(test)]
-pub(super) use steps::amend;
 pub use undo::{RevokeError, UndoError};
 
 /// So many names are minted for, written or ended at once.

@@ -10,10 +10,10 @@ use crate::{
     influxdb::{Check, Server, Verdict},
     lifecycle::{
         Clock,
-        plan::{after, promotion, since},
+        plan::promotion,
         probe::{Probing, Round, checks, objection},
     },
-    model::{Held, Name, Probe, TokenId},
+    model::{Held, Name, Probe, TokenId, after, since},
     store::Store,
 };
 

@@ -6,13 +6,12 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use crate::{
     deliver::{Deliver, DeliverError, Delivered, Delivery, NoteError},
-    lifecycle::{Clock, ledger::Ledger, plan::after},
-    model::{Allow, Known, Name, Origin, Record, Retiring, RetiringState, ServerKey, Spec},
+    lifecycle::{Clock, ledger::Ledger},
+    model::{Allow, Event, Known, Name, Origin, Record, ServerKey, Spec},
     store::Store,
 };
 
@@ -50,10 +49,6 @@ pub struct Shared<T, D, C> {
     pub chance: fn() -> [u8; 16],
 }
 
-/// A value that is delivered later than this after its promotion is late: what its readers lack of the overlap then is more
-/// than a moment.
-const LATE: Duration = Duration::from_millis(500);
-
 impl<T: Store, D: Deliver, C: Clock> Shared<T, D, C> {
     /// Over an open store.
     pub fn new(ledger: Ledger<T>, deliver: D, clock: C, chance: fn() -> [u8; 16]) -> Self {
@@ -88,7 +83,7 @@ impl<T: Store, D: Deliver, C: Clock> Shared<T, D, C> {
         let Some(record) = self.ledger.record(name) else {
             return Ok(Delivered::Done);
         };
-        let record = self.begin_overlap_anew_if_late(record).await?;
+        let record = self.begin_overlap_again_if_late(record).await?;
         let specs = self.specs();
         let allow = specs.get(name).map_or(&record.allow, |spec| &spec.allow);
         let secret = record.current.as_ref().map(|current| &current.secret);
@@ -130,29 +125,20 @@ impl<T: Store, D: Deliver, C: Clock> Shared<T, D, C> {
 
     /// A value that arrives long after it was promoted, because it could not be delivered before, has the whole overlap
     /// before it. Sealed first: nobody has the new value yet.
-    async fn begin_overlap_anew_if_late(&self, record: Arc<Record>) -> Result<Arc<Record>, DeliverError> {
-        let Some(now) = self.clock.boot_time() else { return Ok(record) };
-        let passed = |retiring: &Retiring| {
-            let is_value = retiring.state == RetiringState::Overlap && retiring.generation > 0;
-            let passed = retiring.boot.as_ref().filter(|_| is_value)?.passed(&now);
-            passed.filter(|passed| *passed > LATE)
-        };
-        if !record.retiring.iter().any(|retiring| passed(retiring).is_some()) {
+    async fn begin_overlap_again_if_late(&self, record: Arc<Record>) -> Result<Arc<Record>, DeliverError> {
+        let now = self.clock.moment();
+        if !record.retiring.iter().any(|retiring| retiring.late_by(&now).is_some()) {
             return Ok(record);
         }
-        let Some(has) = self.deliver.generation(&record.name).await else { return Ok(record) };
-        let is_out = |retiring: &Retiring| (has..record.generation).contains(&retiring.generation);
-        let begin = |record: &mut Record| {
-            for retiring in record.retiring.iter_mut().filter(|retiring| is_out(retiring)) {
-                let Some(passed) = passed(retiring) else { continue };
-                (retiring.since, retiring.boot) = (after(retiring.since, passed), Some(now.clone()));
-            }
-        };
-        self.ledger.change(&record.name, || (*record).clone(), begin).await.map_err(|error| DeliverError {
+        let Some(had) = self.deliver.generation(&record.name).await else { return Ok(record) };
+        let events = vec![Event::DeliveredLate { had }];
+        let sealed = self.ledger.apply(&record.name, None, events, now).await;
+        let sealed = sealed.map_err(|error| DeliverError {
             name: record.name.clone(),
             what: "arrives late, which cannot be sealed".to_owned(),
             source: std::io::Error::other(error),
-        })
+        })?;
+        Ok(sealed.unwrap_or(record))
     }
 
     /// The same for all names; those that fail are told and do not keep the others back.

@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use futures_util::{StreamExt, stream};
@@ -14,12 +17,9 @@ use crate::{
     lifecycle::{
         Clock,
         ledger::ChangeError,
-        plan::{Change, DAY, Finding, Gone, Matter, Plan, Step, Why, since},
+        plan::{Finding, Matter, Plan, Step, Why},
     },
-    model::{
-        AttemptKind, Ended, Grants, Held, Marker, MintAttempt, Moment, Name, Record, Retiring, RetiringState,
-        ServerKey, Time, TokenId, remember_mint,
-    },
+    model::{Event, Name, Record, TokenId},
     store::Store,
 };
 
@@ -32,7 +32,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         let pass = Pass { to_end, to_judge, signals, halted, changes_halted };
         let mut delivered = false;
         for (phase, names) in by_phase(steps) {
-            // Whatever mints, changes or ends a token waits until everything has been delivered.
+            // Whatever mints, changes or revokes a token waits until everything has been delivered.
             if phase > Phase::Records && !delivered {
                 self.deliver_all(report).await;
                 delivered = true;
@@ -66,7 +66,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     async fn step(&self, step: &Step, pass: &Pass<'_>, report: &mut Report) {
         match step {
             Step::Separate => self.separate(report).await,
-            Step::Note { name, change } => self.note(name, change.clone(), report).await,
+            Step::Note { name, event } => self.note(name, event.clone(), report).await,
             Step::Promote { name, id } => self.promote(name, id, report).await,
             Step::Mint { name, why } => self.mint_and_follow_up(name, *why, pass, report).await,
             _ if step.changed_token().is_some() && pass.changes_halted.load(Ordering::Relaxed) => {
@@ -88,12 +88,12 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
                     Works::Partly | Works::Unknown => false,
                 };
             }
-            Step::Revoke { name, id, marker } => {
-                let outcome = self.revoke_stray(name, id, marker, report).await;
+            Step::RevokeStray { name, id, marker } => {
+                let outcome = self.revoke_stray(name, id, marker.as_ref(), report).await;
                 self.note_change(id, outcome, &pass.changes_halted);
             }
-            Step::End { name, id, why } => {
-                let outcome = self.end(name, id, *why, report).await;
+            Step::Revoke { name, id, why } => {
+                let outcome = self.revoke(name, id, *why, report).await;
                 self.note_change(id, outcome, &pass.changes_halted);
             }
             Step::Drop { name } => self.drop_record(name, report).await,
@@ -139,9 +139,9 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
 
     /// What is to be found of a token that was to be revoked, had the server not failed at another of this pass.
     fn waits_to_change(&self, step: &Step) -> Option<Finding> {
-        let (Step::End { name, id, .. } | Step::Revoke { name, id, .. }) = step else { return None };
+        let (Step::Revoke { name, id, .. } | Step::RevokeStray { name, id, .. }) = step else { return None };
         let why = "the server failed to change another token".to_owned();
-        Some(Finding { name: Some(name.clone()), matter: Matter::EndFails { id: id.clone(), why } })
+        Some(Finding { name: Some(name.clone()), matter: Matter::RevocationFails { id: id.clone(), why } })
     }
 
     /// What has just been minted is probed at once, without another list; or promoted, where no probe is wanted.
@@ -174,35 +174,29 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
 
     async fn separate(&self, report: &mut Report) {
         tracing::warn!(server = %self.name, "somebody else works with a copy of this store, taking a new instance");
-        match self.shared.ledger.disown().await {
+        match self.shared.ledger.disown(&self.moment()).await {
             Ok(()) => report.progress = true,
             Err(error) => fail(report, format!("cannot take a new instance: {error}")),
         }
         self.wake_when_allowed();
     }
 
-    async fn note(&self, name: &Name, change: Change, report: &mut Report) {
-        let now = self.moment();
-        let key = &self.key;
-        let delivery_changes = matches!(
-            change,
-            Change::Allow(_) | Change::SetAside { .. } | Change::Reinstate(_) | Change::Withdraw(_)
-        );
-        match &change {
-            Change::SetAside { id, .. } if self.is_former(name, id) => {
-                tracing::info!(%name, %id, "former token has ended");
+    async fn note(&self, name: &Name, event: Event, report: &mut Report) {
+        match &event {
+            Event::Gone { id, .. } if self.is_former(name, id) => {
+                tracing::info!(%name, %id, "former token is gone")
             }
-            Change::SetAside { id, gone } => tracing::warn!(%name, %id, ?gone, "token is gone"),
-            Change::Reinstate(id) => tracing::warn!(%name, %id, "former token is current again"),
-            Change::Removed(true) => tracing::info!(%name, "left the list"),
-            Change::Removed(false) => tracing::info!(%name, "is back in the list"),
-            Change::Withdraw(id) => {
+            Event::Gone { id, how } => tracing::warn!(%name, %id, ?how, "token is gone"),
+            Event::Reinstated(id) => tracing::warn!(%name, %id, "former token is current again"),
+            Event::Removed => tracing::info!(%name, "left the list"),
+            Event::PutBack => tracing::info!(%name, "is back in the list"),
+            Event::Withdrawn(id) => {
                 tracing::warn!(%name, %id, "left the list, is not handed out any more; others may use it");
             }
-            other => tracing::debug!(%name, ?other, "record changes"),
+            other => tracing::debug!(%name, event = other.name(), "record changes"),
         }
-        let is_sealed = self.seal_change(name, report, |record| amend(record, change, key, &now)).await;
-        if is_sealed && delivery_changes {
+        let changes_value = event.changes_value();
+        if self.record(name, vec![event], report).await && changes_value {
             self.deliver(name, report).await;
         }
     }
@@ -214,52 +208,44 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
 
     /// Makes `next` the current token, if it is still the one that was looked at.
     pub(super) async fn promote(&self, name: &Name, id: &TokenId, report: &mut Report) {
-        let now = self.moment();
-        let asked = self.is_asked_for(name);
-        let unprobed = self.may_be_promoted(name) != Some(true);
-        let mut generation = None;
-        let make_current = |record: &mut Record| {
-            if record.next.as_ref().is_some_and(|next| next.id == *id) {
-                let former = std::mem::replace(&mut record.current, record.next.take());
-                retire(record, former, record.generation, RetiringState::Overlap, &now);
-                count_up(record, now.at);
-                record.unprobed = unprobed;
-                generation = Some(record.generation);
-                if asked {
-                    explain_mints(record);
-                    record.suspended = false;
-                }
-            }
-        };
-        if !self.seal_change(name, report, make_current).await {
+        let probed = self.may_be_promoted(name) == Some(true);
+        let lifetime = self.shared.specs().get(name).and_then(|spec| spec.lifetime);
+        let mut events = vec![Event::Promoted { id: id.clone(), probed, lifetime }];
+        if self.is_asked_for(name) {
+            events.push(Event::WishFulfilled);
+        }
+        if !self.record(name, events, report).await {
             return;
         }
-        self.shared.promoted().extend(generation.map(|generation| (name.clone(), generation)));
+        let generation = self.shared.ledger.generation(name);
+        self.shared.promoted().insert(name.clone(), generation);
         self.state().evidence.asked.remove(name);
-        tracing::info!(%name, %id, server = %self.name, "promoted");
-        if unprobed && generation.is_some() {
+        tracing::info!(%name, %id, generation, server = %self.name, "promoted");
+        if !probed {
             tracing::warn!(%name, %id, server = %self.name, "promoted unprobed");
             self.report_not_accepted(name, id, report);
         }
         self.deliver(name, report).await;
     }
 
-    /// Changes a record that exists, and reports what came of it. Whether that is sealed.
-    pub(super) async fn seal_change(
-        &self,
-        name: &Name,
-        report: &mut Report,
-        change: impl FnOnce(&mut Record),
-    ) -> bool {
-        let sealed = self.change(name, change).await;
-        match &sealed {
-            Ok(()) => {
+    /// Seals what happened to a record that exists, and reports if that fails. Whether it is sealed.
+    pub(super) async fn record(&self, name: &Name, events: Vec<Event>, report: &mut Report) -> bool {
+        match self.apply(name, events).await {
+            Ok(record) => {
                 report.progress = true;
                 self.explain_requests();
+                record.is_some()
             }
-            Err(error) => fail(report, error.to_string()),
+            // The record has changed since this was planned: the next pass plans with what it is now.
+            Err(ChangeError::NotAllowed(error)) => {
+                tracing::info!("{error}");
+                false
+            }
+            Err(error) => {
+                fail(report, error.to_string());
+                false
+            }
         }
-        sealed.is_ok()
     }
 
     /// Brings a name's value, or that there is none, to its consumers, and reports if that fails.
@@ -269,16 +255,13 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         }
     }
 
-    /// Changes a record that exists; where it does not any more, there is nothing to change.
-    pub(super) async fn change(
+    /// Applies events to a record that exists; `None`: it does not any more.
+    pub(super) async fn apply(
         &self,
         name: &Name,
-        change: impl FnOnce(&mut Record),
-    ) -> Result<(), ChangeError> {
-        let Some(there) = self.shared.ledger.record(name) else {
-            return Ok(());
-        };
-        self.shared.ledger.change(name, || (*there).clone(), change).await.map(drop)
+        events: Vec<Event>,
+    ) -> Result<Option<Arc<Record>>, ChangeError> {
+        self.shared.ledger.apply(name, None, events, self.moment()).await
     }
 }
 
@@ -313,7 +296,7 @@ enum Phase {
     Records,
     Mints,
     Changes,
-    Ends,
+    Revocations,
 }
 
 impl Phase {
@@ -323,7 +306,7 @@ impl Phase {
             Step::Note { .. } | Step::Promote { .. } => Self::Records,
             Step::Mint { .. } => Self::Mints,
             Step::Patch { .. } | Step::Probe { .. } | Step::Verify { .. } => Self::Changes,
-            Step::Revoke { .. } | Step::End { .. } | Step::Drop { .. } => Self::Ends,
+            Step::RevokeStray { .. } | Step::Revoke { .. } | Step::Drop { .. } => Self::Revocations,
         }
     }
 }
@@ -345,123 +328,4 @@ fn by_phase(mut steps: Vec<Step>) -> BTreeMap<Phase, ByName> {
 pub(super) fn fail(report: &mut Report, error: String) {
     tracing::error!("{error}");
     report.errors.push(error);
-}
-
-/// A former current or next token joins the retiring ones. `generation`: which value it was; zero if it was none.
-pub(super) fn retire(
-    record: &mut Record,
-    former: Option<Held>,
-    generation: u64,
-    state: RetiringState,
-    now: &Moment,
-) {
-    let Moment { at: since, boot } = now.clone();
-    record.retiring.extend(former.map(|held| Retiring { held, since, boot, generation, state }));
-}
-
-pub(in crate::lifecycle) fn amend(record: &mut Record, change: Change, key: &ServerKey, now: &Moment) {
-    match change {
-        Change::Allow(allow) => record.allow = allow,
-        Change::Removed(left) => record.removed = left.then(|| record.removed.take().unwrap_or(now.clone())),
-        Change::Surplus(wanted) => {
-            note_surplus(record, wanted.as_ref(), now);
-        }
-        Change::Grants { id, grants } => {
-            record.held_mut().filter(|held| held.id == id).for_each(|held| held.grants = grants.clone());
-        }
-        Change::Accepted => record.unprobed = false,
-        Change::Shortened => record.shortened_at = Some(now.at),
-        Change::Withdraw(id) => withdraw(record, &id, now),
-        Change::CloseIntent(marker) => drop_intent(record, &marker, now),
-        Change::SetAside { id, gone } => set_aside(record, &id, gone, now),
-        Change::Reinstate(id) => reinstate(record, &id, now.at),
-        Change::Forget(id) => record.ended.retain(|ended| ended.id != id),
-        Change::Adopt { from } => adopt(record, &from, key),
-    }
-    record.remints.retain(|at| since(*at, now.at) < DAY);
-}
-
-/// Nothing comes of a mint, as far as is known; its marker stays known for a day (rule 3).
-pub(super) fn drop_intent(record: &mut Record, marker: &Marker, now: &Moment) {
-    record.intents.retain(|intent| intent.marker != *marker);
-    record.mints.retain(|attempt| attempt.marker != *marker);
-    let (marker, at, grants) = (marker.clone(), now.clone(), Grants::default());
-    remember_mint(&mut record.mints, MintAttempt { marker, at, grants, kind: AttemptKind::Refused });
-}
-
-/// A person has asked: what was minted before counts against nothing any more (rule 11).
-pub(super) fn explain_mints(record: &mut Record) {
-    let unexplained = record.mints.iter_mut().filter(|attempt| attempt.kind == AttemptKind::Unexplained);
-    unexplained.for_each(|attempt| attempt.kind = AttemptKind::Explained);
-}
-
-/// Rule 21: what the current token may do beside `wanted` has its `grace` from now on, or goes on with it where the list
-/// asks for no less than before.
-pub(super) fn note_surplus(record: &mut Record, wanted: Option<&Grants>, now: &Moment) {
-    let asks_no_less = record.surplus_beside.as_ref().zip(wanted).is_some_and(|(old, new)| new.cover(old));
-    let since = record.surplus_since.take().filter(|_| asks_no_less);
-    record.surplus_since = wanted.map(|_| since.unwrap_or_else(|| now.clone()));
-    record.surplus_beside = wanted.cloned();
-}
-
-pub(super) fn set_aside(record: &mut Record, id: &TokenId, gone: Gone, now: &Moment) {
-    let is_it = |held: &mut Held| held.id == *id;
-    let was_current = record.current.as_ref().is_some_and(|held| held.id == *id);
-    let taken = record.current.take_if(is_it).or_else(|| record.next.take_if(is_it)).or_else(|| {
-        let at = record.retiring.iter().position(|retiring| retiring.held.id == *id)?;
-        Some(record.retiring.remove(at).held)
-    });
-    let Some(held) = taken else { return };
-    match gone {
-        Gone::Absent => {
-            let generation = if was_current { record.generation } else { 0 };
-            retire(record, Some(held), generation, RetiringState::Absent, now);
-        }
-        Gone::Ended => {
-            let Moment { at, boot } = now.clone();
-            let (id, server, marker) = (held.id, held.server, held.marker);
-            record.ended.push(Ended { id, server, marker, at, boot, unused: false });
-        }
-    }
-}
-
-fn withdraw(record: &mut Record, id: &TokenId, now: &Moment) {
-    let is_it = |held: &mut Held| held.id == *id;
-    if let Some(current) = record.current.take_if(is_it) {
-        retire(record, Some(current), record.generation, RetiringState::Overlap, now);
-    } else {
-        let next = record.next.take_if(is_it);
-        retire(record, next, 0, RetiringState::Overlap, now);
-    }
-}
-
-/// Another token is current: what was noted of the former one does not hold of it.
-pub(super) fn count_up(record: &mut Record, now: Time) {
-    record.generation += 1;
-    record.promoted_at = Some(now);
-    note_surplus(record, None, &Moment { at: now, boot: None });
-    record.shortened_at = None;
-    record.unprobed = false;
-}
-
-fn reinstate(record: &mut Record, id: &TokenId, now: Time) {
-    let Some(at) = record.retiring.iter().position(|retiring| retiring.held.id == *id) else {
-        return;
-    };
-    if record.current.is_some() {
-        return;
-    }
-    record.current = Some(record.retiring.remove(at).held);
-    count_up(record, now);
-}
-
-fn adopt(record: &mut Record, from: &ServerKey, key: &ServerKey) {
-    let intents = record.intents.iter_mut().map(|intent| &mut intent.server);
-    let ended = record.ended.iter_mut().map(|ended| &mut ended.server);
-    for server in intents.chain(ended).filter(|server| **server == *from) {
-        *server = key.clone();
-    }
-    for held in record.held_mut().filter(|held| held.server == *from) {
-        held.server = key.clone();
-    }
 }

@@ -2,17 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use super::{
-    Keeper, Report, RotateError,
-    probes::Works,
-    steps::{count_up, retire},
-};
+use super::{Keeper, Report, RotateError, probes::Works};
 use crate::{
     deliver::{Deliver, DeliverError, NoteError},
     hint::Hint,
     influxdb::{Server, ServerError},
     lifecycle::{Clock, ledger::ChangeError},
-    model::{Held, Name, Origin, Record, RetiringState, Time, TokenId},
+    model::{Event, Name, Origin, Record, RetiringState, Time, TokenId},
     store::Store,
 };
 
@@ -23,7 +19,7 @@ pub enum UndoError {
     #[error(transparent)]
     Name(#[from] RotateError),
     /// There is nothing to go back to.
-    #[error("token {0}: has no former token that still lives")]
+    #[error("token {0}: has no former token that still works")]
     NoFormer(Name),
     /// The server does not take it.
     #[error("token {name}: its former token {id} is not accepted any more")]
@@ -48,32 +44,32 @@ impl Hint for UndoError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Name(error) => error.hint(),
-            Self::NoFormer(_) => Some("`influx-tokend rotate` gives it another new value".to_owned()),
+            Self::NoFormer(_) => Some("run `influx-tokend rotate` for another new value".to_owned()),
             Self::NotAccepted { .. } => {
-                Some("`influx-tokend status` tells what the server says of it".to_owned())
+                Some("run `influx-tokend status` to see what the server says of it".to_owned())
             }
-            Self::Change(_) => None,
+            Self::Change(error) => error.hint(),
             Self::Deliver(error) => error.hint(),
             Self::Note(error) => error.hint(),
         }
     }
 }
 
-/// Why a token is not ended.
+/// Why a token is not revoked.
 #[derive(Debug, thiserror::Error)]
 pub enum RevokeError {
     /// There is none, or it lives on a server that is not looked after here.
     #[error("token {0}: has no current token on a server that is looked after here")]
     NoCurrent(Name),
     /// Rule 8.
-    #[error("token {name}: {id} is not ended here, others may use it")]
+    #[error("token {name}: {id} is not revoked here, others may use it")]
     NotOurs {
         /// Which.
         name: Name,
         /// The token.
         id: TokenId,
     },
-    /// The server did not end it, as far as is known.
+    /// The server did not revoke it, as far as is known.
     #[error("token {name}: {error}")]
     Server {
         /// Which.
@@ -86,10 +82,11 @@ pub enum RevokeError {
 impl Hint for RevokeError {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::NoCurrent(_) => Some("`influx-tokend status` shows what there is".to_owned()),
-            Self::NotOurs { .. } => {
-                Some("`influx-tokend rotate` replaces it; end the old one on the server yourself".to_owned())
-            }
+            Self::NoCurrent(_) => Some("run `influx-tokend status` to see what there is".to_owned()),
+            Self::NotOurs { .. } => Some(
+                "run `influx-tokend rotate` to replace it, then revoke the old one on the server yourself"
+                    .to_owned(),
+            ),
             Self::Server { error, .. } => error.hint(),
         }
     }
@@ -109,26 +106,14 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         if self.verify(name, &id).await != Works::Wholly {
             return Err(UndoError::NotAccepted { name: name.clone(), id });
         }
-        let now = self.moment();
-        let mut undone = false;
-        let change = |record: &mut Record| {
-            let is_it = |held: &Held| held.id == id;
-            let Some(at) = record.retiring.iter().position(|retiring| is_it(&retiring.held)) else { return };
-            let former = record.current.replace(record.retiring.remove(at).held);
-            retire(record, former, record.generation, RetiringState::Overlap, &now);
-            // One on its way would take the place of what the person wants.
-            let next = record.next.take();
-            retire(record, next, 0, RetiringState::Overlap, &now);
-            count_up(record, now.at);
-            record.suspended = true;
-            undone = true;
-        };
-        self.change(name, change).await?;
-        if !undone {
-            return Err(none());
+        match self.apply(name, vec![Event::Undone(id.clone())]).await {
+            Ok(Some(_)) => {}
+            // It is being revoked, or gone.
+            Ok(None) | Err(ChangeError::NotAllowed(_)) => return Err(none()),
+            Err(error) => return Err(error.into()),
         }
         self.state().evidence.asked.remove(name);
-        tracing::warn!(%name, %id, server = %self.name, "a person has undone a rotation, its schedule is suspended");
+        tracing::warn!(%name, %id, server = %self.name, "a person undid a rotation, its schedule is suspended");
         self.shared.deliver(name).await?;
         self.shared.note().await?;
         self.wake();
@@ -149,10 +134,10 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             .map(|retiring| retiring.held.id.clone())
     }
 
-    /// Which token of a name a person may end now.
+    /// Which token of a name a person may revoke now.
     ///
     /// # Errors
-    /// There is none that is ours to end.
+    /// There is none that is ours to revoke.
     pub fn revocable(&self, name: &Name) -> Result<TokenId, RevokeError> {
         let record = self.shared.ledger.record(name);
         let current = record.as_ref().and_then(|record| record.current.as_ref());
@@ -165,17 +150,17 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         Ok(current.id.clone())
     }
 
-    /// A person wants the current token of a name to end now, whoever uses it. Where the list asks for the name, another
+    /// A person wants the current token of a name revoked now, whoever uses it. Where the list asks for the name, another
     /// is minted at once; until then it is not ready, unless a former one still works.
     ///
     /// # Errors
-    /// There is none that is ours to end, or the server did not end it. What could not be sealed or delivered after it
-    /// has ended is returned, and made up for by the next pass.
+    /// There is none that is ours to revoke, or the server did not revoke it. What could not be sealed or delivered after
+    /// that is returned, and made up for by the next pass.
     pub async fn revoke_now(&self, name: &Name) -> Result<Vec<String>, RevokeError> {
         let id = self.revocable(name)?;
         let mut report = Report::default();
-        let ended = self.end_as_asked(name, &id, &mut report).await;
-        ended.map_err(|error| RevokeError::Server { name: name.clone(), error })?;
+        let revoked = self.revoke_as_asked(name, &id, &mut report).await;
+        revoked.map_err(|error| RevokeError::Server { name: name.clone(), error })?;
         self.note_delivered(&mut report).await;
         if self.shared.specs().contains_key(name) {
             self.ask_for(name);
@@ -186,17 +171,22 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     /// The same for any token of a record, and nothing takes its place: the host is retired.
     ///
     /// # Errors
-    /// The server did not end it.
+    /// The server did not revoke it.
     pub async fn retire(&self, name: &Name, id: &TokenId) -> Result<Vec<String>, ServerError> {
         let mut report = Report::default();
-        self.end_as_asked(name, id, &mut report).await?;
+        self.revoke_as_asked(name, id, &mut report).await?;
         Ok(report.errors)
     }
 
-    async fn end_as_asked(&self, name: &Name, id: &TokenId, report: &mut Report) -> Result<(), ServerError> {
+    async fn revoke_as_asked(
+        &self,
+        name: &Name,
+        id: &TokenId,
+        report: &mut Report,
+    ) -> Result<(), ServerError> {
         self.server.revoke(id).await?;
-        tracing::warn!(%name, %id, server = %self.name, "a person has ended a token");
-        self.note_ended(name, id, report).await;
+        tracing::warn!(%name, %id, server = %self.name, "a person revoked a token");
+        self.note_revoked(name, id, report).await;
         Ok(())
     }
 

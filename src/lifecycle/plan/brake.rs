@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use super::{DAY, MAX_UNEXPLAINED, Matter, Plan, Scene, Why, since};
-use crate::model::{AttemptKind, Held, MintAttempt, Record, Spec, Time};
+use super::{DAY, MAX_UNEXPLAINED, Matter, Plan, Scene, Why};
+use crate::model::{AttemptKind, Held, MintAttempt, Record, Spec, Time, since};
 
 /// The wait before the second mint that nothing explains; it doubles.
 const FIRST: Duration = Duration::from_secs(30);

@@ -90,7 +90,7 @@ pub enum Matter {
         until: Time,
     },
     /// Its token is to be ended because the name left the list, with so many others that a person has to confirm it.
-    EndNeedsWord,
+    RevocationUnconfirmed,
     /// The list does not show the token as live, yet the server accepts it.
     Unlisted(TokenId),
     /// The token is not in the list; whether it is gone is being asked.
@@ -154,9 +154,9 @@ pub enum Matter {
     /// A stray that is not ended before its name has a current token that works.
     StrayWaits(TokenId),
     /// A retiring token whose time is over and that is not ended, because the current one is not accepted.
-    EndWaits(TokenId),
+    RevocationWaits(TokenId),
     /// A token that was to be ended, and that the server has not.
-    EndFails {
+    RevocationFails {
         /// Which.
         id: TokenId,
         /// Of what.
@@ -193,7 +193,7 @@ impl Matter {
                 | Self::NothingToProbe
                 | Self::Paused { count: super::MAX_UNEXPLAINED.., .. }
                 | Self::ServerChanged { .. }
-                | Self::EndNeedsWord
+                | Self::RevocationUnconfirmed
                 | Self::TooShort { .. }
                 | Self::RowFault(_)
                 | Self::Unknown { .. }
@@ -239,7 +239,7 @@ impl Matter {
             }
             Self::DatabasesUnlistable(_) => "check the names of the databases yourself",
             Self::WaitsToMint { .. } => "once that is mended, `influx-tokend rotate` tries at once",
-            Self::EndFails { .. } => "once that is mended, `influx-tokend apply` tries at once",
+            Self::RevocationFails { .. } => "once that is mended, `influx-tokend apply` tries at once",
             Self::TooManyIntents(_) => "find out why the server does not answer; mints resume by themselves",
             Self::Paused { .. } => {
                 "find out what revokes or changes this token; minting resumes by itself, \
@@ -251,7 +251,7 @@ impl Matter {
             Self::TooShort { .. } => "set `lifetime` to what the server gives, or have the server give more",
             Self::RowFault(_) => "check this row on the server; nothing here depends on it",
             Self::LeftTheList { .. } => "put it back into the list if it is still wanted",
-            Self::EndNeedsWord => "run `influx-tokend confirm`, or put the names back into the list",
+            Self::RevocationUnconfirmed => "run `influx-tokend confirm`, or put the names back into the list",
             Self::ServerChanged { .. } => "run `influx-tokend confirm` if it really is another server",
             Self::OnFormerServer { .. } => "end it there yourself, then run `influx-tokend forget`",
             Self::Unknown { .. } => {
@@ -331,7 +331,7 @@ impl fmt::Display for Matter {
             Self::LeftTheList { until } => {
                 write!(f, "left the list, its token is delivered until {until:.0} and ended then")
             }
-            Self::EndNeedsWord => f.write_str(
+            Self::RevocationUnconfirmed => f.write_str(
                 "left the list as more than half of all tokens did, its token is ended once a person confirms it",
             ),
             Self::Unlisted(id) => write!(f, "the server does not list {id} as live, yet accepts it"),
@@ -373,10 +373,10 @@ impl fmt::Display for Matter {
             Self::StrayWaits(id) => {
                 write!(f, "{id} was minted and lost, it is ended once there is one that works")
             }
-            Self::EndWaits(id) => {
+            Self::RevocationWaits(id) => {
                 write!(f, "{id} was to be ended, that waits until its successor is accepted again")
             }
-            Self::EndFails { id, why } => write!(f, "{id} was to be ended, which failed ({why}), it is tried again"),
+            Self::RevocationFails { id, why } => write!(f, "{id} was to be ended, which failed ({why}), it is tried again"),
             Self::Unknown { id, created_at, .. } => {
                 write!(f, "{id} bears this store's label but is in no record")?;
                 created_at.iter().try_for_each(|at| write!(f, " (created {at:.0})"))

@@ -1,7 +1,7 @@
 //! Grants that are not what the list asks for (rule 21): widened at once, narrowed after a while.
 
-use super::{Change, Matter, Plan, Scene, Step, Why, name::databases_exist};
-use crate::model::{Grants, Held, Listed, Name, Record, Spec};
+use super::{Matter, Plan, Scene, Step, Why, name::databases_exist};
+use crate::model::{Event, Grants, Held, Listed, Name, Record, Spec};
 
 /// So many names at a time wait for a new token because the list asks for other grants (rule 11).
 const MAX_CHANGED: usize = 8;
@@ -28,17 +28,17 @@ pub(super) fn plan(
         return change(scene, record, current, has.union(&spec.grants), can_patch, plan);
     }
     if *has != current.grants {
-        plan.note(record, Change::Grants { id: current.id.clone(), grants: has.clone() });
+        plan.note(record, Event::GrantsChanged { id: current.id.clone(), grants: has.clone() });
     }
     if spec.grants.cover(has) {
         if record.surplus_since.is_some() {
-            plan.note(record, Change::Surplus(None));
+            plan.note(record, Event::SurplusNoted(None));
         }
         return None;
     }
     let is_as_before = record.surplus_beside.as_ref() == Some(&spec.grants);
     let Some(seen) = record.surplus_since.as_ref().filter(|_| is_as_before) else {
-        plan.note(record, Change::Surplus(Some(spec.grants.clone())));
+        plan.note(record, Event::SurplusNoted(Some(spec.grants.clone())));
         plan.due(super::after(scene.now, scene.lifecycle.grace));
         return None;
     };
@@ -65,7 +65,7 @@ pub(super) fn plan_next(
     if has.cover(&spec.grants) || !next.origin.is_ours() {
         // Asked for what somebody has taken from it, it would be refused for ever.
         if *has != next.grants {
-            plan.note(record, Change::Grants { id: next.id.clone(), grants: has.clone() });
+            plan.note(record, Event::GrantsChanged { id: next.id.clone(), grants: has.clone() });
         }
         return None;
     }

@@ -1,7 +1,7 @@
-//! Mints of unknown fate, and tokens we ended (rules 2 and 3).
+//! Mints of unknown fate, and tokens that were revoked (rules 2 and 3).
 
-use super::{Change, INTENT_MEMORY, MEMORY, Plan, Scene, Step, YOUNG, after, strays};
-use crate::model::{Intent, Listed, Record};
+use super::{INTENT_MEMORY, MEMORY, Plan, Scene, Step, YOUNG, judge, strays};
+use crate::model::{Event, Intent, Listed, Record, Revoked, after};
 
 /// Closes what is settled. Strays themselves are found by `strays`.
 pub(super) fn plan(scene: &Scene<'_>, record: &Record, plan: &mut Plan) {
@@ -14,40 +14,48 @@ pub(super) fn plan(scene: &Scene<'_>, record: &Record, plan: &mut Plan) {
             [] if scene.faulty_row(|label| label.marker == intent.marker) => false,
             [] => scene.over_at(intent.deadline, intent.boot.as_ref(), INTENT_MEMORY) <= scene.now,
             // That it has expired is a claim: it is revoked, as a stray.
-            rows => rows.iter().all(|row| row.revoked_at.is_some() || is_ended(record, row)),
+            rows => rows.iter().all(|row| row.revoked_at.is_some() || is_revoked(record, row)),
         };
         if settled {
-            plan.note(record, Change::CloseIntent(intent.marker.clone()));
+            plan.note(record, Event::MintRefused(intent.marker.clone()));
         }
     }
-    for ended in record.ended.iter().filter(|ended| ended.server == *scene.key) {
-        let row = scene.row(&ended.id);
-        match row {
+    for revoked in record.revoked.iter().filter(|revoked| revoked.server == *scene.key) {
+        match row_of_revoked(scene, revoked) {
             Some(row) if row.is_live(scene.now) => {
-                // The revoke was answered, or the token seen gone, and still it lives: a list that lags, or a
-                // revoke that was lost. Asked again once that cannot be lag any more.
-                let lags = scene.over_at(ended.at, ended.boot.as_ref(), YOUNG) > scene.now;
-                if let (Some(marker), false) = (&ended.marker, lags && !ended.unused)
-                    && (ended.unused || strays::may_end(scene, record, plan))
-                {
-                    plan.steps.push(Step::Revoke {
+                // A list that lags, or a revocation that was lost: asked again once that cannot be lag any more.
+                let lags = scene.over_at(revoked.at, revoked.boot.as_ref(), YOUNG) > scene.now;
+                let is_due = revoked.unused || !lags && strays::may_revoke(scene, record, plan);
+                if revoked.is_ours && is_due {
+                    plan.steps.push(Step::RevokeStray {
                         name: record.name.clone(),
-                        id: ended.id.clone(),
-                        marker: marker.clone(),
+                        id: revoked.id.clone(),
+                        marker: revoked.marker.clone(),
                     });
                 }
             }
-            _ if scene.over_at(ended.at, ended.boot.as_ref(), MEMORY) <= scene.now => {
-                plan.note(record, Change::Forget(ended.id.clone()))
+            _ if scene.over_at(revoked.at, revoked.boot.as_ref(), MEMORY) <= scene.now => {
+                plan.note(record, Event::Forgotten(revoked.id.clone()));
             }
             _ => {}
         }
     }
 }
 
+/// Rule 5: its row, unless another token has its id by now.
+fn row_of_revoked<'a>(scene: &Scene<'a>, revoked: &Revoked) -> Option<&'a Listed> {
+    let row = scene.row(&revoked.id)?;
+    let has_marker = revoked
+        .marker
+        .as_ref()
+        .is_none_or(|marker| row.label.as_ref().is_some_and(|label| label.marker == *marker));
+    let is_as_old = judge::created_together(row.created_at, revoked.created_at);
+    (has_marker && is_as_old).then_some(row)
+}
+
 /// Whether it is known as revoked from here.
-fn is_ended(record: &Record, row: &Listed) -> bool {
-    record.ended.iter().any(|ended| ended.id == row.id)
+fn is_revoked(record: &Record, row: &Listed) -> bool {
+    record.revoked.iter().any(|revoked| revoked.id == row.id)
 }
 
 /// How many open intents count against a further mint: with many open, those whose token would have been listed

@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::{Gone, REFUSED_APART, Scene, YOUNG, since};
-use crate::model::{Held, Known, Listed, Probed, Time, TokenId};
+use super::{REFUSED_APART, Scene, YOUNG};
+use crate::model::{Gone, Held, Known, Listed, Probed, Time, TokenId, since};
 
 /// A list may give creation times less exactly than the answer to a mint.
 const A_SECOND: Duration = Duration::from_secs(1);
@@ -37,6 +37,11 @@ pub(super) fn is_same(listed: &Listed, held: &Held) -> bool {
             .marker
             .as_ref()
             .is_none_or(|marker| listed.label.as_ref().map(|label| &label.marker) == Some(marker))
+}
+
+/// Whether two creation times are the same, as far as both are known.
+pub(super) fn created_together(listed: Option<Time>, known: Option<Time>) -> bool {
+    listed.zip(known).is_none_or(|(listed, known)| listed.duration_since(known).unsigned_abs() < A_SECOND)
 }
 
 /// Whether a list may not know it yet (rule 4). One from a time that is yet to come was made by a clock that was ahead.
@@ -86,7 +91,7 @@ pub(super) fn judge<'a>(scene: &Scene<'a>, held: &Held) -> Judgement<'a> {
     // A refusal from before, when a part of the server may not have known the token yet, proves nothing.
     let refused = probed.filter(|_| not_live_since.is_some());
     match row {
-        Some(_) if refused.is_some_and(|probed| probed.refused.is_some()) => Judgement::Gone(Gone::Ended),
+        Some(_) if refused.is_some_and(|probed| probed.refused.is_some()) => Judgement::Gone(Gone::Shown),
         None if refused.and_then(Probed::refused_for).is_some_and(|apart| apart >= REFUSED_APART) => {
             Judgement::Gone(Gone::Absent)
         }

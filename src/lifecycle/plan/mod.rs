@@ -9,8 +9,9 @@ use std::{
 };
 
 use crate::model::{
-    BootTime, Capabilities, Databases, Evidence, Held, Instance, Known, Label, Lifecycle, Listed, Listing,
-    MINT_MEMORY, Marker, Name, Record, RowFault, ServerKey, ServerName, Spec, Time, TokenId,
+    BootTime, Capabilities, Databases, Event, Evidence, Held, Instance, Known, Label, Lifecycle, Listed,
+    Listing, MINT_MEMORY, Marker, Name, Record, RowFault, ServerKey, ServerName, Spec, Time, TokenId, after,
+    before,
 };
 
 mod brake;
@@ -30,10 +31,10 @@ mod tests;
 
 pub use finding::{Finding, Matter};
 pub use name::{Promotion, promotion};
-pub use overlap::overlap_ends;
+pub use overlap::overlap_until;
 pub use retirement::{Ending, Retirement, Staying, Stays, Unanswered, retirement};
 pub use rotation::rotation_due;
-pub use step::{Change, EndWhy, Gone, Step, Why};
+pub use step::{RevokeWhy, Step, Why};
 
 /// Everything the plan looks at.
 #[derive(Clone, Copy, Debug)]
@@ -133,7 +134,7 @@ pub fn plan(view: &View<'_>) -> Plan {
     let mut known = view.records.keys().peekable();
     for (name, spec) in view.specs {
         while known.next_if(|known| *known < name).is_some() {}
-        if spec.server == *view.server && known.peek() != Some(&name) {
+        if scene.is_here(spec) && known.peek() != Some(&name) {
             name::plan_first(scene, spec, &mut plan);
         }
     }
@@ -181,7 +182,7 @@ impl<'a> Scene<'a> {
 
     fn former_addresses(&self) -> HashSet<&'a ServerKey> {
         let records = self.view.records.values().filter_map(Known::record);
-        let elsewhere = records.flat_map(Record::held).filter(|held| held.server != *self.view.key);
+        let elsewhere = records.flat_map(|record| record.held()).filter(|held| held.server != *self.view.key);
         elsewhere
             .filter(|held| self.row(&held.id).is_some_and(|row| judge::is_same(row, held)))
             .map(|held| &held.server)
@@ -241,18 +242,24 @@ impl<'a> Scene<'a> {
             return None;
         }
         let intents = record.intents.iter().map(|intent| &intent.server);
-        let ended = record.ended.iter().map(|ended| &ended.server);
+        let revoked = record.revoked.iter().map(|revoked| &revoked.server);
         record
             .held()
             .map(|held| &held.server)
             .chain(intents)
-            .chain(ended)
+            .chain(revoked)
             .find(|key| self.former.contains(key))
+    }
+
+    /// Whether the list has it on this server. Once a list has given the name of this one to another server, this one is a
+    /// former one, though its keeper may live on for a moment.
+    fn is_here(&self, spec: &Spec) -> bool {
+        spec.server == *self.server && spec.key == *self.key
     }
 
     /// The spec of a name, if it is this server's.
     fn spec(&self, name: &Name) -> Option<&Spec> {
-        self.specs.get(name).filter(|spec| spec.server == *self.server)
+        self.specs.get(name).filter(|spec| self.is_here(spec))
     }
 
     /// When a time is or was over on both clocks (rule 10): of the boot-time clock only what is known to be of this boot
@@ -273,7 +280,8 @@ impl<'a> Scene<'a> {
         let in_this_boot = boot.and_then(|since| since.passed(now));
         in_this_boot.or_else(|| {
             let anchor = self.evidence.anchor.as_ref()?;
-            let before = if anchor.agreed { self::since(since, anchor.moment.at) } else { Duration::ZERO };
+            let before =
+                if anchor.agreed { crate::model::since(since, anchor.moment.at) } else { Duration::ZERO };
             Some(before + anchor.moment.boot.as_ref()?.passed(now)?)
         })
     }
@@ -283,7 +291,7 @@ impl<'a> Scene<'a> {
         self.spec(&record.name).is_some()
             || record.held().any(|held| held.server == *self.key)
             || record.intents.iter().any(|intent| intent.server == *self.key)
-            || record.ended.iter().any(|ended| ended.server == *self.key)
+            || record.revoked.iter().any(|revoked| revoked.server == *self.key)
             || self.former_address_of(record).is_some()
             // Of one of which nothing is left, any server's pass may take care.
             || !self.specs.contains_key(&record.name) && record.is_empty()
@@ -320,9 +328,9 @@ impl<'a> View<'a> {
     }
 }
 
-/// The ids that a record knows, of tokens that were ended too.
+/// The ids that a record knows, of revoked tokens too.
 fn ids_in(record: &Record) -> impl Iterator<Item = &TokenId> {
-    record.held().map(|held| &held.id).chain(record.ended.iter().map(|ended| &ended.id))
+    record.held().map(|held| &held.id).chain(record.revoked.iter().map(|revoked| &revoked.id))
 }
 
 impl Plan {
@@ -330,8 +338,8 @@ impl Plan {
         self.findings.push(Finding { name: Some(name.clone()), matter });
     }
 
-    fn note(&mut self, record: &Record, change: Change) {
-        self.steps.push(Step::Note { name: record.name.clone(), change });
+    fn note(&mut self, record: &Record, event: Event) {
+        self.steps.push(Step::Note { name: record.name.clone(), event });
     }
 
     /// A token is asked about once, for whatever reasons.
@@ -355,21 +363,4 @@ impl Plan {
             matches!(step, Step::Mint { .. } | Step::Probe { .. } | Step::Verify { .. } | Step::Patch { .. })
         })
     }
-}
-
-/// `at + duration`, or the end of time.
-pub(crate) fn after(at: Time, duration: Duration) -> Time {
-    at.saturating_add(jiff::SignedDuration::try_from(duration).unwrap_or(jiff::SignedDuration::MAX))
-        .unwrap_or(Time::MAX)
-}
-
-/// `at - duration`, or the beginning of time.
-pub(crate) fn before(at: Time, duration: Duration) -> Time {
-    at.saturating_sub(jiff::SignedDuration::try_from(duration).unwrap_or(jiff::SignedDuration::MAX))
-        .unwrap_or(Time::MIN)
-}
-
-/// How long ago `at` was; zero if it is yet to come.
-pub(crate) fn since(at: Time, now: Time) -> Duration {
-    now.duration_since(at).try_into().unwrap_or_default()
 }

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use super::{
-    Change, DAY, Gone, MAX_INTENTS, MEMORY, Matter, Plan, REFUSED_APART, Scene, Step, Why, YOUNG, after,
-    brake, grants, intents,
+    DAY, MAX_INTENTS, MEMORY, Matter, Plan, REFUSED_APART, RevokeWhy, Scene, Step, Why, YOUNG, brake, grants,
+    intents,
     judge::{Judgement, is_young, judge, row_of},
-    overlap, removal, rotation, since,
+    overlap, removal, rotation, strays,
 };
 use crate::model::{
-    Database, Databases, Evidence, Grants, Held, Name, Origin, Record, Retiring, RetiringState, Spec, Time,
-    TokenId, Word,
+    Database, Databases, Event, Evidence, Gone, Grants, Held, Name, Origin, Record, Retiring, RetiringState,
+    Spec, Time, TokenId, Word, after, since,
 };
 
 /// A refused `next` is minted anew no sooner than this after it was minted (rule 6).
@@ -26,16 +26,16 @@ pub(super) fn plan_first(scene: &Scene<'_>, spec: &Spec, plan: &mut Plan) {
 /// A name that has one.
 pub(super) fn plan(scene: &Scene<'_>, record: &Record, plan: &mut Plan) {
     if let Some(from) = scene.former_address_of(record) {
-        plan.note(record, Change::Adopt { from: from.clone() });
+        plan.note(record, Event::Adopted { from: from.clone(), to: scene.key.clone() });
         return;
     }
     let spec = scene.spec(&record.name);
     if let Some(spec) = spec {
         if record.removed.is_some() {
-            plan.note(record, Change::Removed(false));
+            plan.note(record, Event::PutBack);
         }
         if record.allow != spec.allow {
-            plan.note(record, Change::Allow(spec.allow.clone()));
+            plan.note(record, Event::Allowed(spec.allow.clone()));
         }
         if !same_server(scene, spec, record, plan) {
             return;
@@ -110,18 +110,26 @@ fn plan_retiring(scene: &Scene<'_>, record: &Record, retiring: &Retiring, plan: 
         }
         return;
     }
+    // Nobody has had it, unless the store was put back from a backup: it goes the way of strays.
+    if retiring.state == RetiringState::Unused && held.origin.is_ours() {
+        if strays::may_revoke(scene, record, plan) {
+            let (name, id) = (record.name.clone(), held.id.clone());
+            plan.steps.push(Step::Revoke { name, id, why: RevokeWhy::Unused });
+        }
+        return;
+    }
     let expired = held.expires_at.is_some_and(|at| at <= scene.now);
     let is_absent = retiring.state == RetiringState::Absent;
     let judgement = judge(scene, held);
     let is_shown_dead = row_of(scene, held).is_some_and(|row| !row.is_live(scene.now));
-    let gone = judgement == Judgement::Gone(Gone::Ended);
+    let gone = judgement == Judgement::Gone(Gone::Shown);
     let forgotten = is_absent
         && row_of(scene, held).is_none()
         && (expired || scene.over_at(retiring.since, retiring.boot.as_ref(), MEMORY) <= scene.now);
     if gone || forgotten {
-        plan.note(record, Change::SetAside { id: held.id.clone(), gone: Gone::Ended });
+        plan.note(record, Event::Gone { id: held.id.clone(), how: Gone::Shown });
     } else if expired && !is_absent && judgement == Judgement::Gone(Gone::Absent) {
-        plan.note(record, Change::SetAside { id: held.id.clone(), gone: Gone::Absent });
+        plan.note(record, Event::Gone { id: held.id.clone(), how: Gone::Absent });
     } else if (is_shown_dead || expired && !is_absent) && judgement == Judgement::Doubtful {
         ask_at_leisure(scene, record, held, plan);
         if is_shown_dead {
@@ -206,7 +214,7 @@ fn plan_unprobed(scene: &Scene<'_>, record: &Record, current: &Held, plan: &mut 
         if is_young(scene, current) {
             plan.due(after(current.created_at, YOUNG));
         } else {
-            plan.note(record, Change::Accepted);
+            plan.note(record, Event::Accepted);
         }
         return;
     }
@@ -390,7 +398,7 @@ fn control_for(scene: &Scene<'_>, next: &Held) -> Option<TokenId> {
 }
 
 fn set_aside(record: &Record, held: &Held, gone: Gone, plan: &mut Plan) {
-    plan.note(record, Change::SetAside { id: held.id.clone(), gone });
+    plan.note(record, Event::Gone { id: held.id.clone(), how: gone });
     plan.find(&record.name, Matter::Gone { id: held.id.clone(), absent: gone == Gone::Absent });
 }
 
@@ -401,8 +409,12 @@ fn reinstate(scene: &Scene<'_>, record: &Record, plan: &mut Plan) {
         plan.due(after(retiring.held.created_at, YOUNG));
     }
     let candidates = || {
-        let kept = record.retiring.iter().rev().filter(|retiring| retiring.state != RetiringState::Revoking);
-        kept.map(|retiring| &retiring.held).filter(|held| {
+        let is_kept = |retiring: &&Retiring| match retiring.state {
+            RetiringState::Overlap | RetiringState::Absent => true,
+            RetiringState::Unused => !retiring.held.origin.is_ours(),
+            RetiringState::Revoking => false,
+        };
+        record.retiring.iter().rev().filter(is_kept).map(|retiring| &retiring.held).filter(|held| {
             held.server == *scene.key
                 && !is_young(scene, held)
                 && matches!(
@@ -419,7 +431,7 @@ fn reinstate(scene: &Scene<'_>, record: &Record, plan: &mut Plan) {
             .is_some_and(|probed| probed.refused.is_none() && probed.accepted_at.is_some())
     };
     if let Some(held) = candidates().find(accepted) {
-        plan.note(record, Change::Reinstate(held.id.clone()));
+        plan.note(record, Event::Reinstated(held.id.clone()));
     } else {
         for held in candidates() {
             verify(scene, record, held, plan);

@@ -1,15 +1,16 @@
-//! The end of an overlap (rule 9): a former token is ended once it has had its time and its successor is known to
+//! The overlap (rule 9): a former token is revoked once it has had its time and its successor is known to
 //! work and to have arrived.
 
 use std::time::Duration;
 
 use super::{
-    Change, EndWhy, Gone, Matter, Plan, Scene, Step, YOUNG, after,
+    Matter, Plan, RevokeWhy, Scene, Step, YOUNG,
     judge::{Judgement, judge, row_of},
     name::verify,
-    since,
 };
-use crate::model::{Held, Lifecycle, Pickup, Record, Retiring, RetiringState, Spec, Time};
+use crate::model::{
+    Event, Gone, Held, Lifecycle, Pickup, Record, Retiring, RetiringState, Spec, Time, after, since,
+};
 
 /// How long a former token lives that does not expire by itself, or not when it was to, where the list does not say.
 const CAP_WITHOUT_EXPIRY: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -18,17 +19,21 @@ const CAP_WITHOUT_EXPIRY: Duration = Duration::from_secs(7 * 24 * 3600);
 const SOON: Duration = Duration::from_secs(60);
 const A_WHILE: Duration = Duration::from_secs(3600);
 
-/// When a retiring token is to be ended. `None`: it is left to its own expiry, or is not ours to end.
+/// When a retiring token is to be revoked. `None`: it is left to its own expiry, or is not ours to revoke.
 #[must_use]
-pub fn overlap_ends(retiring: &Retiring, lifecycle: &Lifecycle) -> Option<Time> {
-    is_ours_to_end(retiring)
-        .then(|| longest(&retiring.held, lifecycle))
-        .flatten()
-        .map(|longest| after(retiring.since, longest))
+pub fn overlap_until(retiring: &Retiring, lifecycle: &Lifecycle) -> Option<Time> {
+    if !retiring.held.origin.is_ours() {
+        return None;
+    }
+    match retiring.state {
+        RetiringState::Overlap => Some(after(retiring.since, longest(&retiring.held, lifecycle)?)),
+        RetiringState::Unused | RetiringState::Revoking => Some(retiring.since),
+        RetiringState::Absent => None,
+    }
 }
 
-/// Rule 8. What others may use is not, nor what is gone already.
-fn is_ours_to_end(retiring: &Retiring) -> bool {
+/// Rule 8. What others may use is not, nor what is gone already. What nobody ever had is revoked elsewhere, at once.
+fn is_ours_to_revoke(retiring: &Retiring) -> bool {
     matches!(retiring.state, RetiringState::Overlap | RetiringState::Revoking)
         && retiring.held.origin.is_ours()
 }
@@ -39,8 +44,12 @@ fn longest(held: &Held, lifecycle: &Lifecycle) -> Option<Duration> {
     lifecycle.overlap_cap.or_else(usual).map(|cap| cap.max(lifecycle.overlap))
 }
 
-/// How long this one lives after it retired; `None`: to its own expiry.
+/// How long this one lives after it retired; `None`: to its own expiry. Once its revocation was requested, nobody counts on
+/// it.
 fn wait(scene: &Scene<'_>, spec: &Spec, record: &Record, retiring: &Retiring) -> Option<Duration> {
+    if retiring.state == RetiringState::Revoking {
+        return Some(Duration::ZERO);
+    }
     if is_picked_up(scene, spec, record, retiring) {
         return Some(scene.lifecycle.overlap);
     }
@@ -99,7 +108,7 @@ pub(super) fn plan(scene: &Scene<'_>, spec: &Spec, record: &Record, plan: &mut P
     }
     for retiring in &record.retiring {
         let held = &retiring.held;
-        if !is_ours_to_end(retiring) || held.server != *scene.key {
+        if !is_ours_to_revoke(retiring) || held.server != *scene.key {
             continue;
         }
         await_pick_up(scene, spec, record, retiring, plan);
@@ -142,7 +151,7 @@ fn end(
     let id = retiring.held.id.clone();
     // What was promoted unprobed may not be known everywhere yet: a former token is all that surely works.
     if record.unprobed {
-        plan.find(&record.name, Matter::EndWaits(id));
+        plan.find(&record.name, Matter::RevocationWaits(id));
         return;
     }
     let probed = scene.evidence.probes.get(&current.id);
@@ -151,12 +160,12 @@ fn end(
         probed.refused.is_some() || probed.partly || probed.unreachable_since.is_some()
     });
     if spec.probe.is_none() || !fails && probed.and_then(|probed| probed.accepted_at).is_some_and(is_fresh) {
-        plan.steps.push(Step::End { name: record.name.clone(), id, why: EndWhy::Overlap });
+        plan.steps.push(Step::Revoke { name: record.name.clone(), id, why: RevokeWhy::Overlap });
         return;
     }
     verify(scene, record, current, plan);
     if fails {
-        plan.find(&record.name, Matter::EndWaits(id));
+        plan.find(&record.name, Matter::RevocationWaits(id));
     } else {
         plan.to_end.insert(record.name.clone());
     }
@@ -166,7 +175,7 @@ fn end(
 fn settle_absent(scene: &Scene<'_>, record: &Record, held: &Held, plan: &mut Plan) {
     match judge(scene, held) {
         Judgement::Gone(Gone::Absent) => {
-            plan.note(record, Change::SetAside { id: held.id.clone(), gone: Gone::Absent });
+            plan.note(record, Event::Gone { id: held.id.clone(), how: Gone::Absent });
         }
         Judgement::Doubtful => verify(scene, record, held, plan),
         _ => {}

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Change, DAY, EndWhy, MEMORY, Matter, Plan, Scene, Step, after,
+    DAY, MEMORY, Matter, Plan, RevokeWhy, Scene, Step,
     judge::{Judgement, judge, row_of},
     name::verify,
 };
-use crate::model::{Ended, Held, Moment, Name, Origin, Record, RetiringState, Time, Word};
+use crate::model::{Event, Held, Moment, Name, Origin, Record, RetiringState, Revoked, Time, Word, after};
 
 /// So many ends at a time need nobody's word.
 const FEW: usize = 3;
@@ -18,7 +18,7 @@ pub(super) fn plan(scene: &Scene<'_>, record: &Record, plan: &mut Plan) -> bool 
         return true;
     }
     let Some(removed) = &record.removed else {
-        plan.note(record, Change::Removed(true));
+        plan.note(record, Event::Removed);
         stays_until(record, after(scene.now, scene.lifecycle.grace), plan);
         return true;
     };
@@ -27,9 +27,9 @@ pub(super) fn plan(scene: &Scene<'_>, record: &Record, plan: &mut Plan) -> bool 
         stays_until(record, until, plan);
         return true;
     }
-    if scene.brake && scene.evidence.confirmed.get(&record.name) != Some(&Word::End) {
+    if scene.brake && scene.evidence.confirmed.get(&record.name) != Some(&Word::Revoke) {
         if record.held().any(|held| held.origin.is_ours()) {
-            plan.find(&record.name, Matter::EndNeedsWord);
+            plan.find(&record.name, Matter::RevocationUnconfirmed);
         }
         return true;
     }
@@ -69,15 +69,15 @@ fn end(scene: &Scene<'_>, record: &Record, held: &Held, plan: &mut Plan) {
     if !held.origin.is_ours() {
         // Others may use it: it is not handed out any more, and reported where a person has to end it.
         if retiring.is_none() {
-            plan.note(record, Change::Withdraw(held.id.clone()));
+            plan.note(record, Event::Withdrawn(held.id.clone()));
         }
         return;
     }
     match judge(scene, held) {
-        Judgement::Live(_) | Judgement::Unlisted => plan.steps.push(Step::End {
+        Judgement::Live(_) | Judgement::Unlisted => plan.steps.push(Step::Revoke {
             name: record.name.clone(),
             id: held.id.clone(),
-            why: EndWhy::Removed,
+            why: RevokeWhy::Removed,
         }),
         Judgement::Doubtful => {
             verify(scene, record, held, plan);
@@ -85,7 +85,7 @@ fn end(scene: &Scene<'_>, record: &Record, held: &Held, plan: &mut Plan) {
                 plan.to_judge.insert(held.id.clone());
             }
         }
-        Judgement::Gone(gone) => plan.note(record, Change::SetAside { id: held.id.clone(), gone }),
+        Judgement::Gone(gone) => plan.note(record, Event::Gone { id: held.id.clone(), how: gone }),
     }
 }
 
@@ -110,8 +110,8 @@ pub(super) fn brakes(scene: &Scene<'_>) -> bool {
             all += 1;
             continue;
         };
-        let lately = |ended: &Ended| scene.over_at(ended.at, ended.boot.as_ref(), DAY) > scene.now;
-        let ended_lately = record.ended.iter().any(lately);
+        let lately = |ended: &Revoked| scene.over_at(ended.at, ended.boot.as_ref(), DAY) > scene.now;
+        let ended_lately = record.revoked.iter().any(lately);
         all += usize::from(record.held().next().is_some() || ended_lately);
         let Some(removed) = record.removed.as_ref().filter(|_| !scene.specs.contains_key(name)) else {
             continue;

@@ -104,7 +104,7 @@ impl Retirement {
 
     /// Those whose end was answered, and that live all the same: no list lags so long.
     fn ended_in_vain(&mut self, scene: &Scene<'_>, record: &Record) {
-        for ended in record.ended.iter().filter(|ended| is_here(scene, &ended.server)) {
+        for ended in record.revoked.iter().filter(|ended| is_here(scene, &ended.server)) {
             let is_late = scene.over_at(ended.at, ended.boot.as_ref(), YOUNG) <= scene.now;
             if is_late && scene.row(&ended.id).is_some_and(|row| row.is_live(scene.now)) {
                 self.end(scene, &record.name, &ended.id, true);

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Change, Matter, Plan, Scene, Why, after, before, name::verify, since};
-use crate::model::{Held, Lifecycle, Origin, Record, Spec, Time, due_age};
+use super::{Matter, Plan, Scene, Why, name::verify};
+use crate::model::{Event, Held, Lifecycle, Origin, Record, Spec, Time, after, before, due_age, since};
 
 /// The least time in which a successor is minted and accepted.
 const LEAST_LEFT: Duration = Duration::from_secs(60);
@@ -19,7 +19,7 @@ pub(super) fn plan(
     plan: &mut Plan,
 ) -> Option<Why> {
     if let Some(spread) = spread(scene, spec, record, current) {
-        plan.note(record, Change::Shortened);
+        plan.note(record, Event::Shortened);
         plan.due(spread);
         return None;
     }
@@ -119,7 +119,8 @@ fn spread(scene: &Scene<'_>, spec: &Spec, record: &Record, current: &Held) -> Op
     let due = by_list(spec, record, current).filter(|due| *due <= now)?;
     let is_new = record.shortened_at.is_none() && !record.suspended;
     let expiry = by_expiry(spec, record, current);
-    let was_longer = expiry.is_none_or(|by_expiry| by_expiry > now);
+    let is_shorter = record.lifetime.is_none_or(|had| spec.lifetime.is_some_and(|lifetime| lifetime < had));
+    let was_longer = is_shorter && expiry.is_none_or(|by_expiry| by_expiry > now);
     let spread = after(now, early(spec.lifetime?, record.jitter));
     (is_new && was_longer && spread > due).then_some(spread)
 }

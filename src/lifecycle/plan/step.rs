@@ -1,16 +1,16 @@
 //! What a plan consists of: one thing to do, and why.
 
-use crate::model::{Allow, Grants, Marker, Name, ServerKey, TokenId};
+use crate::model::{Event, Grants, Marker, Name, TokenId};
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Seal a change to a record that concerns nothing but the record.
+    /// Seal an event that concerns nothing but the record.
     Note {
         /// Whose.
         name: Name,
         /// What.
-        change: Change,
+        event: Event,
     },
     /// Intend, mint and seal a token as `next`.
     Mint {
@@ -42,14 +42,14 @@ pub enum Step {
         /// The token that was looked at.
         id: TokenId,
     },
-    /// End a token on the server.
-    Revoke {
+    /// Revoke a live token of ours that is in no record.
+    RevokeStray {
         /// Whose.
         name: Name,
         /// Which.
         id: TokenId,
-        /// The marker in its label.
-        marker: Marker,
+        /// The marker in its label, if it has one.
+        marker: Option<Marker>,
     },
     /// Replace all grants of a token of ours in place.
     Patch {
@@ -60,14 +60,14 @@ pub enum Step {
         /// What it may do from then on.
         grants: Grants,
     },
-    /// End a held token.
-    End {
+    /// Revoke a held token.
+    Revoke {
         /// Whose.
         name: Name,
         /// Which.
         id: TokenId,
         /// Why.
-        why: EndWhy,
+        why: RevokeWhy,
     },
     /// Take a name of which nothing is left out of the store.
     Drop {
@@ -83,7 +83,7 @@ impl Step {
     #[must_use]
     pub fn changed_token(&self) -> Option<&TokenId> {
         match self {
-            Self::Patch { id, .. } | Self::Revoke { id, .. } | Self::End { id, .. } => Some(id),
+            Self::Patch { id, .. } | Self::RevokeStray { id, .. } | Self::Revoke { id, .. } => Some(id),
             _ => None,
         }
     }
@@ -97,9 +97,9 @@ impl Step {
             | Self::Probe { name, .. }
             | Self::Verify { name, .. }
             | Self::Promote { name, .. }
-            | Self::Revoke { name, .. }
+            | Self::RevokeStray { name, .. }
             | Self::Patch { name, .. }
-            | Self::End { name, .. }
+            | Self::Revoke { name, .. }
             | Self::Drop { name } => Some(name),
             Self::Separate => None,
         }
@@ -140,62 +140,13 @@ impl Why {
     }
 }
 
-/// Why a held token is ended.
+/// Why a held token is revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EndWhy {
+pub enum RevokeWhy {
     /// A former token's overlap is over (rule 9).
     Overlap,
+    /// It was replaced before anybody had it.
+    Unused,
     /// Its name left the list, and its grace is over (rule 20).
     Removed,
-}
-
-/// A change to a record alone.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// `allow` as the list has it now.
-    Allow(Allow),
-    /// The name has left the list, or is back.
-    Removed(bool),
-    /// The current token may do more than this, which the list asks for; or does not any more.
-    Surplus(Option<Grants>),
-    /// What a token may do is something else than was known, by somebody else's doing or by our own unheard.
-    Grants {
-        /// Which.
-        id: TokenId,
-        /// What the list shows.
-        grants: Grants,
-    },
-    /// The current token, which could not be probed before it was promoted, is accepted.
-    Accepted,
-    /// The list asks for a lifetime that the current token has outlived already.
-    Shortened,
-    /// A token that is not ours to end, of a name that nobody wants any more, leaves its place.
-    Withdraw(TokenId),
-    /// An intent whose token is known to have ended, or never to have been.
-    CloseIntent(Marker),
-    /// A held token that is gone: current and next leave their place.
-    SetAside {
-        /// Which.
-        id: TokenId,
-        /// How it went.
-        gone: Gone,
-    },
-    /// A retiring token that works becomes current again (rule 4).
-    Reinstate(TokenId),
-    /// An ended token that nobody needs to know about any more.
-    Forget(TokenId),
-    /// The server is known by another address (rule 12).
-    Adopt {
-        /// How records knew it.
-        from: ServerKey,
-    },
-}
-
-/// How a token went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gone {
-    /// The server says so.
-    Ended,
-    /// The server does not show it and refuses it: its secret is kept for a while in case it comes back.
-    Absent,
 }

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use super::{Matter, Plan, Scene, Step, YOUNG, judge::row_of, since};
-use crate::model::{Held, Known, Label, Listed, Origin, Record, Time};
+use super::{Matter, Plan, Scene, Step, YOUNG, judge::row_of};
+use crate::model::{Held, Known, Label, Listed, Origin, Record, Time, since};
 
 /// One marker that was never sealed here may be a fault of the server's, or of ours; a twin mints more (rule 3).
 const TWIN_MARKERS: usize = 2;
 
-/// Finds strays, which are ended, and unknown tokens, which are reported.
+/// Finds strays, which are revoked, and unknown tokens, which are reported.
 pub(super) fn plan(scene: &Scene<'_>, plan: &mut Plan) {
     let mut twins = BTreeSet::new();
     for (row, label) in scene.unrecorded() {
@@ -22,11 +22,11 @@ pub(super) fn plan(scene: &Scene<'_>, plan: &mut Plan) {
                 if let Some(held) = unlisted_with(scene, record, label) {
                     let matter = Matter::OtherId { held: held.id.clone(), listed: row.id.clone() };
                     plan.find(&label.name, matter);
-                } else if may_end(scene, record, plan) {
-                    plan.steps.push(Step::Revoke {
+                } else if may_revoke(scene, record, plan) {
+                    plan.steps.push(Step::RevokeStray {
                         name: label.name.clone(),
                         id: row.id.clone(),
-                        marker: label.marker.clone(),
+                        marker: Some(label.marker.clone()),
                     });
                 } else {
                     plan.find(&label.name, Matter::StrayWaits(row.id.clone()));
@@ -60,7 +60,7 @@ fn was_minted_for(record: &Record, label: &Label) -> bool {
     let marker = &label.marker;
     record.intents.iter().any(|intent| intent.marker == *marker)
         || record.held().any(|held| held.origin == Origin::Minted && held.marker.as_ref() == Some(marker))
-        || record.ended.iter().any(|ended| ended.marker.as_ref() == Some(marker))
+        || record.revoked.iter().any(|revoked| revoked.marker.as_ref() == Some(marker))
         // Refused, or dropped as a list lacked it, and there all the same.
         || record.mints.iter().any(|attempt| attempt.marker == *marker)
 }
@@ -76,9 +76,9 @@ fn unlisted_with<'r>(scene: &Scene<'_>, record: &'r Record, label: &Label) -> Op
     record.held().find(is_it)
 }
 
-/// A token of this name may be ended once another works and has arrived, or nobody wants one: after a restored
+/// A token of this name may be revoked once another works and has arrived, or nobody wants one: after a restored
 /// backup a stray may be what consumers hold.
-pub(super) fn may_end(scene: &Scene<'_>, record: &Record, plan: &mut Plan) -> bool {
+pub(super) fn may_revoke(scene: &Scene<'_>, record: &Record, plan: &mut Plan) -> bool {
     let Some(spec) = scene.specs.get(&record.name) else {
         return true;
     };

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::model::{
-    Allow, AttemptKind, Credential, Database, Ended, FailedMint, Grants, Held, Intent, MintAttempt, Moment,
-    Origin, Probe, Probed, Product, Retiring, RetiringState, Secret, ServerDate,
+    Allow, AttemptKind, Credential, Database, FailedMint, Gone, Grants, Held, Intent, MintAttempt, Moment,
+    Origin, Probe, Probed, Product, Retiring, RetiringState, Revoked, Secret, ServerDate,
 };
 
 mod brake;
@@ -154,12 +154,11 @@ impl World {
 
     /// Carries out the notes of a plan, as the keeper does, and leaves the rest.
     fn note(&mut self, plan: &Plan) {
-        let (key, now) = (self.key.clone(), Moment { at: at(self.now), boot: self.boot.clone() });
+        let now = Moment { at: at(self.now), boot: self.boot.clone() };
         for step in &plan.steps {
-            if let Step::Note { name: about, change } = step {
+            if let Step::Note { name: about, event } = step {
                 assert_eq!(*about, name("a"));
-                let change = change.clone();
-                self.record(|record| crate::lifecycle::keeper::amend(record, change, &key, &now));
+                self.record(|record| *record = record.apply(event, &now).expect("it is allowed"));
             }
         }
     }
@@ -233,7 +232,7 @@ fn revokes(plan: &Plan) -> Vec<&str> {
     plan.steps
         .iter()
         .filter_map(|step| match step {
-            Step::Revoke { id, .. } => Some(id.0.as_str()),
+            Step::RevokeStray { id, .. } => Some(id.0.as_str()),
             _ => None,
         })
         .collect()
@@ -331,8 +330,8 @@ fn a_token_that_the_list_shows_as_revoked_is_gone_once_it_is_refused_after_that(
     world.probed(1, |probed| probed.refuse(now, "401".into()));
     let plan = world.plan();
     assert_eq!(mints(&plan), 1);
-    let aside = Change::SetAside { id: TokenId("id-1".into()), gone: Gone::Ended };
-    assert!(plan.steps.contains(&Step::Note { name: name("a"), change: aside }));
+    let aside = Event::Gone { id: TokenId("id-1".into()), how: Gone::Shown };
+    assert!(plan.steps.contains(&Step::Note { name: name("a"), event: aside }));
 }
 
 #[test]
@@ -365,8 +364,8 @@ fn a_token_the_list_lacks_is_gone_only_after_two_refusals_a_minute_apart() {
     world.probed(1, |probed| probed.refuse(at(now + 60), "401".into()));
     world.now = now + 60;
     let plan = world.plan();
-    let aside = Change::SetAside { id: TokenId("id-1".into()), gone: Gone::Absent };
-    assert!(plan.steps.contains(&Step::Note { name: name("a"), change: aside }), "its secret is kept");
+    let aside = Event::Gone { id: TokenId("id-1".into()), how: Gone::Absent };
+    assert!(plan.steps.contains(&Step::Note { name: name("a"), event: aside }), "its secret is kept");
     assert_eq!(mints(&plan), 1);
 }
 
@@ -418,8 +417,8 @@ fn a_retiring_token_that_works_becomes_current_again() {
     world.list(1, hours(24), |_| {});
     assert!(world.plan().steps.iter().any(|step| matches!(step, Step::Verify { .. })));
     world.probed(1, |probed| probed.accept(at(hours(1000))));
-    let change = Change::Reinstate(TokenId("id-1".into()));
-    assert!(world.plan().steps.contains(&Step::Note { name: name("a"), change }));
+    let event = Event::Reinstated(TokenId("id-1".into()));
+    assert!(world.plan().steps.contains(&Step::Note { name: name("a"), event }));
 }
 
 #[test]
@@ -435,7 +434,7 @@ fn another_address_is_adopted_if_it_shows_our_tokens_and_else_waits_for_a_person
     let moved = ServerKey { origin: "https://other.example.com".into(), ..key() };
     world.key = moved.clone();
     world.specs.get_mut(&name("a")).expect("the spec").key = moved;
-    let adopt = Step::Note { name: name("a"), change: Change::Adopt { from: key() } };
+    let adopt = Step::Note { name: name("a"), event: Event::Adopted { from: key(), to: world.key.clone() } };
     assert_eq!(world.plan().steps, [adopt]);
     world.listing.tokens.clear();
     let plan = world.plan();
@@ -460,7 +459,9 @@ fn another_address_is_not_adopted_for_a_name_of_another_server_whose_tokens_it_d
     world.specs.insert(name("b"), other);
     world.key = below("default");
     world.specs.get_mut(&name("a")).expect("the spec").key = below("default");
-    let adopt = |of: &str| Step::Note { name: name(of), change: Change::Adopt { from: key() } };
+    let to = below("default");
+    let adopt =
+        |of: &str| Step::Note { name: name(of), event: Event::Adopted { from: key(), to: to.clone() } };
     assert_eq!(world.plan().steps, [adopt("a")]);
     // Here it lived, and is to move.
     world.list(2, hours(2), |row| row.id = TokenId("id-b".into()));
@@ -468,25 +469,27 @@ fn another_address_is_not_adopted_for_a_name_of_another_server_whose_tokens_it_d
 }
 
 #[test]
-fn what_was_ended_is_forgotten_after_a_month_and_ended_again_if_it_lives() {
+fn a_revoked_token_is_forgotten_after_a_month_and_revoked_again_if_it_lives() {
     let mut world = World::new().settled();
     let now = world.now;
-    let ended = |age: i64| Ended {
+    let revoked = |age: i64| Revoked {
         id: TokenId("id-7".into()),
         server: key(),
         marker: Some(marker(7)),
+        created_at: None,
         at: at(now - age),
         boot: None,
+        is_ours: true,
         unused: false,
     };
-    world.record(|record| record.ended = vec![ended(hours(24 * 30) - 1)]);
+    world.record(|record| record.revoked = vec![revoked(hours(24 * 30) - 1)]);
     assert_eq!(world.plan().steps, []);
-    world.record(|record| record.ended = vec![ended(hours(24 * 30))]);
-    let forget = Change::Forget(TokenId("id-7".into()));
-    assert_eq!(world.plan().steps, [Step::Note { name: name("a"), change: forget }]);
+    world.record(|record| record.revoked = vec![revoked(hours(24 * 30))]);
+    let forget = Event::Forgotten(TokenId("id-7".into()));
+    assert_eq!(world.plan().steps, [Step::Note { name: name("a"), event: forget }]);
     world.list(7, hours(25), |_| {});
-    assert_eq!(revokes(&world.plan()), ["id-7"], "the revoke was lost");
-    world.record(|record| record.ended = vec![ended(599)]);
+    assert_eq!(revokes(&world.plan()), ["id-7"], "the revocation was lost");
+    world.record(|record| record.revoked = vec![revoked(599)]);
     assert_eq!(world.plan().steps, [], "the list may lag");
 }
 

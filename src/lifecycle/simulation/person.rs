@@ -98,13 +98,13 @@ async fn end(world: &Arc<World>, keeper: &ModelKeeper) {
 
 async fn confirm(world: &Arc<World>, keeper: &ModelKeeper) {
     let Ok((plan, _)) = keeper.look().await else { return };
-    let waits = plan.findings.into_iter().filter(|finding| finding.matter == Matter::EndNeedsWord);
+    let waits = plan.findings.into_iter().filter(|finding| finding.matter == Matter::RevocationUnconfirmed);
     let names: BTreeSet<Name> = waits.filter_map(|finding| finding.name).collect();
     if !names.is_empty() {
         world.tell(format!("a person confirms the end of {names:?}"));
         world.count("a person confirms");
         world.person_confirms(names.iter().cloned());
-        keeper.confirm(names, Word::End);
+        keeper.confirm(names, Word::Revoke);
         keeper.wake();
     }
 }

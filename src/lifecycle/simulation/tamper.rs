@@ -3,9 +3,9 @@
 use crate::{
     lifecycle::{
         keeper::{Tamper, WaitMutant},
-        plan::{Change, EndWhy, Gone, Matter, Plan, Step, View, Why, after},
+        plan::{Matter, Plan, RevokeWhy, Step, View, Why},
     },
-    model::{Held, Known, Name, Origin, Record, due_age},
+    model::{Event, Gone, Held, Known, Name, Origin, Record, after, due_age},
 };
 
 /// What is broken.
@@ -148,15 +148,15 @@ fn names(plan: &Plan, is_it: impl Fn(&Matter) -> bool) -> Vec<Name> {
     plan.findings.iter().filter(|finding| is_it(&finding.matter)).filter_map(|one| one.name.clone()).collect()
 }
 
-fn end(name: &Name, held: &Held, why: EndWhy) -> Step {
-    Step::End { name: name.clone(), id: held.id.clone(), why }
+fn end(name: &Name, held: &Held, why: RevokeWhy) -> Step {
+    Step::Revoke { name: name.clone(), id: held.id.clone(), why }
 }
 
 fn revoke_unknown(plan: &mut Plan, _: &View<'_>) {
     for finding in &plan.findings {
         if let (Some(name), Matter::Unknown { id, marker, .. }) = (&finding.name, &finding.matter) {
-            let (name, id, marker) = (name.clone(), id.clone(), marker.clone());
-            plan.steps.push(Step::Revoke { name, id, marker });
+            let (name, id, marker) = (name.clone(), id.clone(), Some(marker.clone()));
+            plan.steps.push(Step::RevokeStray { name, id, marker });
         }
     }
 }
@@ -164,8 +164,8 @@ fn revoke_unknown(plan: &mut Plan, _: &View<'_>) {
 fn believe_one_list(plan: &mut Plan, _: &View<'_>) {
     for step in &mut plan.steps {
         if let Step::Verify { name, id } = step {
-            let change = Change::SetAside { id: id.clone(), gone: Gone::Absent };
-            *step = Step::Note { name: name.clone(), change };
+            let event = Event::Gone { id: id.clone(), how: Gone::Absent };
+            *step = Step::Note { name: name.clone(), event };
         }
     }
 }
@@ -183,7 +183,8 @@ fn end_current(plan: &mut Plan, view: &View<'_>) {
         if let Some((held, marker)) =
             record.current.as_ref().and_then(|held| Some((held, held.marker.clone()?)))
         {
-            plan.steps.push(Step::Revoke { name: record.name.clone(), id: held.id.clone(), marker });
+            let marker = Some(marker);
+            plan.steps.push(Step::RevokeStray { name: record.name.clone(), id: held.id.clone(), marker });
         }
     }
 }
@@ -193,17 +194,17 @@ fn end_inherited(plan: &mut Plan, view: &View<'_>) {
     for record in records(view) {
         let inherited = record.held().filter(|held| held.origin == Origin::Inherited);
         let revoke = |held: &Held| {
-            let (name, id, marker) = (record.name.clone(), held.id.clone(), held.marker.clone()?);
-            Some(Step::Revoke { name, id, marker })
+            let (name, id, marker) = (record.name.clone(), held.id.clone(), held.marker.clone());
+            Step::RevokeStray { name, id, marker }
         };
-        plan.steps.extend(inherited.filter_map(revoke));
+        plan.steps.extend(inherited.map(revoke));
     }
 }
 
 fn never_brake(plan: &mut Plan, view: &View<'_>) {
-    for name in names(plan, |matter| *matter == Matter::EndNeedsWord) {
+    for name in names(plan, |matter| *matter == Matter::RevocationUnconfirmed) {
         let record = view.records[&name].record().expect("it is planned for");
-        plan.steps.extend(record.held().map(|held| end(&name, held, EndWhy::Removed)));
+        plan.steps.extend(record.held().map(|held| end(&name, held, RevokeWhy::Removed)));
     }
 }
 
@@ -222,15 +223,15 @@ fn mint_elsewhere(plan: &mut Plan, _: &View<'_>) {
 fn write_for_nothing(plan: &mut Plan, view: &View<'_>) {
     for record in records(view) {
         let wanted = view.specs.get(&record.name).map(|spec| spec.grants.clone());
-        let change = Change::Surplus(wanted.filter(|_| record.surplus_since.is_none()));
-        plan.steps.push(Step::Note { name: record.name.clone(), change });
+        let event = Event::SurplusNoted(wanted.filter(|_| record.surplus_since.is_none()));
+        plan.steps.push(Step::Note { name: record.name.clone(), event });
     }
 }
 
 fn end_at_once(plan: &mut Plan, view: &View<'_>) {
     for name in names(plan, |matter| matches!(matter, Matter::LeftTheList { .. })) {
         let record = view.records[&name].record().expect("it is planned for");
-        plan.steps.extend(record.held().map(|held| end(&name, held, EndWhy::Removed)));
+        plan.steps.extend(record.held().map(|held| end(&name, held, RevokeWhy::Removed)));
     }
 }
 
@@ -255,8 +256,8 @@ fn believe_creation(plan: &mut Plan, view: &View<'_>) {
 }
 
 fn set_aside(plan: &mut Plan, record: &Record, held: &Held, gone: Gone) {
-    let change = Change::SetAside { id: held.id.clone(), gone };
-    plan.steps.push(Step::Note { name: record.name.clone(), change });
+    let event = Event::Gone { id: held.id.clone(), how: gone };
+    plan.steps.push(Step::Note { name: record.name.clone(), event });
 }
 
 fn believe_revocation(plan: &mut Plan, view: &View<'_>) {
@@ -264,7 +265,7 @@ fn believe_revocation(plan: &mut Plan, view: &View<'_>) {
         let Some(current) = &record.current else { continue };
         let is_dead = |row: &&crate::model::Listed| row.id == current.id && !row.is_live(view.now);
         if view.listing.tokens.iter().any(|row| is_dead(&row)) {
-            set_aside(plan, record, current, Gone::Ended);
+            set_aside(plan, record, current, Gone::Shown);
         }
     }
 }

@@ -35,7 +35,7 @@ mod store;
 mod traffic;
 
 /// What else a usual run must see, besides faults.
-pub(super) const EVENTS: [&str; 12] = [
+pub(super) const EVENTS: [&str; 14] = [
     "a person rotates",
     "a person undoes a rotation",
     "a person ends a token",
@@ -43,6 +43,8 @@ pub(super) const EVENTS: [&str; 12] = [
     "a token is imported",
     "a former token is ended",
     "a former token is ended early",
+    "a token that nobody had is revoked",
+    "a revocation is repeated",
     "an imported token is ended",
     "a removed token is ended",
     "a token is widened",
@@ -104,6 +106,8 @@ struct State {
     confirmed: BTreeSet<Name>,
     // Deliveries and consumers.
     delivered: BTreeMap<Name, (u64, TokenId, String)>,
+    /// All that were ever delivered.
+    had: BTreeSet<TokenId>,
     /// When another took the place of each that was delivered.
     superseded: BTreeMap<TokenId, Instant>,
     /// When that became what consumers get.

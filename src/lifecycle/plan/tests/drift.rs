@@ -39,7 +39,7 @@ fn what_is_lacking_is_given_at_once_and_what_is_too_much_taken_after_a_while() {
     let plan = world.plan();
     assert_eq!(
         plan.steps,
-        [Step::Note { name: name("a"), change: Change::Surplus(Some(databases(&["b"]))) }]
+        [Step::Note { name: name("a"), event: Event::SurplusNoted(Some(databases(&["b"]))) }]
     );
     world.note(&plan);
     let plan = world.plan();
@@ -49,7 +49,7 @@ fn what_is_lacking_is_given_at_once_and_what_is_too_much_taken_after_a_while() {
     assert_eq!(patches(&world.plan()), [("id-1", "write b".to_owned())]);
     world.may(&["b"]);
     let plan = world.plan();
-    assert_eq!(plan.steps, [Step::Note { name: name("a"), change: Change::Surplus(None) }]);
+    assert_eq!(plan.steps, [Step::Note { name: name("a"), event: Event::SurplusNoted(None) }]);
     world.note(&plan);
     assert_eq!(world.plan().steps, []);
 }
@@ -79,7 +79,7 @@ fn what_is_wanted_again_in_time_is_not_taken() {
     let plan = world.plan();
     world.note(&plan);
     world.wants(&["b", "telemetry"]);
-    assert_eq!(world.plan().steps, [Step::Note { name: name("a"), change: Change::Surplus(None) }]);
+    assert_eq!(world.plan().steps, [Step::Note { name: name("a"), event: Event::SurplusNoted(None) }]);
 }
 
 #[test]

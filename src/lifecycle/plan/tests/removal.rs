@@ -7,7 +7,7 @@ fn ends(plan: &Plan) -> Vec<&str> {
     plan.steps
         .iter()
         .filter_map(|step| match step {
-            Step::End { id, why: EndWhy::Removed, .. } => Some(id.0.as_str()),
+            Step::Revoke { id, why: RevokeWhy::Removed, .. } => Some(id.0.as_str()),
             _ => None,
         })
         .collect()
@@ -47,7 +47,7 @@ fn a_name_that_left_the_list_stays_for_a_day_and_then_its_token_ends() {
     let mut world = World::new().settled();
     world.specs.clear();
     let plan = world.plan();
-    assert_eq!(plan.steps, [Step::Note { name: name("a"), change: Change::Removed(true) }]);
+    assert_eq!(plan.steps, [Step::Note { name: name("a"), event: Event::Removed }]);
     world.note(&plan);
     let plan = world.plan();
     assert_eq!((plan.steps, plan.next_due), (vec![], Some(at(world.now + hours(24)))));
@@ -60,7 +60,7 @@ fn a_name_that_left_the_list_stays_for_a_day_and_then_its_token_ends() {
 fn putting_it_back_cancels() {
     let mut world = World::new().settled().removed(hours(100));
     world.specs = World::new().specs;
-    assert_eq!(world.plan().steps, [Step::Note { name: name("a"), change: Change::Removed(false) }]);
+    assert_eq!(world.plan().steps, [Step::Note { name: name("a"), event: Event::PutBack }]);
 }
 
 #[test]
@@ -94,9 +94,9 @@ fn all_that_is_held_of_it_ends_and_nothing_that_others_use() {
     world.listing.tokens[0].label = None;
     let plan = world.plan();
     assert_eq!(ends(&plan), ["id-2", "id-3"]);
-    let withdraw = Change::Withdraw(TokenId("id-1".into()));
+    let withdraw = Event::Withdrawn(TokenId("id-1".into()));
     assert!(
-        plan.steps.contains(&Step::Note { name: name("a"), change: withdraw }),
+        plan.steps.contains(&Step::Note { name: name("a"), event: withdraw }),
         "but nobody gets it here any more"
     );
 }
@@ -130,7 +130,7 @@ fn more_than_half_and_at_least_three_need_a_persons_word() {
         world.others(wanted, true);
         let plan = world.plan();
         assert_eq!(ends(&plan).is_empty(), brakes, "{left} of {}", left + wanted);
-        assert_eq!(found(&plan, |matter| *matter == Matter::EndNeedsWord), brakes);
+        assert_eq!(found(&plan, |matter| *matter == Matter::RevocationUnconfirmed), brakes);
         assert!(!brakes || plan.findings.iter().any(|finding| finding.matter.waits_for_a_person()));
     }
 }
@@ -142,7 +142,7 @@ fn only_what_was_confirmed_is_ended() {
     assert_eq!(ends(&world.plan()).len(), 0);
     world.evidence.confirmed.insert(name("a"), Word::Move);
     assert_eq!(ends(&world.plan()).len(), 0, "another word");
-    world.evidence.confirmed.insert(name("a"), Word::End);
+    world.evidence.confirmed.insert(name("a"), Word::Revoke);
     assert_eq!(ends(&world.plan()), ["id-1"]);
 }
 
@@ -157,9 +157,17 @@ fn one_after_another_within_a_day_counts_as_many() {
         let mut record = (**record).clone();
         let held = record.current.take().expect("current");
         let (id, server, marker) = (held.id, held.server, held.marker);
-        record.ended =
-            vec![Ended { id, server, marker, at: at(world.now - hours(age)), boot: None, unused: false }];
-        world.listing.tokens.retain(|row| row.id != record.ended[0].id);
+        record.revoked = vec![Revoked {
+            id,
+            server,
+            marker,
+            at: at(world.now - hours(age)),
+            boot: None,
+            created_at: None,
+            is_ours: true,
+            unused: false,
+        }];
+        world.listing.tokens.retain(|row| row.id != record.revoked[0].id);
         world.records.insert(record.name.clone(), Known::Ours(record.into()));
     }
     assert_eq!(ends(&world.plan()).len(), 0, "three of five");
@@ -190,14 +198,16 @@ fn a_name_of_which_nothing_is_left_is_forgotten_after_a_month() {
     world.record(|record| record.current = None);
     world.listing.tokens.clear();
     assert_eq!(world.plan().steps, [Step::Drop { name: name("a") }]);
-    let ended = Ended {
+    let revoked = Revoked {
         id: TokenId("id-1".into()),
         server: key(),
         marker: None,
         at: at(world.now - 60),
         boot: None,
+        created_at: None,
+        is_ours: true,
         unused: false,
     };
-    world.record(|record| record.ended = vec![ended]);
+    world.record(|record| record.revoked = vec![revoked]);
     assert_eq!(world.plan().steps, [], "it may come back");
 }

@@ -74,12 +74,14 @@ fn one_that_lives_although_its_end_was_answered_ends_once_no_list_lags_so_long()
     let ended_at = world.now;
     world.record(|record| {
         let held = record.current.take().expect("it");
-        record.ended = vec![Ended {
+        record.revoked = vec![Revoked {
             id: held.id,
             server: held.server,
             marker: held.marker,
             at: at(ended_at),
             boot: None,
+            created_at: None,
+            is_ours: true,
             unused: false,
         }];
     });

@@ -46,7 +46,7 @@ fn ends(plan: &Plan) -> Vec<&str> {
     plan.steps
         .iter()
         .filter_map(|step| match step {
-            Step::End { id, .. } => Some(id.0.as_str()),
+            Step::Revoke { id, .. } => Some(id.0.as_str()),
             _ => None,
         })
         .collect()
@@ -191,7 +191,7 @@ fn the_current_token_is_asked_once_more_before_a_former_one_is_ended() {
         let plan = world.plan();
         assert_eq!(plan.steps, verify);
         assert!(plan.to_end.is_empty(), "an answer alone does not do");
-        assert!(found(&plan, |matter| matches!(matter, Matter::EndWaits(_))), "and a person is told");
+        assert!(found(&plan, |matter| matches!(matter, Matter::RevocationWaits(_))), "and a person is told");
     }
     world.specs.get_mut(&name("a")).expect("the spec").probe = None;
     assert_eq!(ends(&world.plan()), ["id-9"], "where no probe is wanted none is made");
@@ -253,11 +253,11 @@ fn a_former_token_that_was_ended_unheard_is_settled() {
     let mut world = World::new().rotated(WEEK);
     world.listing.tokens[1].revoked_at = Some(at(world.now));
     let aside =
-        |gone| Step::Note { name: name("a"), change: Change::SetAside { id: TokenId("id-9".into()), gone } };
+        |gone| Step::Note { name: name("a"), event: Event::Gone { id: TokenId("id-9".into()), how: gone } };
     let verify = [Step::Verify { name: name("a"), id: TokenId("id-9".into()) }];
     assert_eq!(world.plan().steps, verify, "the list shows it, and may be wrong");
     world.probed(9, |probed| probed.refuse(at(hours(1000) - 60), "401".into()));
-    assert_eq!(world.plan().steps, [aside(Gone::Ended)]);
+    assert_eq!(world.plan().steps, [aside(Gone::Shown)]);
     world.evidence.probes.clear();
     world.listing.tokens.remove(1);
     assert_eq!(world.plan().steps, verify);
@@ -273,13 +273,13 @@ fn a_former_token_that_has_expired_is_let_go_once_it_is_refused() {
     world.former(|held| held.expires_at = Some(expired));
     world.listing.tokens[1].expires_at = Some(expired);
     let aside =
-        |gone| Step::Note { name: name("a"), change: Change::SetAside { id: TokenId("id-9".into()), gone } };
+        |gone| Step::Note { name: name("a"), event: Event::Gone { id: TokenId("id-9".into()), how: gone } };
     let verify = [Step::Verify { name: name("a"), id: TokenId("id-9".into()) }];
     assert_eq!((world.plan().steps, world.plan().next_due), (verify.to_vec(), None), "at leisure");
     world.probed(9, |probed| probed.accept(now));
     assert_eq!(world.plan().steps, [], "it works still");
     world.probed(9, |probed| probed.refuse(now, "401".into()));
-    assert_eq!(world.plan().steps, [aside(Gone::Ended)]);
+    assert_eq!(world.plan().steps, [aside(Gone::Shown)]);
     // A list that does not show it any more: two refusals tell.
     world.listing.tokens.remove(1);
     assert_eq!(world.plan().steps, [], "a minute apart");
@@ -288,7 +288,7 @@ fn a_former_token_that_has_expired_is_let_go_once_it_is_refused() {
     world.probed(9, |probed| probed.refuse(now, "401".into()));
     assert_eq!(world.plan().steps, [aside(Gone::Absent)]);
     world.record(|record| record.retiring[0].state = RetiringState::Absent);
-    assert_eq!(world.plan().steps, [aside(Gone::Ended)]);
+    assert_eq!(world.plan().steps, [aside(Gone::Shown)]);
 }
 
 proptest::proptest! {
@@ -332,7 +332,7 @@ fn a_young_token_that_was_never_probed_does_not_become_current_by_one_answer() {
     world.list(9, 599, |_| {});
     world.probed(9, |probed| probed.accept(at(hours(1000))));
     let reinstates = |plan: &Plan| {
-        plan.steps.iter().any(|step| matches!(step, Step::Note { change: Change::Reinstate(_), .. }))
+        plan.steps.iter().any(|step| matches!(step, Step::Note { event: Event::Reinstated(_), .. }))
     };
     let plan = world.plan();
     assert!(!reinstates(&plan));
@@ -352,7 +352,7 @@ fn a_next_on_another_server_is_that_servers_to_look_after() {
     });
     let spec = world.specs.get_mut(&name("a")).expect("the spec");
     (spec.server, spec.key) = (ServerName("other".into()), elsewhere);
-    let is_aside = |step: &Step| matches!(step, Step::Note { change: Change::SetAside { .. }, .. });
+    let is_aside = |step: &Step| matches!(step, Step::Note { event: Event::Gone { .. }, .. });
     assert!(!world.plan().steps.iter().any(is_aside), "the list has the name there");
     world.specs.clear();
     assert!(!world.plan().steps.iter().any(is_aside), "or does not have it yet");

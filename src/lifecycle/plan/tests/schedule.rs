@@ -136,7 +136,7 @@ fn a_shorter_lifetime_is_spread_over_a_tenth_of_it() {
     world.spec(|spec| spec.lifetime = Some(days(20)));
     world.record(|record| record.jitter = 500);
     let plan = world.plan();
-    assert_eq!(plan.steps, [Step::Note { name: name("a"), change: Change::Shortened }]);
+    assert_eq!(plan.steps, [Step::Note { name: name("a"), event: Event::Shortened }]);
     world.note(&plan);
     let plan = world.plan();
     assert_eq!(

@@ -79,7 +79,7 @@ fn an_intent_is_dropped_when_its_token_has_ended_or_a_later_list_lacks_it() {
     let now = world.now;
     let open =
         |age| Intent { marker: marker(7), server: key(), deadline: at(now - age), boot: None, secret: None };
-    let close = Step::Note { name: name("a"), change: Change::CloseIntent(marker(7)) };
+    let close = Step::Note { name: name("a"), event: Event::MintRefused(marker(7)) };
     world.record(|record| record.intents = vec![open(hours(24) - 1)]);
     assert!(!world.plan().steps.contains(&close));
     world.record(|record| record.intents = vec![open(hours(24))]);

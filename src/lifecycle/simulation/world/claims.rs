@@ -4,11 +4,8 @@ use std::time::Duration;
 
 use super::World;
 use crate::{
-    lifecycle::{
-        plan::{after, before},
-        simulation::faults::{Fault, Op},
-    },
-    model::{Listed, Listing, RowFault, ServerDate, Time},
+    lifecycle::simulation::faults::{Fault, Op},
+    model::{Listed, Listing, RowFault, ServerDate, Time, after, before},
 };
 
 /// What is shown of a token instead of what is true.

@@ -31,7 +31,7 @@ enum Kind {
     /// One that hands on what it reads.
     Relay,
     /// One that has ended after a promote, with the former value: somebody else may have it.
-    Ended,
+    Revoked,
     /// Who got a value from somebody else, and looks for no other.
     Heir,
 }
@@ -98,7 +98,7 @@ impl World {
         let state = &mut *state;
         let mut wrong = None;
         for consumer in &mut state.consumers {
-            if consumer.next > now || consumer.kind == Kind::Ended {
+            if consumer.next > now || consumer.kind == Kind::Revoked {
                 continue;
             }
             wrong = wrong.or(self.expired(&state.tokens, consumer, consumer.next));
@@ -149,7 +149,7 @@ impl World {
             return;
         }
         let holds = |consumer: &&Consumer| {
-            consumer.kind != Kind::Ended && consumer.holds.as_ref().is_some_and(|(_, held)| held == id)
+            consumer.kind != Kind::Revoked && consumer.holds.as_ref().is_some_and(|(_, held)| held == id)
         };
         let holder = state.consumers.iter().find(holds).map(Consumer::in_words);
         let is_delivered = state.delivered.values().any(|(_, delivered, _)| delivered == id);
@@ -169,7 +169,7 @@ impl World {
         // What a stranger took before is not lost by this.
         let has = state.tokens.get(id).and_then(|token| token.row.grants.as_ref());
         let lacks = |consumer: &&Consumer| {
-            consumer.kind != Kind::Ended
+            consumer.kind != Kind::Revoked
                 && consumer.holds.as_ref().is_some_and(|(_, held)| held == id)
                 && has.is_some_and(|has| has.cover(&consumer.needs))
                 && !grants.cover(&consumer.needs)
@@ -226,7 +226,7 @@ impl World {
         if has_former {
             let (name, holds, needs) = (ended.name.clone(), ended.holds.clone(), ended.needs.clone());
             let number = ended.number;
-            ended.kind = Kind::Ended;
+            ended.kind = Kind::Revoked;
             state.consumers.push(ended);
             state.consumers.push(Consumer {
                 name,

@@ -7,14 +7,11 @@ use tokio::time::Instant;
 use super::{World, ends::is_live_everywhere};
 use crate::{
     deliver::{DeliverError, Delivered, Delivery},
-    lifecycle::{
-        plan::after,
-        simulation::{
-            faults::{Fault, Op},
-            tamper::Break,
-        },
+    lifecycle::simulation::{
+        faults::{Fault, Op},
+        tamper::Break,
     },
-    model::{Held, Name},
+    model::{Held, Name, after},
 };
 
 impl World {
@@ -85,6 +82,7 @@ impl World {
         self.tell(format!("deliver {} generation {}", delivery.name, delivery.generation));
         let mut state = self.state();
         state.superseded.remove(&id);
+        state.had.insert(id.clone());
         let replaced = state.delivered.insert(delivery.name.clone(), (delivery.generation, id, secret));
         if let Some((_, former, _)) = replaced.filter(|(generation, ..)| *generation < delivery.generation) {
             state.superseded.insert(former, Instant::now());

@@ -98,8 +98,11 @@ impl World {
             .as_ref()
             .is_some_and(|(record, _)| record.retiring.iter().any(|retiring| retiring.held.id == *id));
         let Some((record, held)) = found else {
+            let again = by_hand == Some(true) && state.end_asked.contains(id);
             drop(state);
-            if by_hand.is_some() {
+            if again {
+                self.count("a revocation is repeated");
+            } else if by_hand.is_some() {
                 self.breaks("rule 8", "a token that was made by hand and is none of ours is ended");
             }
             return;
@@ -115,7 +118,9 @@ impl World {
             self.breaks("rule 8", "a token that others use is ended");
         }
         let is_current = record.current.as_ref().is_some_and(|current| current.id == *id);
-        if !is_listed {
+        if is_former && !self.state().had.contains(id) {
+            self.count("a token that nobody had is revoked");
+        } else if !is_listed {
             self.check_removal(&record);
         } else if is_current && !by_person {
             self.breaks("rule 7", "the current token is ended");
@@ -212,7 +217,8 @@ impl World {
         let date = self.date_in(&state);
         let lately = |at: Time| date.duration_since(at).unsigned_abs() < DAY;
         let counts = |record: &Record| {
-            let has_ended = ended.contains(&record.name) || record.ended.iter().any(|ended| lately(ended.at));
+            let has_ended =
+                ended.contains(&record.name) || record.revoked.iter().any(|ended| lately(ended.at));
             record.held().next().is_some() || has_ended
         };
         let all = state.records.values().filter(|(record, _)| counts(record)).count();
@@ -244,7 +250,9 @@ impl World {
             let is_live = state.tokens.get(&held.id).is_some_and(|token| token.works_at(date));
             let since =
                 state.retired.get(&held.id).copied().unwrap_or(self.start).max(arrived.unwrap_or(self.start));
-            let over = self.wait(state, held).is_some_and(|wait| since + wait + A_LOOK < Instant::now());
+            let was_had = state.had.contains(&held.id) || state.restored;
+            let wait = if was_had { self.wait(state, held) } else { Some(Duration::ZERO) };
+            let over = wait.is_some_and(|wait| since + wait + A_LOOK < Instant::now());
             held.origin.is_ours() && retiring.state != RetiringState::Absent && is_live && over
         };
         let over = record.retiring.iter().filter(is_over);

@@ -7,17 +7,14 @@ use tokio::time::Instant;
 use super::{Claims, Late, State, Token, World};
 use crate::{
     influxdb::{Check, ErrorKind, LabelEcho, MintError, Minted, Order, Plane, ServerError, Verdict},
-    lifecycle::{
-        plan::after,
-        simulation::{
-            faults::{Fault, Op},
-            parts::server_name,
-            tamper::Break,
-        },
+    lifecycle::simulation::{
+        faults::{Fault, Op},
+        parts::server_name,
+        tamper::Break,
     },
     model::{
         Action, Credential, Database, Grant, Grants, Label, Listed, Listing, Secret, ServerDate, Time,
-        TokenId,
+        TokenId, after,
     },
 };
 
