@@ -5,8 +5,9 @@ use std::{ops::RangeInclusive, time::Duration};
 use toml::de::DeValue;
 
 use super::{
-    fault::{Faults, Shown},
-    tree::{At, Section},
+    excerpt::Excerpt,
+    faults::Faults,
+    section::{Located, Section},
 };
 use crate::duration::{self as durations, EXPECTED, NotDuration};
 
@@ -46,7 +47,7 @@ pub(super) fn duration(
     section: &mut Section<'_, '_>,
     bounds: &Bounds<Duration>,
     faults: &mut Faults<'_>,
-) -> Option<At<Duration>> {
+) -> Option<Located<Duration>> {
     let value = section.get(bounds.key)?;
     let (key, span) = (section.key(bounds.key), value.span());
     let DeValue::String(text) = value.get_ref() else {
@@ -57,18 +58,16 @@ pub(super) fn duration(
     let (least, most) = (durations::render(bounds.least), durations::render(bounds.most));
     match durations::parse(text) {
         Ok(value) if value < bounds.least => {
-            faults.add(span, &key, format!("expected at least {least}, found {}", Shown(text)));
+            faults.add(span, &key, format!("expected at least {least}, found {}", Excerpt(text)));
         }
-        Ok(value) if value <= bounds.most => return Some(At { value, span }),
+        Ok(value) if value <= bounds.most => return Some(Located { value, span }),
         Ok(_) | Err(NotDuration::TooLong) => {
-            faults.add(span, &key, format!("expected at most {most}, found {}", Shown(text)));
+            faults.add(span, &key, format!("expected at most {most}, found {}", Excerpt(text)));
         }
         Err(NotDuration::Malformed) => {
-            let what = format!("expected {EXPECTED}, found {}", Shown(text));
-            match durations::guess(text) {
-                Some(guess) => faults.add_with_hint(span, &key, what, format!("write \"{guess}\"")),
-                None => faults.add(span, &key, what),
-            }
+            let what = format!("expected {EXPECTED}, found {}", Excerpt(text));
+            let hint = durations::guess(text).map(|guess| format!("write \"{guess}\""));
+            faults.push(span, &key, what, hint);
         }
     }
     None

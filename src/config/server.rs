@@ -1,19 +1,83 @@
 //! `[server]` and `[servers.NAME]`.
 
-use std::{collections::BTreeMap, ops::Range, time::Duration};
+use std::{collections::BTreeMap, ops::Range, path::PathBuf, time::Duration};
 
 use url::Url;
 
 use super::{
-    ClientCertificate, Context, Influxctl, Login, ServerConfig, Via,
     address::{address, cluster_address},
     bounds::{self, duration},
-    fault::{Faults, Shown},
-    influxctl::{by_a_person, via},
+    context::ListContext,
+    excerpt::Excerpt,
+    faults::Faults,
+    influxctl::{InfluxctlConfig, Login, influxctl},
+    management_token::ManagementTokenConfig,
     path::path,
-    tree::{At, Section, neither},
+    section::{Located, Section, not_one_of},
+    source::TokenSource,
+    via::{Via, via},
 };
 use crate::model::{ClusterIds, NotUuid, Product, ServerKey, ServerName, Uuid};
+
+/// One server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerConfig {
+    /// Its kind.
+    pub product: Product,
+    /// Which one, where one address manages several: of Cloud Dedicated.
+    pub cluster: Option<ClusterIds>,
+    /// Where tokens are managed.
+    pub url: Url,
+    /// Where data is written and queried.
+    pub data_url: Url,
+    /// How tokens are managed there.
+    pub via: Via,
+    /// PEM file with the certificates that may have signed the server's, instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// PEM files with our certificate and its key.
+    pub client_certificate: Option<ClientCertificate>,
+    /// Whoever answers is believed.
+    pub insecure_skip_verify: bool,
+    /// The only proxy that is ever used.
+    pub proxy: Option<Url>,
+    /// For one request, connection included.
+    pub timeout: Duration,
+}
+
+impl ServerConfig {
+    /// What records know this server by.
+    #[must_use]
+    pub fn key(&self) -> ServerKey {
+        // Below each path of a gateway may be another cluster.
+        let path = self.url.path().trim_end_matches('/');
+        ServerKey {
+            product: self.product,
+            origin: format!("{}{}", self.url.origin().ascii_serialization(), path),
+            cluster: self.cluster.as_ref().map(ToString::to_string),
+        }
+    }
+
+    /// Where the secret is kept that lets this process in, if it presents one: the management token, or what one is issued
+    /// for.
+    #[must_use]
+    pub fn secret(&self) -> Option<&TokenSource> {
+        match &self.via {
+            Via::Http(ManagementTokenConfig::Source(token))
+            | Via::Influxctl(InfluxctlConfig { login: Login::ManagementToken(token), .. }) => Some(token),
+            Via::Http(ManagementTokenConfig::OAuth(client)) => Some(&client.secret),
+            Via::Influxctl(_) => None,
+        }
+    }
+}
+
+/// A certificate to show to the server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClientCertificate {
+    /// PEM file, the leaf first.
+    pub certificate: PathBuf,
+    /// PEM file.
+    pub key: PathBuf,
+}
 
 /// The longest name of a server.
 const MAX_NAME: usize = 64;
@@ -24,7 +88,7 @@ const CONSOLE: &str = "https://console.influxdata.com";
 
 pub(super) fn servers(
     root: &mut Section<'_, '_>,
-    context: &Context,
+    context: &ListContext,
     faults: &mut Faults<'_>,
 ) -> BTreeMap<ServerName, Option<ServerConfig>> {
     let mut servers = BTreeMap::new();
@@ -33,19 +97,21 @@ pub(super) fn servers(
     let several = root.section("servers", faults);
     if let (Some(single), Some(_)) = (&single, &several) {
         let what = "[server] and [servers.NAME] exclude each other";
-        faults.add_with_hint(single.span.clone(), "[server]", what, "call it [servers.NAME] too");
+        faults.add_with_hint(single.span.clone(), "[server]", what, "rename [server] to [servers.NAME]");
     }
     if let Some(section) = single {
         servers.insert(ServerName(ServerName::DEFAULT.to_owned()), server(section, context, faults));
     }
     if let Some(sections) = several {
-        for (name, section) in sections.named(faults) {
+        for (name, section) in sections.tables(faults) {
             let valid = name.value.len() <= MAX_NAME
                 && name.value.starts_with(|c: char| c.is_ascii_alphanumeric())
                 && name.value.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
             if !valid {
-                let what =
-                    format!("server name {}: expected letters, digits, '_', '-' and '.'", Shown(name.value));
+                let what = format!(
+                    "server name {}: expected letters, digits, '_', '-' and '.'",
+                    Excerpt(name.value)
+                );
                 faults.add(name.span, section.path(), what);
             }
             let address = section.span_of("url");
@@ -58,7 +124,7 @@ pub(super) fn servers(
     servers
 }
 
-/// Tokens are known by the server they live on: two names for one would take each other's for lost.
+/// Tokens are known by their server: under two names for one server, each would take the tokens of the other for lost.
 fn refuse_equal(mut keys: Vec<(Range<usize>, &str, ServerKey)>, faults: &mut Faults<'_>) {
     keys.sort_by_key(|(at, ..)| at.start);
     let mut places = faults.places();
@@ -72,13 +138,17 @@ fn refuse_equal(mut keys: Vec<(Range<usize>, &str, ServerKey)>, faults: &mut Fau
         let what = format!(
             "the same server as [servers.{other}], line {line}: product, address and cluster are equal"
         );
-        let hint = format!("leave one of them out, and name the other one in its tokens: server = {other:?}");
+        let hint = format!("remove one of them, and name the other in its tokens: server = {other:?}");
         faults.add_with_hint(at, &format!("[servers.{name}]"), what, hint);
     }
 }
 
-/// `None` where something that it cannot do without is missing or wrong, and said.
-fn server(mut section: Section<'_, '_>, context: &Context, faults: &mut Faults<'_>) -> Option<ServerConfig> {
+/// `None` where something is missing or wrong, which is a fault.
+fn server(
+    mut section: Section<'_, '_>,
+    context: &ListContext,
+    faults: &mut Faults<'_>,
+) -> Option<ServerConfig> {
     let product = product(&mut section, faults);
     let cluster = cluster_ids(&mut section, product, faults);
     let plain = section.boolean("allow_plain_http", faults).unwrap_or(false);
@@ -91,12 +161,12 @@ fn server(mut section: Section<'_, '_>, context: &Context, faults: &mut Faults<'
     let proxy = address(&mut section, "proxy", true, faults);
     let timeout = duration(&mut section, &bounds::TIMEOUT, faults).map_or(TIMEOUT, |at| at.value);
     let at = section.span_of("url");
-    if let (Some(Product::Clustered), Some(url), Some(Via::Influxctl(Influxctl { login, .. }))) =
+    if let (Some(Product::Clustered), Some(url), Some(Via::Influxctl(InfluxctlConfig { login, .. }))) =
         (product, &url, &via)
         && matches!(login, Login::ManagementToken(_))
         && url.path() != "/"
     {
-        let what = format!("influxctl takes host and port alone, found the path {}", Shown(url.path()));
+        let what = format!("influxctl takes host and port alone, found the path {}", Excerpt(url.path()));
         let hint = "remove via = \"influxctl\", or name a profile for this address: influxctl = { config = \"PATH\" }";
         faults.add_with_hint(at, &section.key("url"), what, hint);
     }
@@ -122,10 +192,8 @@ fn server(mut section: Section<'_, '_>, context: &Context, faults: &mut Faults<'
 }
 
 fn product(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Option<Product> {
-    let Some(At { value, span }) = section.string("product", faults) else {
-        if section.get("product").is_none() {
-            missing(section, "product", faults);
-        }
+    let Some(Located { value, span }) = section.string("product", faults) else {
+        section.require("product", faults);
         return None;
     };
     let key = section.key("product");
@@ -138,13 +206,9 @@ fn product(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Option<Pro
             );
             faults.add(span, &key, what);
         }
-        _ => neither(At { value, span }, &key, ["clustered", "dedicated"], faults),
+        _ => not_one_of(&Located { value, span }, &key, &["clustered", "dedicated"], faults),
     }
     None
-}
-
-pub(super) fn missing(section: &Section<'_, '_>, key: &str, faults: &mut Faults<'_>) {
-    faults.add(section.span.clone(), section.path(), format!("needs {key:?}"));
 }
 
 /// `account` and `cluster`, of Cloud Dedicated and of nothing else.
@@ -163,30 +227,33 @@ fn cluster_ids(
             }
             None
         }
-        // What is wrong with the product is told; this may be as it should.
+        // The product is the fault; this may be right.
         None => section.get(key).and(None),
     });
     Some(ClusterIds { account: account?, cluster: cluster? })
 }
 
-/// How a person's influxctl is run for a server of Cloud Dedicated, where its ids are not all there.
-pub(super) fn unidentified(mut section: Section<'_, '_>, faults: &mut Faults<'_>) -> Option<Influxctl> {
+/// How a person runs influxctl for a server of Cloud Dedicated that has not both ids.
+pub(super) fn influxctl_for_missing_ids(
+    mut section: Section<'_, '_>,
+    faults: &mut Faults<'_>,
+) -> Option<InfluxctlConfig> {
     let product = product(&mut section, faults)?;
     let is_known =
         product != Product::Dedicated || cluster_ids(&mut section, Some(product), faults).is_some();
-    (!is_known).then(|| by_a_person(&mut section, faults))
+    (!is_known).then(|| InfluxctlConfig { account: None, cluster: None, ..influxctl(&mut section, faults) })
 }
 
 fn required_id(section: &mut Section<'_, '_>, key: &'static str, faults: &mut Faults<'_>) -> Option<Uuid> {
     let hint = format!("`influxctl cluster list --format json` shows it, as {key}_id");
-    let Some(At { value, span }) = section.string(key, faults) else {
+    let Some(Located { value, span }) = section.string(key, faults) else {
         if section.get(key).is_none() {
             faults.add_with_hint(section.span.clone(), section.path(), format!("needs {key:?}"), hint);
         }
         return None;
     };
     let failed = |error: NotUuid| {
-        faults.add_with_hint(span, &section.key(key), format!("{error}, found {}", Shown(value)), hint);
+        faults.add_with_hint(span, &section.key(key), format!("{error}, found {}", Excerpt(value)), hint);
     };
     value.parse().map_err(failed).ok()
 }
@@ -205,7 +272,7 @@ fn url_or_default(
     if product == Some(Product::Dedicated) {
         return Url::parse(CONSOLE).ok();
     }
-    missing(section, "url", faults);
+    section.require("url", faults);
     None
 }
 
@@ -216,7 +283,7 @@ fn data_host(cluster: Option<&ClusterIds>) -> Option<Url> {
 
 fn client_certificate(
     section: &mut Section<'_, '_>,
-    context: &Context,
+    context: &ListContext,
     faults: &mut Faults<'_>,
 ) -> Option<ClientCertificate> {
     let pair = ["client_certificate", "client_key"];
