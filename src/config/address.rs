@@ -2,10 +2,7 @@
 
 use url::{Host, Url};
 
-use super::{
-    faults::Faults,
-    section::{Located, Section},
-};
+use super::section::{Located, Section};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum AddressKind {
@@ -22,36 +19,20 @@ struct InvalidAddress {
 }
 
 /// The address of a cluster, or of what manages it: without the path of its API, and without slashes at its end.
-pub(super) fn cluster_address(
-    section: &mut Section<'_, '_>,
-    key: &'static str,
-    plain: bool,
-    faults: &mut Faults<'_>,
-) -> Option<Url> {
-    let mut url = read(section, key, AddressKind::Base, plain, faults)?;
+pub(super) fn cluster_address(section: &mut Section<'_>, key: &'static str, plain: bool) -> Option<Url> {
+    let mut url = read(section, key, AddressKind::Base, plain)?;
     trim(&mut url);
     Some(url)
 }
 
 /// Any other one. `plain`: `http://` is allowed.
-pub(super) fn address(
-    section: &mut Section<'_, '_>,
-    key: &'static str,
-    plain: bool,
-    faults: &mut Faults<'_>,
-) -> Option<Url> {
-    read(section, key, AddressKind::Endpoint, plain, faults)
+pub(super) fn address(section: &mut Section<'_>, key: &'static str, plain: bool) -> Option<Url> {
+    read(section, key, AddressKind::Endpoint, plain)
 }
 
-fn read(
-    section: &mut Section<'_, '_>,
-    key: &'static str,
-    kind: AddressKind,
-    plain: bool,
-    faults: &mut Faults<'_>,
-) -> Option<Url> {
-    let Located { value, span } = section.string(key, faults)?;
-    let fault = |InvalidAddress { what, hint }| faults.push(span, &section.key(key), what, hint);
+fn read(section: &mut Section<'_>, key: &'static str, kind: AddressKind, plain: bool) -> Option<Url> {
+    let Located { value, span } = section.string(key)?;
+    let fault = |InvalidAddress { what, hint }| section.faults.push(span, &section.key(key), what, hint);
     checked(value, kind, plain).map_err(fault).ok()
 }
 

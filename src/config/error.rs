@@ -40,7 +40,7 @@ pub enum ConfigError {
         file: PathBuf,
         /// Sorted by place; never empty.
         faults: Vec<ConfigFault>,
-        /// How many there are beside them.
+        /// How many more there are.
         more: usize,
     },
 }
@@ -50,7 +50,7 @@ impl Hint for ConfigError {
         match self {
             Self::List { error, .. } => error.hint(),
             Self::Hook { .. } => Some(
-                "make it a file of root's that all may read; `influx-tokend hook add` writes such".to_owned(),
+                "make it a regular file that root owns and all can read, or write it with `influx-tokend hook add`".to_owned(),
             ),
             // Each fault has its own beside it.
             Self::Faults { .. } => None,

@@ -1,32 +1,36 @@
 //! Faults of a text, all of them at once.
 
-use std::{ops::Range, path::Path};
+use std::{
+    cell::{Cell, RefCell},
+    ops::Range,
+    path::Path,
+};
 
 use super::error::{ConfigError, ConfigFault};
 
 /// More than these are counted and not kept: a list may have a fault in each of its lines.
 const MAX_KEPT: usize = 1000;
 
-/// Collects faults in any order.
+/// Collects faults in any order; all sections of a text share it.
 pub(super) struct Faults<'t> {
     text: &'t str,
     /// Each with its byte in the text; lines and columns are counted at the end, in one pass.
-    found: Vec<(usize, ConfigFault)>,
+    found: RefCell<Vec<(usize, ConfigFault)>>,
     /// How many are counted and not kept.
-    more: usize,
+    more: Cell<usize>,
 }
 
 impl<'t> Faults<'t> {
     pub(super) fn new(text: &'t str) -> Self {
-        Self { text, found: vec![], more: 0 }
+        Self { text, found: RefCell::default(), more: Cell::default() }
     }
 
-    pub(super) fn add(&mut self, span: Range<usize>, key: &str, what: impl Into<String>) {
+    pub(super) fn add(&self, span: Range<usize>, key: &str, what: impl Into<String>) {
         self.push(span, key, what, None);
     }
 
     pub(super) fn add_with_hint(
-        &mut self,
+        &self,
         span: Range<usize>,
         key: &str,
         what: impl Into<String>,
@@ -35,19 +39,14 @@ impl<'t> Faults<'t> {
         self.push(span, key, what, Some(hint.into()));
     }
 
-    pub(super) fn push(
-        &mut self,
-        span: Range<usize>,
-        key: &str,
-        what: impl Into<String>,
-        hint: Option<String>,
-    ) {
-        if self.found.len() == MAX_KEPT {
-            self.more += 1;
+    pub(super) fn push(&self, span: Range<usize>, key: &str, what: impl Into<String>, hint: Option<String>) {
+        let mut found = self.found.borrow_mut();
+        if found.len() == MAX_KEPT {
+            self.more.set(self.more.get() + 1);
             return;
         }
         let (line, column, key, what) = (0, 0, key.to_owned(), what.into());
-        self.found.push((span.start, ConfigFault { line, column, key, what, hint }));
+        found.push((span.start, ConfigFault { line, column, key, what, hint }));
     }
 
     /// For a fault that names another line than its own.
@@ -59,6 +58,7 @@ impl<'t> Faults<'t> {
     /// There are faults. `value` is `None` only where at least one was added.
     pub(super) fn into_result<T>(self, file: &Path, value: Option<T>) -> Result<T, ConfigError> {
         let Self { text, found, more } = self;
+        let (found, more) = (found.into_inner(), more.get());
         match value {
             Some(value) if found.is_empty() => Ok(value),
             _ => Err(ConfigError::Faults { file: file.to_owned(), faults: sorted(text, found), more }),

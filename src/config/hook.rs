@@ -21,12 +21,12 @@ pub const MAX_HOOK_BYTES: u64 = 4 << 20;
 /// # Errors
 /// It has faults: all of them are reported.
 pub fn parse_hook(text: &str, file: &Path, unit: Unit) -> Result<Hook, ConfigError> {
-    let mut faults = Faults::new(text);
-    let tree = document(text, &mut faults);
-    let mut root = Section::single(tree.get_ref());
-    let tokens = tokens(&mut root, &mut faults);
-    let action = action(&mut root, &mut faults);
-    root.finish(&mut faults);
+    let faults = Faults::new(text);
+    let tree = document(text, &faults);
+    let mut root = Section::single(tree.get_ref(), &faults);
+    let tokens = tokens(&mut root);
+    let action = action(&mut root);
+    root.finish();
     let hook = tokens.zip(action).map(|(tokens, action)| Hook { unit, tokens, action });
     faults.into_result(file, hook)
 }
@@ -48,31 +48,36 @@ pub fn render_hook(hook: &Hook) -> String {
     )
 }
 
-fn tokens(root: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Option<BTreeSet<Name>> {
+fn tokens(root: &mut Section<'_>) -> Option<BTreeSet<Name>> {
     if root.get("tokens").is_none() {
-        faults.add_with_hint(0..0, "", "needs \"tokens\"", "add tokens = [\"NAME\", …]");
+        root.faults.add_with_hint(0..0, "", "needs \"tokens\"", "add tokens = [\"NAME\", …]");
     }
-    let Located { value, span } = root.strings("tokens", faults)?;
+    let Located { value, span } = root.strings("tokens")?;
     if value.is_empty() {
         let hint = "remove the hook with `influx-tokend hook remove UNIT`";
-        faults.add_with_hint(span, "tokens", "is empty, expected at least one token", hint);
+        root.faults.add_with_hint(span, "tokens", "is empty, expected at least one token", hint);
     }
     let mut names = BTreeSet::new();
     for Located { value, span } in value {
         match value.parse::<Name>() {
             Ok(name) => _ = names.insert(name),
-            Err(error) => faults.push(span, "tokens", error.to_string(), error.hint()),
+            Err(error) => root.faults.push(span, "tokens", error.to_string(), error.hint()),
         }
     }
     Some(names)
 }
 
-fn action(root: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Option<HookAction> {
+fn action(root: &mut Section<'_>) -> Option<HookAction> {
     if root.get("action").is_none() {
-        faults.add_with_hint(0..0, "", "needs \"action\"", "add action = \"reload\" or action = \"restart\"");
+        root.faults.add_with_hint(
+            0..0,
+            "",
+            "needs \"action\"",
+            "add action = \"reload\" or action = \"restart\"",
+        );
     }
     let words = [HookAction::Reload, HookAction::Restart].map(|action| (action.word(), action));
-    root.choice("action", &words, faults)
+    root.choice("action", &words)
 }
 
 #[cfg(test)]
@@ -113,7 +118,7 @@ mod tests {
     #[test]
     fn every_fault_has_its_line_and_what_was_expected() {
         let text = "tokens = [\"edge-writer\", 3]\naktion = \"reload\"\naction = \"reboot\"\n";
-        let said = faults(text);
+        let message = faults(text);
         for part in [
             "hooks.d/telegraf.service:1:11: tokens: token name \"edge-writer\" contains '-'",
             "call it \"edge_writer\"",
@@ -122,7 +127,7 @@ mod tests {
             "did you mean \"action\"?",
             "3:10: action: expected \"reload\" or \"restart\", found \"reboot\"",
         ] {
-            assert!(said.contains(part), "{part}\n{said}");
+            assert!(message.contains(part), "{part}\n{message}");
         }
     }
 

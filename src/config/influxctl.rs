@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use super::{
     excerpt::Excerpt,
-    faults::Faults,
     section::{Located, Section},
     source::TokenSource,
 };
@@ -27,7 +26,7 @@ pub struct InfluxctlConfig {
 pub enum Login {
     /// With this management token, which is handed to it in a file of ours.
     ManagementToken(TokenSource),
-    /// As somebody's profile says.
+    /// With a profile of a person's.
     Profile {
         /// `--config`; `None`: where influxctl looks by itself.
         config: Option<PathBuf>,
@@ -48,16 +47,20 @@ impl Default for InfluxctlConfig {
     }
 }
 
-/// What the table says; without a management token.
-pub(super) fn influxctl(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> InfluxctlConfig {
+/// The table, with the login of a profile.
+pub(super) fn influxctl(section: &mut Section<'_>) -> InfluxctlConfig {
     let mut config = InfluxctlConfig::default();
-    let Some(mut table) = section.section("influxctl", faults) else { return config };
+    let Some(mut table) = section.section("influxctl") else { return config };
     let mut text = |key: &'static str| {
-        let Located { value, span } = table.string(key, faults)?;
+        let Located { value, span } = table.string(key)?;
         // A word that begins so would be taken for an option.
         let is_plain = !value.is_empty() && !value.starts_with('-') && !value.contains(char::is_control);
         if !is_plain {
-            faults.add(span, &table.key(key), format!("expected a name or a path, found {}", Excerpt(value)));
+            table.faults.add(
+                span,
+                &table.key(key),
+                format!("expected a name or a path, found {}", Excerpt(value)),
+            );
         }
         is_plain.then(|| value.to_owned())
     };
@@ -65,6 +68,6 @@ pub(super) fn influxctl(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) 
     config.login = Login::Profile { config: text("config").map(PathBuf::from), name: text("profile") };
     config.account = text("account");
     config.cluster = text("cluster");
-    table.finish(faults);
+    table.finish();
     config
 }

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::{
     bounds::{self, duration},
-    faults::Faults,
     probe::probe,
     section::{Located, Section},
 };
@@ -19,30 +18,29 @@ pub(super) struct TokenDefaults {
     pub(super) probe: Option<Probe>,
 }
 
-pub(super) fn lifecycle(root: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> (Lifecycle, TokenDefaults) {
+pub(super) fn lifecycle(root: &mut Section<'_>) -> (Lifecycle, TokenDefaults) {
     let mut lifecycle = Lifecycle::default();
     let mut defaults = TokenDefaults { lifetime: None, probe: Some(Probe::default()) };
-    let Some(mut section) = root.section("lifecycle", faults) else { return (lifecycle, defaults) };
-    defaults.lifetime = duration(&mut section, &bounds::LIFETIME, faults);
-    if let Some(Located { value, .. }) = duration(&mut section, &bounds::OVERLAP, faults) {
+    let Some(mut section) = root.section("lifecycle") else { return (lifecycle, defaults) };
+    defaults.lifetime = duration(&mut section, &bounds::LIFETIME);
+    if let Some(Located { value, .. }) = duration(&mut section, &bounds::OVERLAP) {
         lifecycle.overlap = value;
     }
-    if let Some(Located { value, span }) = duration(&mut section, &bounds::OVERLAP_CAP, faults) {
+    if let Some(Located { value, span }) = duration(&mut section, &bounds::OVERLAP_CAP) {
         if value < lifecycle.overlap {
             let least = render(lifecycle.overlap);
             let what = format!("is shorter than overlap: expected at least {least}");
-            faults.add(span, &section.key("overlap_cap"), what);
+            section.faults.add(span, &section.key("overlap_cap"), what);
         }
         lifecycle.overlap_cap = Some(value);
     }
-    if let Some(Located { value, .. }) = duration(&mut section, &bounds::GRACE, faults) {
+    if let Some(Located { value, .. }) = duration(&mut section, &bounds::GRACE) {
         lifecycle.grace = value;
     }
-    lifecycle.trust_local_clock =
-        section.choice("local_clock", &[("trusted", true)], faults).unwrap_or(false);
-    if let Some(probe) = probe(&mut section, defaults.probe.as_ref(), faults) {
+    lifecycle.trust_local_clock = section.choice("local_clock", &[("trusted", true)]).unwrap_or(false);
+    if let Some(probe) = probe(&mut section, defaults.probe.as_ref()) {
         defaults.probe = probe;
     }
-    section.finish(faults);
+    section.finish();
     (lifecycle, defaults)
 }

@@ -38,7 +38,7 @@ pub struct Config {
     pub store: StoreConfig,
     /// `[deliver.files]`, where that table is there.
     pub files: Option<PathBuf>,
-    /// `[deliver.socket]`: beside it stand the daemon's other run-time files.
+    /// `[deliver.socket]`; the other run-time files of the daemon are beside it.
     pub socket: PathBuf,
     /// The folder of hooks; the list cannot set it.
     pub hooks: PathBuf,
@@ -62,23 +62,23 @@ impl Config {
     /// # Errors
     /// It has faults: all of them are reported.
     pub fn parse(text: &str, file: &Path, context: &ListContext) -> Result<Self, ConfigError> {
-        let mut faults = Faults::new(text);
-        let tree = document(text, &mut faults);
-        refuse_tokens(tree.get_ref(), &mut faults);
-        let mut root = Section::root(tree.get_ref());
-        let config = Self::of(&mut root, context, &mut faults);
-        root.finish(&mut faults);
+        let faults = Faults::new(text);
+        let tree = document(text, &faults);
+        refuse_tokens(tree.get_ref(), &faults);
+        let mut root = Section::root(tree.get_ref(), &faults);
+        let config = Self::of(&mut root, context);
+        root.finish();
         faults.into_result(file, config)
     }
 
     /// `None` where a server is not whole, which is a fault: the rest is not used then.
-    fn of(root: &mut Section<'_, '_>, context: &ListContext, faults: &mut Faults<'_>) -> Option<Self> {
-        let reconcile = duration(root, &bounds::RECONCILE, faults).map_or(RECONCILE, |found| found.value);
-        let servers = servers(root, context, faults);
-        let store = store(root, context, faults);
-        let (socket, files) = deliver(root, context, faults);
-        let (lifecycle, defaults) = lifecycle(root, faults);
-        let specs = tokens(root, context, &servers, &lifecycle, &defaults, faults).into();
+    fn of(root: &mut Section<'_>, context: &ListContext) -> Option<Self> {
+        let reconcile = duration(root, &bounds::RECONCILE).map_or(RECONCILE, |found| found.value);
+        let servers = servers(root, context);
+        let store = store(root, context);
+        let (socket, files) = deliver(root, context);
+        let (lifecycle, defaults) = lifecycle(root);
+        let specs = tokens(root, context, &servers, &lifecycle, &defaults).into();
         let servers =
             servers.into_iter().map(|(name, server)| Some((name, server?))).collect::<Option<_>>()?;
         let hooks = context.defaults.hooks.clone();
@@ -89,11 +89,11 @@ impl Config {
     /// The records in the store can then be kept and delivered.
     #[must_use]
     pub fn salvage(text: &str, context: &ListContext) -> Self {
-        let mut unused = Faults::new(text);
-        let tree = document(text, &mut unused);
-        let mut root = Section::root(tree.get_ref());
-        let store = store(&mut root, context, &mut unused);
-        let (socket, files) = deliver(&mut root, context, &mut unused);
+        let unused = Faults::new(text);
+        let tree = document(text, &unused);
+        let mut root = Section::root(tree.get_ref(), &unused);
+        let store = store(&mut root, context);
+        let (socket, files) = deliver(&mut root, context);
         Self {
             reconcile: RECONCILE,
             servers: BTreeMap::new(),
@@ -110,12 +110,12 @@ impl Config {
     /// does not have both.
     #[must_use]
     pub fn influxctl_for_missing_ids(text: &str) -> Option<InfluxctlConfig> {
-        let mut unused = Faults::new(text);
-        let tree = document(text, &mut unused);
-        let mut root = Section::root(tree.get_ref());
-        let several = root.section("servers", &mut unused).map(|several| several.tables(&mut unused));
-        let servers = root.section("server", &mut unused).into_iter();
+        let unused = Faults::new(text);
+        let tree = document(text, &unused);
+        let mut root = Section::root(tree.get_ref(), &unused);
+        let several = root.section("servers").map(|several| several.tables());
+        let servers = root.section("server").into_iter();
         let mut servers = servers.chain(several.into_iter().flatten().map(|(_, section)| section));
-        servers.find_map(|section| influxctl_for_missing_ids(section, &mut unused))
+        servers.find_map(|section| influxctl_for_missing_ids(section))
     }
 }

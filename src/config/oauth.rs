@@ -8,7 +8,6 @@ use super::{
     address::address,
     context::ListContext,
     excerpt::Excerpt,
-    faults::Faults,
     path::path,
     section::{Located, Section},
     source::{TokenSource, source},
@@ -25,7 +24,7 @@ pub struct OAuthClient {
     pub secret: TokenSource,
     /// How both are sent.
     pub authentication: OAuthAuthentication,
-    /// Everything else that is sent, in order: `scope`, `audience`, and what this provider wants beside.
+    /// Other parameters, in the order they are sent: `scope`, `audience`, and those of this provider.
     pub parameters: Vec<(String, String)>,
     /// PEM file with the certificates that may have signed the provider's, instead of the system's.
     pub ca_file: Option<PathBuf>,
@@ -49,24 +48,19 @@ const MAX_PARAMETERS: usize = 32;
 const MAX_PARAMETER: usize = 1024;
 
 /// `None` where a key is missing or wrong, which is a fault.
-pub(super) fn client(
-    mut section: Section<'_, '_>,
-    plain: bool,
-    context: &ListContext,
-    faults: &mut Faults<'_>,
-) -> Option<OAuthClient> {
-    let token_url = address(&mut section, "token_url", plain, faults);
-    let id = text(&mut section, "client_id", faults);
-    let secret = source(&mut section, "client_secret", context, faults);
+pub(super) fn client(mut section: Section<'_>, plain: bool, context: &ListContext) -> Option<OAuthClient> {
+    let token_url = address(&mut section, "token_url", plain);
+    let id = text(&mut section, "client_id");
+    let secret = source(&mut section, "client_secret", context);
     for required in ["token_url", "client_id", "client_secret"] {
-        section.require(required, faults);
+        section.require(required);
     }
     let ways = [("basic", OAuthAuthentication::Basic), ("post", OAuthAuthentication::Post)];
-    let authentication = section.choice("authentication", &ways, faults);
-    let parameters = parameters(&mut section, faults);
-    let ca_file = path(&mut section, "ca_file", context, faults);
-    let proxy = address(&mut section, "proxy", true, faults);
-    section.finish(faults);
+    let authentication = section.choice("authentication", &ways);
+    let parameters = parameters(&mut section);
+    let ca_file = path(&mut section, "ca_file", context);
+    let proxy = address(&mut section, "proxy", true);
+    section.finish();
     Some(OAuthClient {
         token_url: token_url?,
         id: id?,
@@ -79,29 +73,25 @@ pub(super) fn client(
 }
 
 /// `scopes`, `audience` and `parameters`, as they are sent.
-fn parameters(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Vec<(String, String)> {
+fn parameters(section: &mut Section<'_>) -> Vec<(String, String)> {
     let mut parameters = Vec::new();
-    if let Some(Located { value: scopes, .. }) = section.strings("scopes", faults) {
-        parameters.extend(scope(section, &scopes, faults));
+    if let Some(Located { value: scopes, .. }) = section.strings("scopes") {
+        parameters.extend(scope(section, &scopes));
     }
-    parameters.extend(text(section, "audience", faults).map(|value| ("audience".to_owned(), value)));
-    if let Some(others) = section.section("parameters", faults) {
-        parameters.extend(other_parameters(&others, faults));
+    parameters.extend(text(section, "audience").map(|value| ("audience".to_owned(), value)));
+    if let Some(others) = section.section("parameters") {
+        parameters.extend(other_parameters(&others));
     }
     parameters
 }
 
 /// Scopes are sent as one, with a space between any two (RFC 6749, 3.3).
-fn scope(
-    section: &Section<'_, '_>,
-    scopes: &[Located<&str>],
-    faults: &mut Faults<'_>,
-) -> Option<(String, String)> {
+fn scope(section: &Section<'_>, scopes: &[Located<&str>]) -> Option<(String, String)> {
     let is_scope = |c: u8| c.is_ascii_graphic() && !matches!(c, b'"' | b'\\');
     for Located { value, span } in scopes {
         if value.is_empty() || value.len() > MAX_PARAMETER || !value.bytes().all(is_scope) {
             let what = format!("expected one scope in each string, found {}", Excerpt(value));
-            faults.add(span.clone(), &section.key("scopes"), what);
+            section.faults.add(span.clone(), &section.key("scopes"), what);
         }
     }
     let scopes: BTreeSet<&str> = scopes.iter().map(|scope| scope.value).collect();
@@ -110,44 +100,41 @@ fn scope(
 }
 
 /// What this provider expects besides.
-fn other_parameters(section: &Section<'_, '_>, faults: &mut Faults<'_>) -> Vec<(String, String)> {
-    let entries = section.texts(faults);
+fn other_parameters(section: &Section<'_>) -> Vec<(String, String)> {
+    let entries = section.texts();
     if entries.len() > MAX_PARAMETERS {
-        faults.add(
-            section.span.clone(),
-            section.path(),
-            format!("expected at most {MAX_PARAMETERS} parameters"),
-        );
+        let what = format!("expected at most {MAX_PARAMETERS} parameters");
+        section.faults.add(section.span.clone(), section.path(), what);
     }
     for (name, value) in &entries {
         if OWN_PARAMETERS.contains(&name.value) {
             let what = format!("{:?} cannot be set here", name.value);
             let hint = "set client_id, client_secret, scopes and audience beside parameters";
-            faults.add_with_hint(name.span.clone(), section.path(), what, hint);
+            section.faults.add_with_hint(name.span.clone(), section.path(), what, hint);
             continue;
         }
-        check(name, section.path(), faults);
-        check(value, &section.key(name.value), faults);
+        check(name, section.path(), section);
+        check(value, &section.key(name.value), section);
     }
     let parameter =
         |(name, value): (Located<&str>, Located<&str>)| (name.value.to_owned(), value.value.to_owned());
     entries.into_iter().map(parameter).collect()
 }
 
-fn text(section: &mut Section<'_, '_>, key: &'static str, faults: &mut Faults<'_>) -> Option<String> {
-    let at = section.string(key, faults)?;
-    check(&at, &section.key(key), faults).then(|| at.value.to_owned())
+fn text(section: &mut Section<'_>, key: &'static str) -> Option<String> {
+    let at = section.string(key)?;
+    check(&at, &section.key(key), section).then(|| at.value.to_owned())
 }
 
 /// Something printable of some length.
-fn check(Located { value, span }: &Located<&str>, key: &str, faults: &mut Faults<'_>) -> bool {
+fn check(Located { value, span }: &Located<&str>, key: &str, section: &Section<'_>) -> bool {
     let is_text = !value.is_empty() && value.len() <= MAX_PARAMETER && !value.contains(char::is_control);
     if !is_text {
         let what = format!(
             "expected 1 to {MAX_PARAMETER} bytes without control characters, found {}",
             Excerpt(value)
         );
-        faults.add(span.clone(), key, what);
+        section.faults.add(span.clone(), key, what);
     }
     is_text
 }

@@ -5,18 +5,12 @@ use std::path::{Path, PathBuf};
 use super::{
     context::ListContext,
     excerpt::{Excerpt, may_be_a_secret},
-    faults::Faults,
     section::{Located, Section},
 };
 
 /// An absolute path: the working folder of a daemon is not one that people know.
-pub(super) fn path(
-    section: &mut Section<'_, '_>,
-    key: &'static str,
-    context: &ListContext,
-    faults: &mut Faults<'_>,
-) -> Option<PathBuf> {
-    let Located { value, span } = section.string(key, faults)?;
+pub(super) fn path(section: &mut Section<'_>, key: &'static str, context: &ListContext) -> Option<PathBuf> {
+    let Located { value, span } = section.string(key)?;
     let path: PathBuf = Path::new(value).components().collect();
     if path.is_absolute() {
         return Some(path);
@@ -25,7 +19,7 @@ pub(super) fn path(
         true => "expected an absolute path, found a possible secret".to_owned(),
         false => format!("expected an absolute path, found {}", Excerpt(value)),
     };
-    faults.push(span, &section.key(key), what, hint(value, context));
+    section.faults.push(span, &section.key(key), what, hint(value, context));
     None
 }
 

@@ -4,24 +4,19 @@ use toml::de::DeValue;
 
 use super::{
     bounds::{self, count, duration},
-    faults::Faults,
     section::{Located, Section},
 };
 use crate::model::{Database, Probe};
 
-/// `probe = false`, or a table over what holds otherwise.
+/// `probe = false`, or a table whose keys replace those of `default`.
 #[expect(clippy::option_option, reason = "no such key, turned off, or how")]
-pub(super) fn probe(
-    section: &mut Section<'_, '_>,
-    otherwise: Option<&Probe>,
-    faults: &mut Faults<'_>,
-) -> Option<Option<Probe>> {
+pub(super) fn probe(section: &mut Section<'_>, default: Option<&Probe>) -> Option<Option<Probe>> {
     let value = section.get("probe")?;
     match value.get_ref() {
         DeValue::Boolean(false) => return Some(None),
         DeValue::Table(_) => {}
         _ => {
-            faults.add(
+            section.faults.add(
                 value.span(),
                 &section.key("probe"),
                 "expected false, or a table such as { successes = 3 }",
@@ -29,24 +24,26 @@ pub(super) fn probe(
             return None;
         }
     }
-    let mut probe = otherwise.cloned().unwrap_or_default();
-    let mut table = section.section("probe", faults)?;
-    if let Some(value) = count(&mut table, &bounds::SUCCESSES, faults) {
+    let mut probe = default.cloned().unwrap_or_default();
+    let mut table = section.section("probe")?;
+    if let Some(value) = count(&mut table, &bounds::SUCCESSES) {
         probe.successes = value;
     }
-    if let Some(Located { value, .. }) = duration(&mut table, &bounds::INTERVAL, faults) {
+    if let Some(Located { value, .. }) = duration(&mut table, &bounds::INTERVAL) {
         probe.interval = value;
     }
-    if let Some(Located { value, .. }) = duration(&mut table, &bounds::DEADLINE, faults) {
+    if let Some(Located { value, .. }) = duration(&mut table, &bounds::DEADLINE) {
         probe.deadline = value;
     }
-    if let Some(Located { value, span }) = table.string("database", faults) {
+    if let Some(Located { value, span }) = table.string("database") {
         match value.parse() {
-            Ok(Database::All) => faults.add(span, &table.key("database"), "expected one database, not \"*\""),
+            Ok(Database::All) => {
+                table.faults.add(span, &table.key("database"), "expected one database, not \"*\"")
+            }
             Ok(database) => probe.database = Some(database),
-            Err(error) => faults.add(span, &table.key("database"), error.to_string()),
+            Err(error) => table.faults.add(span, &table.key("database"), error.to_string()),
         }
     }
-    table.finish(faults);
+    table.finish();
     Some(Some(probe))
 }

@@ -4,7 +4,7 @@ use std::{borrow::Cow, ops::Range};
 
 use toml::{
     Spanned,
-    de::{DeArray, DeString, DeTable, DeValue},
+    de::{DeArray, DeTable, DeValue},
 };
 
 use super::{
@@ -20,29 +20,30 @@ pub(super) struct Located<T> {
     pub(super) span: Range<usize>,
 }
 
-/// One table.
-pub(super) struct Section<'a, 't> {
-    table: &'a DeTable<'t>,
+/// One table, and where its faults go.
+pub(super) struct Section<'a> {
+    table: &'a DeTable<'a>,
     path: String,
     pub(super) span: Range<usize>,
     /// Whether there are other tables that its keys may belong in.
     has_siblings: bool,
     known: Vec<&'static str>,
+    pub(super) faults: &'a Faults<'a>,
 }
 
-impl<'a, 't> Section<'a, 't> {
-    pub(super) fn new(table: &'a DeTable<'t>, path: impl Into<String>, span: Range<usize>) -> Self {
-        Self { table, path: path.into(), span, has_siblings: true, known: vec![] }
-    }
-
+impl<'a> Section<'a> {
     /// The whole of a list.
-    pub(super) fn root(table: &'a DeTable<'t>) -> Self {
-        Self::new(table, "", 0..0)
+    pub(super) fn root(table: &'a DeTable<'a>, faults: &'a Faults<'a>) -> Self {
+        Self { table, path: String::new(), span: 0..0, has_siblings: true, known: vec![], faults }
     }
 
     /// The only table of a file.
-    pub(super) fn single(table: &'a DeTable<'t>) -> Self {
-        Self { has_siblings: false, ..Self::root(table) }
+    pub(super) fn single(table: &'a DeTable<'a>, faults: &'a Faults<'a>) -> Self {
+        Self { has_siblings: false, ..Self::root(table, faults) }
+    }
+
+    fn below(&self, path: String, Located { value: table, span }: Located<&'a DeTable<'a>>) -> Self {
+        Self { path, span, ..Self::root(table, self.faults) }
     }
 
     /// A key as a person would look for it.
@@ -59,7 +60,7 @@ impl<'a, 't> Section<'a, 't> {
         self.path = path;
     }
 
-    pub(super) fn get(&mut self, key: &'static str) -> Option<&'a Spanned<DeValue<'t>>> {
+    pub(super) fn get(&mut self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
         if !self.known.contains(&key) {
             self.known.push(key);
         }
@@ -67,9 +68,9 @@ impl<'a, 't> Section<'a, 't> {
     }
 
     /// A fault if the key is missing.
-    pub(super) fn require(&mut self, key: &'static str, faults: &mut Faults<'_>) {
+    pub(super) fn require(&mut self, key: &'static str) {
         if self.get(key).is_none() {
-            faults.add(self.span.clone(), &self.path, format!("needs {key:?}"));
+            self.faults.add(self.span.clone(), &self.path, format!("needs {key:?}"));
         }
     }
 
@@ -78,193 +79,152 @@ impl<'a, 't> Section<'a, 't> {
         self.table.get(key).map_or_else(|| self.span.clone(), Spanned::span)
     }
 
-    pub(super) fn string(&mut self, key: &'static str, faults: &mut Faults<'_>) -> Option<Located<&'a str>> {
+    pub(super) fn string(&mut self, key: &'static str) -> Option<Located<&'a str>> {
         let value = self.get(key)?;
-        match value.get_ref().as_str() {
-            Some(text) => Some(Located { value: text, span: value.span() }),
-            None => self.wrong_type(key, value, "a string", faults),
-        }
+        self.typed(key, value, "a string", DeValue::as_str)
     }
 
     /// What one of a few words means; `None` without the key, and where its value is another, which is a fault.
-    pub(super) fn choice<T: Copy>(
-        &mut self,
-        key: &'static str,
-        words: &[(&'static str, T)],
-        faults: &mut Faults<'_>,
-    ) -> Option<T> {
-        let found = self.string(key, faults)?;
+    pub(super) fn choice<T: Copy>(&mut self, key: &'static str, words: &[(&'static str, T)]) -> Option<T> {
+        let found = self.string(key)?;
         let choice = words.iter().find(|(word, _)| *word == found.value).map(|(_, meaning)| *meaning);
         if choice.is_none() {
-            let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-            not_one_of(&found, &self.key(key), &words, faults);
+            self.not_one_of(key, &found, &words.iter().map(|(word, _)| *word).collect::<Vec<_>>());
         }
         choice
     }
 
-    pub(super) fn boolean(&mut self, key: &'static str, faults: &mut Faults<'_>) -> Option<bool> {
+    /// A fault: the value of a key is not one of these words.
+    pub(super) fn not_one_of(&self, key: &str, found: &Located<&str>, words: &[&'static str]) {
+        let quoted: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
+        let what = format!("expected {}, found {}", quoted.join(" or "), Excerpt(found.value));
+        let hint = did_you_mean(found.value, words.iter().copied());
+        self.faults.push(found.span.clone(), &self.key(key), what, hint);
+    }
+
+    pub(super) fn boolean(&mut self, key: &'static str) -> Option<bool> {
         let value = self.get(key)?;
-        match value.get_ref().as_bool() {
-            Some(boolean) => Some(boolean),
-            None => self.wrong_type(key, value, "true or false", faults),
-        }
+        self.typed(key, value, "true or false", DeValue::as_bool).map(|found| found.value)
     }
 
     /// An array of strings.
-    pub(super) fn strings(
-        &mut self,
-        key: &'static str,
-        faults: &mut Faults<'_>,
-    ) -> Option<Located<Vec<Located<&'a str>>>> {
+    pub(super) fn strings(&mut self, key: &'static str) -> Option<Located<Vec<Located<&'a str>>>> {
         let value = self.get(key)?;
-        let elements = self.elements(key, value, "an array of strings", faults)?;
-        let mut strings = Vec::new();
-        for element in elements {
-            match element.get_ref().as_str() {
-                Some(text) => strings.push(Located { value: text, span: element.span() }),
-                None => _ = self.wrong_type::<()>(key, element, "a string", faults),
-            }
-        }
-        Some(Located { value: strings, span: value.span() })
+        let elements = self.elements(key, value, "an array of strings")?.iter();
+        let strings = elements.filter_map(|element| self.typed(key, element, "a string", DeValue::as_str));
+        Some(Located { value: strings.collect(), span: value.span() })
     }
 
     /// An array of names and numeric ids, as text.
-    pub(super) fn names_and_ids(
-        &mut self,
-        key: &'static str,
-        faults: &mut Faults<'_>,
-    ) -> Option<Located<Vec<Located<Cow<'a, str>>>>> {
+    pub(super) fn names_and_ids(&mut self, key: &'static str) -> Option<Located<Vec<Located<Cow<'a, str>>>>> {
         let value = self.get(key)?;
-        let elements = self.elements(key, value, "an array of names and numbers", faults)?;
-        let mut names = Vec::new();
-        for element in elements {
-            let span = element.span();
-            match element.get_ref() {
-                DeValue::String(text) => names.push(Located { value: Cow::Borrowed(&**text), span }),
-                DeValue::Integer(number) => match u32::from_str_radix(number.as_str(), number.radix()) {
-                    Ok(id) => names.push(Located { value: Cow::Owned(id.to_string()), span }),
-                    Err(_) => {
-                        let what = format!("expected a name or an id up to {}, found {number}", u32::MAX);
-                        faults.add(span, &self.key(key), what);
-                    }
-                },
-                _ => _ = self.wrong_type::<()>(key, element, "a name or a number", faults),
+        let elements = self.elements(key, value, "an array of names and numbers")?.iter();
+        let names = elements.filter_map(|element| match element.get_ref() {
+            DeValue::Integer(number) => {
+                let id = u32::from_str_radix(number.as_str(), number.radix()).ok();
+                if id.is_none() {
+                    let what = format!("expected a name or an id up to {}, found {number}", u32::MAX);
+                    self.faults.add(element.span(), &self.key(key), what);
+                }
+                Some(Located { value: Cow::Owned(id?.to_string()), span: element.span() })
             }
-        }
-        Some(Located { value: names, span: value.span() })
+            _ => self.typed(key, element, "a name or a number", |value| value.as_str().map(Cow::Borrowed)),
+        });
+        Some(Located { value: names.collect(), span: value.span() })
     }
 
     fn elements(
         &self,
         key: &str,
-        value: &'a Spanned<DeValue<'t>>,
+        value: &'a Spanned<DeValue<'a>>,
         expected: &str,
-        faults: &mut Faults<'_>,
-    ) -> Option<&'a DeArray<'t>> {
-        match value.get_ref() {
-            DeValue::Array(array) => Some(array),
-            DeValue::String(text) if !may_be_a_secret(text) => {
-                let what = format!("expected {expected}, found string");
-                let hint = format!("put it in brackets: {key} = [{}]", Excerpt(text));
-                faults.add_with_hint(value.span(), &self.key(key), what, hint);
-                None
-            }
-            _ => self.wrong_type(key, value, expected, faults),
+    ) -> Option<&'a DeArray<'a>> {
+        if let DeValue::String(text) = value.get_ref()
+            && !may_be_a_secret(text)
+        {
+            let what = format!("expected {expected}, found string");
+            let hint = format!("put it in brackets: {key} = [{}]", Excerpt(text));
+            self.faults.add_with_hint(value.span(), &self.key(key), what, hint);
+            return None;
         }
+        self.typed(key, value, expected, DeValue::as_array).map(|found| found.value)
     }
 
     /// A table under a key.
-    pub(super) fn section(&mut self, key: &'static str, faults: &mut Faults<'_>) -> Option<Section<'a, 't>> {
+    pub(super) fn section(&mut self, key: &'static str) -> Option<Self> {
         let value = self.get(key)?;
         let path = if self.path.is_empty() { format!("[{key}]") } else { self.key(key) };
-        match value.get_ref().as_table() {
-            Some(table) => Some(Section::new(table, path, value.span())),
-            None => self.wrong_type(key, value, "a table", faults),
-        }
+        Some(self.below(path, self.typed(key, value, "a table", DeValue::as_table)?))
     }
 
     /// The tables of `[[key]]`.
-    pub(super) fn sections(&mut self, key: &'static str, faults: &mut Faults<'_>) -> Vec<Section<'a, 't>> {
+    pub(super) fn sections(&mut self, key: &'static str) -> Vec<Self> {
         let Some(value) = self.get(key) else { return vec![] };
         let Some(array) = value.get_ref().as_array() else {
             let what = format!("expected [[{key}]] tables, found {}", value.get_ref().type_str());
-            faults.add_with_hint(
-                value.span(),
-                &self.key(key),
-                what,
-                format!("write [[{key}]] above each table"),
-            );
+            let hint = format!("write [[{key}]] above each table");
+            self.faults.add_with_hint(value.span(), &self.key(key), what, hint);
             return vec![];
         };
-        let mut sections = Vec::new();
-        for (number, element) in array.iter().enumerate() {
-            match element.get_ref().as_table() {
-                Some(table) => {
-                    sections.push(Section::new(table, format!("[[{key}]] {}", number + 1), element.span()));
-                }
-                None => _ = self.wrong_type::<()>(key, element, "a table", faults),
-            }
-        }
-        sections
+        let numbered = array.iter().enumerate();
+        let sections = numbered.filter_map(|(number, element)| {
+            let table = self.typed(key, element, "a table", DeValue::as_table)?;
+            Some(self.below(format!("[[{key}]] {}", number + 1), table))
+        });
+        sections.collect()
     }
 
     /// All keys of this one and their values, each a table.
-    pub(super) fn tables(&self, faults: &mut Faults<'_>) -> Vec<(Located<&'a str>, Section<'a, 't>)> {
-        let mut tables = Vec::new();
-        for (key, value) in self.table {
-            let name = Located { value: key.get_ref().as_ref(), span: key.span() };
-            match value.get_ref().as_table() {
-                Some(table) => {
-                    let path = format!("{}.{}]", self.path.trim_end_matches(']'), name.value);
-                    tables.push((name, Section::new(table, path, value.span())));
-                }
-                None => _ = self.wrong_type::<()>(name.value, value, "a table", faults),
-            }
-        }
-        tables
+    pub(super) fn tables(&self) -> Vec<(Located<&'a str>, Self)> {
+        let tables = self.entries("a table", DeValue::as_table).map(|(name, table)| {
+            let path = format!("{}.{}]", self.path.trim_end_matches(']'), name.value);
+            (name, self.below(path, table))
+        });
+        tables.collect()
     }
 
     /// All keys of this one and their values, each a string.
-    pub(super) fn texts(&self, faults: &mut Faults<'_>) -> Vec<(Located<&'a str>, Located<&'a str>)> {
-        let mut texts = Vec::new();
-        for (key, value) in self.table {
-            let name = Located { value: key.get_ref().as_ref(), span: key.span() };
-            match value.get_ref().as_str() {
-                Some(text) => texts.push((name, Located { value: text, span: value.span() })),
-                None => _ = self.wrong_type::<()>(name.value, value, "a string", faults),
-            }
-        }
-        texts
+    pub(super) fn texts(&self) -> Vec<(Located<&'a str>, Located<&'a str>)> {
+        self.entries("a string", DeValue::as_str).collect()
     }
 
     /// A fault for each key that is not known.
-    pub(super) fn finish(self, faults: &mut Faults<'_>) {
+    pub(super) fn finish(self) {
         for (key, _) in self.table {
-            let text: &DeString<'_> = key.get_ref();
-            if !self.known.contains(&text.as_ref()) {
+            let text: &str = key.get_ref().as_ref();
+            if !self.known.contains(&text) {
                 let what = format!("unknown key {}", Excerpt(text));
                 let hint = for_unknown_key(text, &self.path, &self.known, self.has_siblings);
-                faults.add_with_hint(key.span(), &self.path, what, hint);
+                self.faults.add_with_hint(key.span(), &self.path, what, hint);
             }
         }
     }
 
-    fn wrong_type<T>(
+    fn entries<T>(
+        &self,
+        expected: &str,
+        read: impl Fn(&'a DeValue<'a>) -> Option<T>,
+    ) -> impl Iterator<Item = (Located<&'a str>, Located<T>)> {
+        self.table.iter().filter_map(move |(key, value)| {
+            let name = Located { value: key.get_ref().as_ref(), span: key.span() };
+            let found = self.typed(name.value, value, expected, &read)?;
+            Some((name, found))
+        })
+    }
+
+    /// A value of the type that is expected; another type is a fault.
+    fn typed<T>(
         &self,
         key: &str,
-        value: &Spanned<DeValue<'_>>,
+        value: &'a Spanned<DeValue<'a>>,
         expected: &str,
-        faults: &mut Faults<'_>,
-    ) -> Option<T> {
-        let found = value.get_ref().type_str();
-        faults.add(value.span(), &self.key(key), format!("expected {expected}, found {found}"));
-        None
+        read: impl Fn(&'a DeValue<'a>) -> Option<T>,
+    ) -> Option<Located<T>> {
+        let found = read(value.get_ref());
+        if found.is_none() {
+            let what = format!("expected {expected}, found {}", value.get_ref().type_str());
+            self.faults.add(value.span(), &self.key(key), what);
+        }
+        found.map(|found| Located { value: found, span: value.span() })
     }
-}
-
-/// A word that is not one of those expected.
-pub(super) fn not_one_of(found: &Located<&str>, key: &str, words: &[&'static str], faults: &mut Faults<'_>) {
-    let quoted: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
-    let what = format!("expected {}, found {}", quoted.join(" or "), Excerpt(found.value));
-    faults.push(found.span.clone(), key, what, did_you_mean(found.value, words.iter().copied()));
 }

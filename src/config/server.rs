@@ -13,7 +13,7 @@ use super::{
     influxctl::{InfluxctlConfig, Login, influxctl},
     management_token::ManagementTokenConfig,
     path::path,
-    section::{Located, Section, not_one_of},
+    section::{Located, Section},
     source::TokenSource,
     via::{Via, via},
 };
@@ -36,7 +36,7 @@ pub struct ServerConfig {
     pub ca_file: Option<PathBuf>,
     /// PEM files with our certificate and its key.
     pub client_certificate: Option<ClientCertificate>,
-    /// Whoever answers is believed.
+    /// The certificate of the server is not checked.
     pub insecure_skip_verify: bool,
     /// The only proxy that is ever used.
     pub proxy: Option<Url>,
@@ -45,7 +45,7 @@ pub struct ServerConfig {
 }
 
 impl ServerConfig {
-    /// What records know this server by.
+    /// The key of this server in records.
     #[must_use]
     pub fn key(&self) -> ServerKey {
         // Below each path of a gateway may be another cluster.
@@ -57,8 +57,8 @@ impl ServerConfig {
         }
     }
 
-    /// Where the secret is kept that lets this process in, if it presents one: the management token, or what one is issued
-    /// for.
+    /// Where the secret is kept that this process logs in with, if any: the management token, or the client secret that
+    /// gets one.
     #[must_use]
     pub fn secret(&self) -> Option<&TokenSource> {
         match &self.via {
@@ -87,23 +87,22 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const CONSOLE: &str = "https://console.influxdata.com";
 
 pub(super) fn servers(
-    root: &mut Section<'_, '_>,
+    root: &mut Section<'_>,
     context: &ListContext,
-    faults: &mut Faults<'_>,
 ) -> BTreeMap<ServerName, Option<ServerConfig>> {
     let mut servers = BTreeMap::new();
     let mut keys = Vec::new();
-    let single = root.section("server", faults);
-    let several = root.section("servers", faults);
+    let single = root.section("server");
+    let several = root.section("servers");
     if let (Some(single), Some(_)) = (&single, &several) {
         let what = "[server] and [servers.NAME] exclude each other";
-        faults.add_with_hint(single.span.clone(), "[server]", what, "rename [server] to [servers.NAME]");
+        root.faults.add_with_hint(single.span.clone(), "[server]", what, "rename [server] to [servers.NAME]");
     }
     if let Some(section) = single {
-        servers.insert(ServerName(ServerName::DEFAULT.to_owned()), server(section, context, faults));
+        servers.insert(ServerName(ServerName::DEFAULT.to_owned()), server(section, context));
     }
     if let Some(sections) = several {
-        for (name, section) in sections.tables(faults) {
+        for (name, section) in sections.tables() {
             let valid = name.value.len() <= MAX_NAME
                 && name.value.starts_with(|c: char| c.is_ascii_alphanumeric())
                 && name.value.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
@@ -112,20 +111,20 @@ pub(super) fn servers(
                     "server name {}: expected letters, digits, '_', '-' and '.'",
                     Excerpt(name.value)
                 );
-                faults.add(name.span, section.path(), what);
+                section.faults.add(name.span, section.path(), what);
             }
             let address = section.span_of("url");
-            let server = server(section, context, faults);
+            let server = server(section, context);
             keys.extend(server.iter().map(|server| (address.clone(), name.value, server.key())));
             servers.insert(ServerName(name.value.to_owned()), server);
         }
     }
-    refuse_equal(keys, faults);
+    refuse_equal(keys, root.faults);
     servers
 }
 
 /// Tokens are known by their server: under two names for one server, each would take the tokens of the other for lost.
-fn refuse_equal(mut keys: Vec<(Range<usize>, &str, ServerKey)>, faults: &mut Faults<'_>) {
+fn refuse_equal(mut keys: Vec<(Range<usize>, &str, ServerKey)>, faults: &Faults<'_>) {
     keys.sort_by_key(|(at, ..)| at.start);
     let mut places = faults.places();
     let mut first = BTreeMap::new();
@@ -144,22 +143,18 @@ fn refuse_equal(mut keys: Vec<(Range<usize>, &str, ServerKey)>, faults: &mut Fau
 }
 
 /// `None` where something is missing or wrong, which is a fault.
-fn server(
-    mut section: Section<'_, '_>,
-    context: &ListContext,
-    faults: &mut Faults<'_>,
-) -> Option<ServerConfig> {
-    let product = product(&mut section, faults);
-    let cluster = cluster_ids(&mut section, product, faults);
-    let plain = section.boolean("allow_plain_http", faults).unwrap_or(false);
-    let url = url_or_default(&mut section, product, plain, faults);
-    let data_url = cluster_address(&mut section, "data_url", plain, faults);
-    let via = via(&mut section, plain, context, faults);
-    let ca_file = path(&mut section, "ca_file", context, faults);
-    let client_certificate = client_certificate(&mut section, context, faults);
-    let insecure_skip_verify = section.boolean("insecure_skip_verify", faults).unwrap_or(false);
-    let proxy = address(&mut section, "proxy", true, faults);
-    let timeout = duration(&mut section, &bounds::TIMEOUT, faults).map_or(TIMEOUT, |at| at.value);
+fn server(mut section: Section<'_>, context: &ListContext) -> Option<ServerConfig> {
+    let product = product(&mut section);
+    let cluster = cluster_ids(&mut section, product);
+    let plain = section.boolean("allow_plain_http").unwrap_or(false);
+    let url = url_or_default(&mut section, product, plain);
+    let data_url = cluster_address(&mut section, "data_url", plain);
+    let via = via(&mut section, plain, context);
+    let ca_file = path(&mut section, "ca_file", context);
+    let client_certificate = client_certificate(&mut section, context);
+    let insecure_skip_verify = section.boolean("insecure_skip_verify").unwrap_or(false);
+    let proxy = address(&mut section, "proxy", true);
+    let timeout = duration(&mut section, &bounds::TIMEOUT).map_or(TIMEOUT, |at| at.value);
     let at = section.span_of("url");
     if let (Some(Product::Clustered), Some(url), Some(Via::Influxctl(InfluxctlConfig { login, .. }))) =
         (product, &url, &via)
@@ -168,9 +163,9 @@ fn server(
     {
         let what = format!("influxctl takes host and port alone, found the path {}", Excerpt(url.path()));
         let hint = "remove via = \"influxctl\", or name a profile for this address: influxctl = { config = \"PATH\" }";
-        faults.add_with_hint(at, &section.key("url"), what, hint);
+        section.faults.add_with_hint(at, &section.key("url"), what, hint);
     }
-    section.finish(faults);
+    section.finish();
     let (product, url) = (product?, url?);
     let cluster = match product {
         Product::Clustered => None,
@@ -191,9 +186,9 @@ fn server(
     })
 }
 
-fn product(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Option<Product> {
-    let Some(Located { value, span }) = section.string("product", faults) else {
-        section.require("product", faults);
+fn product(section: &mut Section<'_>) -> Option<Product> {
+    let Some(Located { value, span }) = section.string("product") else {
+        section.require("product");
         return None;
     };
     let key = section.key("product");
@@ -204,26 +199,22 @@ fn product(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Option<Pro
             let what = format!(
                 "{value:?} is not supported by this version, only \"clustered\" and \"dedicated\" are"
             );
-            faults.add(span, &key, what);
+            section.faults.add(span, &key, what);
         }
-        _ => not_one_of(&Located { value, span }, &key, &["clustered", "dedicated"], faults),
+        _ => section.not_one_of("product", &Located { value, span }, &["clustered", "dedicated"]),
     }
     None
 }
 
 /// `account` and `cluster`, of Cloud Dedicated and of nothing else.
-fn cluster_ids(
-    section: &mut Section<'_, '_>,
-    product: Option<Product>,
-    faults: &mut Faults<'_>,
-) -> Option<ClusterIds> {
+fn cluster_ids(section: &mut Section<'_>, product: Option<Product>) -> Option<ClusterIds> {
     let [account, cluster] = ["account", "cluster"].map(|key| match product {
-        Some(Product::Dedicated) => required_id(section, key, faults),
+        Some(Product::Dedicated) => required_id(section, key),
         Some(Product::Clustered) => {
             if let Some(value) = section.get(key) {
                 let hint = "leave it out, or write product = \"dedicated\" if it is Cloud Dedicated";
                 let what = "is of Cloud Dedicated, not of Clustered";
-                faults.add_with_hint(value.span(), &section.key(key), what, hint);
+                section.faults.add_with_hint(value.span(), &section.key(key), what, hint);
             }
             None
         }
@@ -234,45 +225,46 @@ fn cluster_ids(
 }
 
 /// How a person runs influxctl for a server of Cloud Dedicated that has not both ids.
-pub(super) fn influxctl_for_missing_ids(
-    mut section: Section<'_, '_>,
-    faults: &mut Faults<'_>,
-) -> Option<InfluxctlConfig> {
-    let product = product(&mut section, faults)?;
-    let is_known =
-        product != Product::Dedicated || cluster_ids(&mut section, Some(product), faults).is_some();
-    (!is_known).then(|| InfluxctlConfig { account: None, cluster: None, ..influxctl(&mut section, faults) })
+pub(super) fn influxctl_for_missing_ids(mut section: Section<'_>) -> Option<InfluxctlConfig> {
+    let product = product(&mut section)?;
+    let is_known = product != Product::Dedicated || cluster_ids(&mut section, Some(product)).is_some();
+    (!is_known).then(|| InfluxctlConfig { account: None, cluster: None, ..influxctl(&mut section) })
 }
 
-fn required_id(section: &mut Section<'_, '_>, key: &'static str, faults: &mut Faults<'_>) -> Option<Uuid> {
+fn required_id(section: &mut Section<'_>, key: &'static str) -> Option<Uuid> {
     let hint = format!("`influxctl cluster list --format json` shows it, as {key}_id");
-    let Some(Located { value, span }) = section.string(key, faults) else {
+    let Some(Located { value, span }) = section.string(key) else {
         if section.get(key).is_none() {
-            faults.add_with_hint(section.span.clone(), section.path(), format!("needs {key:?}"), hint);
+            section.faults.add_with_hint(
+                section.span.clone(),
+                section.path(),
+                format!("needs {key:?}"),
+                hint,
+            );
         }
         return None;
     };
     let failed = |error: NotUuid| {
-        faults.add_with_hint(span, &section.key(key), format!("{error}, found {}", Excerpt(value)), hint);
+        section.faults.add_with_hint(
+            span,
+            &section.key(key),
+            format!("{error}, found {}", Excerpt(value)),
+            hint,
+        );
     };
     value.parse().map_err(failed).ok()
 }
 
 /// What manages the clusters of Cloud Dedicated has one address; of Clustered, each cluster has its own.
-fn url_or_default(
-    section: &mut Section<'_, '_>,
-    product: Option<Product>,
-    plain: bool,
-    faults: &mut Faults<'_>,
-) -> Option<Url> {
-    let url = cluster_address(section, "url", plain, faults);
+fn url_or_default(section: &mut Section<'_>, product: Option<Product>, plain: bool) -> Option<Url> {
+    let url = cluster_address(section, "url", plain);
     if url.is_some() || section.get("url").is_some() {
         return url;
     }
     if product == Some(Product::Dedicated) {
         return Url::parse(CONSOLE).ok();
     }
-    section.require("url", faults);
+    section.require("url");
     None
 }
 
@@ -281,16 +273,12 @@ fn data_host(cluster: Option<&ClusterIds>) -> Option<Url> {
     Url::parse(&format!("https://{}.a.influxdb.io", cluster?.cluster)).ok()
 }
 
-fn client_certificate(
-    section: &mut Section<'_, '_>,
-    context: &ListContext,
-    faults: &mut Faults<'_>,
-) -> Option<ClientCertificate> {
+fn client_certificate(section: &mut Section<'_>, context: &ListContext) -> Option<ClientCertificate> {
     let pair = ["client_certificate", "client_key"];
-    let [certificate, key] = pair.map(|key| path(section, key, context, faults));
+    let [certificate, key] = pair.map(|key| path(section, key, context));
     for [one, other] in [pair, [pair[1], pair[0]]] {
         if section.get(one).is_some() && section.get(other).is_none() {
-            faults.add(section.span_of(one), section.path(), format!("needs {other:?} too"));
+            section.faults.add(section.span_of(one), section.path(), format!("needs {other:?} too"));
         }
     }
     Some(ClientCertificate { certificate: certificate?, key: key? })

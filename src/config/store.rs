@@ -4,9 +4,8 @@ use std::{path::PathBuf, str::FromStr as _};
 
 use super::{
     context::ListContext,
-    faults::Faults,
     path::path,
-    section::{Located, Section, not_one_of},
+    section::{Located, Section},
     source::{TokenSource, source},
 };
 
@@ -17,7 +16,7 @@ pub struct StoreConfig {
     pub path: PathBuf,
     /// Where the records are.
     pub kind: StoreKind,
-    /// What tells this machine from another.
+    /// The file that identifies this machine.
     pub machine_id: PathBuf,
 }
 
@@ -26,15 +25,15 @@ pub struct StoreConfig {
 pub enum StoreKind {
     /// In the folder, as age files.
     Age(AgeConfig),
-    /// In the keyring of whoever runs this.
+    /// In the keyring of the user that runs this.
     #[cfg(feature = "secret-service")]
     SecretService,
 }
 
-/// What else `[store]` says of age files.
+/// The keys of `[store]` for age files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AgeConfig {
-    /// Who else may open them.
+    /// Other recipients that can open them.
     pub recipients: Vec<String>,
     /// Where the host's identity comes from; `None`: `identity.txt` or `identity.age` in the folder, made on
     /// first use.
@@ -45,72 +44,63 @@ pub struct AgeConfig {
     pub unwrap: Option<TokenSource>,
 }
 
-pub(super) fn store(
-    root: &mut Section<'_, '_>,
-    context: &ListContext,
-    faults: &mut Faults<'_>,
-) -> StoreConfig {
+pub(super) fn store(root: &mut Section<'_>, context: &ListContext) -> StoreConfig {
     let mut config = StoreConfig {
         path: context.defaults.store.clone(),
         kind: StoreKind::Age(AgeConfig::default()),
         machine_id: PathBuf::from("/etc/machine-id"),
     };
-    let Some(mut section) = root.section("store", faults) else { return config };
-    config.kind = kind(&mut section, context, faults);
-    if let Some(path) = path(&mut section, "path", context, faults) {
+    let Some(mut section) = root.section("store") else { return config };
+    config.kind = kind(&mut section, context);
+    if let Some(path) = path(&mut section, "path", context) {
         config.path = path;
     }
-    if let Some(path) = path(&mut section, "machine_id", context, faults) {
+    if let Some(path) = path(&mut section, "machine_id", context) {
         config.machine_id = path;
     }
-    section.finish(faults);
+    section.finish();
     config
 }
 
-fn kind(section: &mut Section<'_, '_>, context: &ListContext, faults: &mut Faults<'_>) -> StoreKind {
-    let age = |section: &mut Section<'_, '_>, faults: &mut Faults<'_>| {
-        StoreKind::Age(age(section, context, faults))
-    };
-    match section.string("kind", faults) {
-        None | Some(Located { value: "age", .. }) => age(section, faults),
+fn kind(section: &mut Section<'_>, context: &ListContext) -> StoreKind {
+    match section.string("kind") {
+        None | Some(Located { value: "age", .. }) => StoreKind::Age(age(section, context)),
         Some(kind @ Located { value: "secret-service", .. }) => {
             for key in ["recipients", "identity", "passphrase", "unwrap"] {
                 if let Some(value) = section.get(key) {
                     let what = "is for kind = \"age\" only";
-                    faults.add_with_hint(value.span(), &section.key(key), what, "remove it");
+                    section.faults.add_with_hint(value.span(), &section.key(key), what, "remove it");
                 }
             }
-            secret_service(&kind, section, faults)
+            secret_service(&kind, section)
         }
         Some(other) => {
-            not_one_of(&other, &section.key("kind"), &["age", "secret-service"], faults);
+            section.not_one_of("kind", &other, &["age", "secret-service"]);
             // Its other keys can be right all the same.
-            age(section, faults)
+            StoreKind::Age(age(section, context))
         }
     }
 }
 
 #[cfg(feature = "secret-service")]
-fn secret_service(_: &Located<&str>, _: &Section<'_, '_>, _: &mut Faults<'_>) -> StoreKind {
+fn secret_service(_: &Located<&str>, _: &Section<'_>) -> StoreKind {
     StoreKind::SecretService
 }
 
 #[cfg(not(feature = "secret-service"))]
-fn secret_service(kind: &Located<&str>, section: &Section<'_, '_>, faults: &mut Faults<'_>) -> StoreKind {
+fn secret_service(kind: &Located<&str>, section: &Section<'_>) -> StoreKind {
     let what = "this influx-tokend is built without \"secret-service\"";
     let fix = "build it with `--features secret-service`, or install a package";
-    faults.add_with_hint(kind.span.clone(), &section.key("kind"), what, fix);
+    section.faults.add_with_hint(kind.span.clone(), &section.key("kind"), what, fix);
     StoreKind::Age(AgeConfig::default())
 }
 
-fn age(section: &mut Section<'_, '_>, context: &ListContext, faults: &mut Faults<'_>) -> AgeConfig {
+fn age(section: &mut Section<'_>, context: &ListContext) -> AgeConfig {
     let mut recipients = Vec::new();
-    for Located { value, span } in
-        section.strings("recipients", faults).map(|at| at.value).unwrap_or_default()
-    {
+    for Located { value, span } in section.strings("recipients").map(|at| at.value).unwrap_or_default() {
         match recipient(value) {
             Ok(()) => recipients.push(value.to_owned()),
-            Err(what) => faults.add_with_hint(
+            Err(what) => section.faults.add_with_hint(
                 span,
                 "[store] recipients",
                 what,
@@ -120,9 +110,9 @@ fn age(section: &mut Section<'_, '_>, context: &ListContext, faults: &mut Faults
     }
     AgeConfig {
         recipients,
-        identity: source(section, "identity", context, faults),
-        passphrase: source(section, "passphrase", context, faults),
-        unwrap: source(section, "unwrap", context, faults),
+        identity: source(section, "identity", context),
+        passphrase: source(section, "passphrase", context),
+        unwrap: source(section, "unwrap", context),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Hints for words and keys that are not known: misspelled, in the wrong table, or called otherwise here.
+//! Hints for words and keys that are not known: misspelled, in the wrong table, or a name from another program.
 
 use crate::nearest::nearest;
 

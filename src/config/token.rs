@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    ops::Range,
     time::Duration,
 };
 
@@ -10,7 +9,6 @@ use super::{
     bounds::{self, duration},
     context::ListContext,
     excerpt::Excerpt,
-    faults::Faults,
     lifecycle::TokenDefaults,
     probe::probe,
     section::{Located, Section},
@@ -34,37 +32,36 @@ const MAX_ALLOW: usize = 64;
 type Servers = BTreeMap<ServerName, Option<ServerConfig>>;
 
 pub(super) fn tokens(
-    root: &mut Section<'_, '_>,
+    root: &mut Section<'_>,
     context: &ListContext,
     servers: &Servers,
     lifecycle: &Lifecycle,
     defaults: &TokenDefaults,
-    faults: &mut Faults<'_>,
 ) -> BTreeMap<Name, Spec> {
     let mut specs = BTreeMap::new();
-    let sections = root.sections("token", faults);
+    let sections = root.sections("token");
     if sections.len() > MAX_TOKENS {
         let count = sections.len();
         let what = format!("expected at most {MAX_TOKENS} tokens, found {count}");
-        faults.add(sections[MAX_TOKENS].span.clone(), "[[token]]", what);
+        root.faults.add(sections[MAX_TOKENS].span.clone(), "[[token]]", what);
         return specs;
     }
     if let Some(section) = sections.first()
         && servers.is_empty()
     {
         let what = "the list has no server to mint it on";
-        faults.add_with_hint(section.span.clone(), "[[token]]", what, "add a [server] table");
+        section.faults.add_with_hint(section.span.clone(), "[[token]]", what, "add a [server] table");
     }
     let reader = TokenReader { context, servers, lifecycle, defaults };
-    let (mut places, mut lines) = (faults.places(), BTreeMap::new());
+    let (mut places, mut lines) = (root.faults.places(), BTreeMap::new());
     for section in sections {
         let span = section.span.clone();
         let (line, _) = places.at(span.start);
-        for spec in reader.token(section, faults) {
+        for spec in reader.token(section) {
             let first = *lines.entry(spec.name.clone()).or_insert(line);
             if specs.contains_key(&spec.name) {
                 let what = format!("token {:?} given twice, first on line {first}", spec.name.as_str());
-                faults.add_with_hint(span.clone(), "[[token]]", what, "rename one of them");
+                root.faults.add_with_hint(span.clone(), "[[token]]", what, "rename one of them");
             }
             specs.insert(spec.name.clone(), spec);
         }
@@ -81,21 +78,20 @@ struct TokenReader<'a> {
 
 impl TokenReader<'_> {
     /// A spec for each of its servers; none where something is wrong, which is a fault.
-    fn token(&self, mut section: Section<'_, '_>, faults: &mut Faults<'_>) -> Vec<Spec> {
-        let name = name(&mut section, faults);
-        let servers = self.servers(&mut section, faults);
-        let grants = self.grants(&mut section, faults);
-        let description = self.description(&mut section, faults);
-        let lifetime = duration(&mut section, &bounds::LIFETIME, faults);
-        let allow = allow(&mut section, faults);
-        let pickup = pickup(&mut section, faults);
-        let probe = probe(&mut section, self.defaults.probe.as_ref(), faults)
-            .unwrap_or_else(|| self.defaults.probe.clone());
+    fn token(&self, mut section: Section<'_>) -> Vec<Spec> {
+        let name = name(&mut section);
+        let servers = self.servers(&mut section);
+        let grants = self.grants(&mut section);
+        let description = self.description(&mut section);
+        let lifetime = duration(&mut section, &bounds::LIFETIME);
+        let allow = allow(&mut section);
+        let pickup = pickup(&mut section);
+        let probe =
+            probe(&mut section, self.defaults.probe.as_ref()).unwrap_or_else(|| self.defaults.probe.clone());
         let lifetime = lifetime.as_ref().or(self.defaults.lifetime.as_ref());
-        self.check_lifetime(lifetime, probe.as_ref(), section.path(), faults);
-        let span = section.span.clone();
-        let path = section.path().to_owned();
-        section.finish(faults);
+        self.check_lifetime(lifetime, probe.as_ref(), &section);
+        let (span, path, faults) = (section.span.clone(), section.path().to_owned(), section.faults);
+        section.finish();
         let (Some(name), Some(grants)) = (name, grants) else { return vec![] };
         let spec_for = |name: Name, server: &ServerName| {
             Some(Spec {
@@ -122,18 +118,22 @@ impl TokenReader<'_> {
     }
 
     /// `server = "NAME"` or `servers = […]`; with one server in the list neither is needed.
-    fn servers(&self, section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Vec<ServerName> {
-        let single = section.string("server", faults);
-        let several = section.strings("servers", faults);
+    fn servers(&self, section: &mut Section<'_>) -> Vec<ServerName> {
+        let single = section.string("server");
+        let several = section.strings("servers");
         let named: Vec<Located<&str>> = match (single, several) {
             (Some(at), Some(_)) => {
-                faults.add(at.span, section.path(), "\"server\" and \"servers\" exclude each other");
+                section.faults.add(at.span, section.path(), "\"server\" and \"servers\" exclude each other");
                 return vec![];
             }
             (Some(at), None) => vec![at],
             (None, Some(Located { value, span })) => {
                 if value.is_empty() {
-                    faults.add(span, section.path(), "\"servers\" is empty, expected at least one server");
+                    section.faults.add(
+                        span,
+                        section.path(),
+                        "\"servers\" is empty, expected at least one server",
+                    );
                 }
                 value
             }
@@ -142,115 +142,110 @@ impl TokenReader<'_> {
                     let names: Vec<String> =
                         self.servers.keys().map(|name| format!("{:?}", name.0)).collect();
                     let what = format!("needs \"server\": one of {}", names.join(", "));
-                    faults.add(section.span.clone(), section.path(), what);
+                    section.faults.add(section.span.clone(), section.path(), what);
                     return vec![];
                 }
                 return self.servers.keys().cloned().collect();
             }
         };
         let mut seen = BTreeSet::new();
-        named.into_iter().filter_map(|at| self.known_server(&at, section.path(), &mut seen, faults)).collect()
+        named.into_iter().filter_map(|at| self.known_server(&at, section, &mut seen)).collect()
     }
 
     fn known_server(
         &self,
         at: &Located<&str>,
-        path: &str,
+        section: &Section<'_>,
         seen: &mut BTreeSet<ServerName>,
-        faults: &mut Faults<'_>,
     ) -> Option<ServerName> {
         let name = ServerName(at.value.to_owned());
         if !self.servers.contains_key(&name) {
             let what = format!("unknown server {}", Excerpt(at.value));
             let hint = did_you_mean(at.value, self.servers.keys().map(|name| name.0.as_str()))
                 .unwrap_or_else(|| format!("add [servers.{}]", at.value));
-            faults.add_with_hint(at.span.clone(), path, what, hint);
+            section.faults.add_with_hint(at.span.clone(), section.path(), what, hint);
             return None;
         }
         if !seen.insert(name.clone()) {
-            faults.add(at.span.clone(), path, format!("server {:?} given twice", at.value));
+            section.faults.add(at.span.clone(), section.path(), format!("server {:?} given twice", at.value));
             return None;
         }
         Some(name)
     }
 
-    fn grants(&self, section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Option<Grants> {
-        let read = self.databases(section, "read", faults);
-        let write = self.databases(section, "write", faults);
+    fn grants(&self, section: &mut Section<'_>) -> Option<Grants> {
+        let read = self.databases(section, "read");
+        let write = self.databases(section, "write");
         let grants = Grants::of(read?, write?);
         if grants.is_empty() {
             let what = "has no grants: expected \"read\", \"write\" or both";
-            faults.add_with_hint(section.span.clone(), section.path(), what, "add write = [\"DATABASE\"]");
+            section.faults.add_with_hint(
+                section.span.clone(),
+                section.path(),
+                what,
+                "add write = [\"DATABASE\"]",
+            );
             return None;
         }
         Some(grants)
     }
 
     /// `None` where one is wrong.
-    fn databases(
-        &self,
-        section: &mut Section<'_, '_>,
-        key: &'static str,
-        faults: &mut Faults<'_>,
-    ) -> Option<Vec<Database>> {
-        let Some(Located { value, .. }) = section.strings(key, faults) else {
+    fn databases(&self, section: &mut Section<'_>, key: &'static str) -> Option<Vec<Database>> {
+        let Some(Located { value, .. }) = section.strings(key) else {
             return section.get(key).is_none().then(Vec::new);
         };
-        let path = section.key(key);
-        let parsed = value.into_iter().map(|Located { value, span }| {
-            let text = self.expand(value, &span, &path, faults)?;
-            match text.parse() {
-                Ok(database) => Some(database),
-                Err(error) => {
-                    faults.add(span, &path, format!("{error}, found {}", Excerpt(value)));
-                    None
-                }
-            }
+        let parsed = value.into_iter().map(|at| {
+            let invalid = |error| {
+                let what = format!("{error}, found {}", Excerpt(at.value));
+                section.faults.add(at.span.clone(), &section.key(key), what);
+            };
+            self.expand(&at, key, section)?.parse().map_err(invalid).ok()
         });
         // All of them, so that every fault is reported.
         let parsed: Vec<Option<Database>> = parsed.collect();
         parsed.into_iter().collect()
     }
 
-    fn description(&self, section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Option<String> {
-        let Located { value, span } = section.string("description", faults)?;
-        let path = section.key("description");
-        let text = self.expand(value, &span, &path, faults)?;
-        if text.chars().count() > MAX_DESCRIPTION || text.chars().any(char::is_control) {
-            faults.add(
-                span,
-                &path,
-                format!("expected at most {MAX_DESCRIPTION} characters and no control characters"),
-            );
-            return None;
-        }
-        if text.contains("[influx-tokend ") {
-            faults.add(span, &path, "contains \"[influx-tokend \": the label that follows it starts so");
-            return None;
-        }
-        Some(text)
+    fn description(&self, section: &mut Section<'_>) -> Option<String> {
+        let at = section.string("description")?;
+        let text = self.expand(&at, "description", section)?;
+        let what = if text.chars().count() > MAX_DESCRIPTION || text.chars().any(char::is_control) {
+            format!("expected at most {MAX_DESCRIPTION} characters and no control characters")
+        } else if text.contains("[influx-tokend ") {
+            "contains \"[influx-tokend \": the label that follows it starts so".to_owned()
+        } else {
+            return Some(text);
+        };
+        section.faults.add(at.span, &section.key("description"), what);
+        None
     }
 
     /// `{host}` becomes this host's name; anything else in braces is a probable mistake.
-    fn expand(&self, text: &str, span: &Range<usize>, path: &str, faults: &mut Faults<'_>) -> Option<String> {
+    fn expand(&self, at: &Located<&str>, key: &str, section: &Section<'_>) -> Option<String> {
+        let text = at.value;
         let expanded = text.replace("{host}", &self.context.host);
         if let Some(start) = text.replace("{host}", "").find(['{', '}']) {
             let rest = &text.replace("{host}", "")[start..];
             let what = format!("unknown placeholder at {}", Excerpt(rest));
-            faults.add_with_hint(span.clone(), path, what, "use {host}, the only placeholder");
+            section.faults.add_with_hint(
+                at.span.clone(),
+                &section.key(key),
+                what,
+                "use {host}, the only placeholder",
+            );
             return None;
         }
         Some(expanded)
     }
 
     /// Rule 10: between the latest moment a rotation is due and the expiry there must be room for a slow probe, the
-    /// overlap, and somebody to notice.
+    /// overlap, and a person to notice.
     fn check_lifetime(
         &self,
         lifetime: Option<&Located<Duration>>,
         probe: Option<&Probe>,
-        path: &str,
-        faults: &mut Faults<'_>,
+        section: &Section<'_>,
     ) {
         let Some(Located { value: lifetime, span }) = lifetime else { return };
         let due = due_age(*lifetime);
@@ -262,59 +257,66 @@ impl TokenReader<'_> {
                 needed.as_secs()
             );
             let hint = "lengthen it, or shorten overlap or the deadline of the probe";
-            faults.add_with_hint(span.clone(), path, what, hint);
+            section.faults.add_with_hint(span.clone(), section.path(), what, hint);
         }
     }
 }
 
-fn name(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Option<Name> {
-    section.require("name", faults);
-    let Located { value, span } = section.string("name", faults)?;
-    let fault = |error: InvalidName| faults.push(span, section.path(), error.to_string(), error.hint());
+fn name(section: &mut Section<'_>) -> Option<Name> {
+    section.require("name");
+    let Located { value, span } = section.string("name")?;
+    let fault =
+        |error: InvalidName| section.faults.push(span, section.path(), error.to_string(), error.hint());
     let name: Name = value.parse().map_err(fault).ok()?;
     section.rename(format!("[[token]] {:?}", name.as_str()));
     Some(name)
 }
 
-fn allow(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Allow {
-    let Some(mut table) = section.section("allow", faults) else { return Allow::default() };
+fn allow(section: &mut Section<'_>) -> Allow {
+    let Some(mut table) = section.section("allow") else { return Allow::default() };
     let [users, groups] = ["users", "groups"].map(|key| {
-        let names = table.names_and_ids(key, faults);
-        checked_names(names, &table.key(key), faults)
+        let names = table.names_and_ids(key);
+        checked_names(names, key, &table)
     });
-    let units = table.strings("units", faults);
+    let units = table.strings("units");
     for unit in units.iter().flat_map(|units| &units.value) {
-        check_unit(unit, &table.key("units"), faults);
+        check_unit(unit, &table);
     }
-    let units = checked_names(units, &table.key("units"), faults);
-    table.finish(faults);
+    let units = checked_names(units, "units", &table);
+    table.finish();
     Allow { users, groups, units }
 }
 
 fn checked_names<T: AsRef<str>>(
     names: Option<Located<Vec<Located<T>>>>,
     key: &str,
-    faults: &mut Faults<'_>,
+    table: &Section<'_>,
 ) -> Vec<String> {
     let Some(Located { value, span }) = names else { return vec![] };
     let names: Vec<String> = value.into_iter().map(|name| name.value.as_ref().to_owned()).collect();
     if names.len() > MAX_ALLOW || names.iter().any(|name| name.is_empty() || name.len() > 256) {
-        faults.add(span, key, format!("expected at most {MAX_ALLOW} names of 1 to 256 bytes"));
+        table.faults.add(
+            span,
+            &table.key(key),
+            format!("expected at most {MAX_ALLOW} names of 1 to 256 bytes"),
+        );
     }
     names
 }
 
 /// A unit is matched whole, so one without its suffix would never match.
-fn check_unit(unit: &Located<&str>, key: &str, faults: &mut Faults<'_>) {
+fn check_unit(unit: &Located<&str>, table: &Section<'_>) {
     if glob::Pattern::new(unit.value).is_err() {
-        faults.add(unit.span.clone(), key, format!("{} is not a valid pattern", Excerpt(unit.value)));
+        let what = format!("{} is not a valid pattern", Excerpt(unit.value));
+        table.faults.add(unit.span.clone(), &table.key("units"), what);
     } else if !unit.value.contains(['.', '*', '?', '[']) {
         let what = format!("expected a unit, found {}", Excerpt(unit.value));
-        faults.add_with_hint(unit.span.clone(), key, what, format!("write \"{}.service\"", unit.value));
+        let hint = format!("write \"{}.service\"", unit.value);
+        table.faults.add_with_hint(unit.span.clone(), &table.key("units"), what, hint);
     }
 }
 
-fn pickup(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Pickup {
+fn pickup(section: &mut Section<'_>) -> Pickup {
     let words = [("unknown", Pickup::Unknown), ("proven", Pickup::Proven)];
-    section.choice("pickup", &words, faults).unwrap_or(Pickup::Unknown)
+    section.choice("pickup", &words).unwrap_or(Pickup::Unknown)
 }

@@ -2,10 +2,9 @@
 
 use super::{
     context::ListContext,
-    faults::Faults,
     influxctl::{InfluxctlConfig, Login, influxctl},
     management_token::{ManagementTokenConfig, management_token},
-    section::{Located, Section, not_one_of},
+    section::{Located, Section},
 };
 
 /// How tokens are managed on a server.
@@ -18,43 +17,37 @@ pub enum Via {
 }
 
 /// `None` where something is missing or wrong, which is a fault. `plain`: `http://` is allowed.
-pub(super) fn via(
-    section: &mut Section<'_, '_>,
-    plain: bool,
-    context: &ListContext,
-    faults: &mut Faults<'_>,
-) -> Option<Via> {
-    let via = section.string("via", faults);
-    let token = management_token(section, plain, context, faults);
+pub(super) fn via(section: &mut Section<'_>, plain: bool, context: &ListContext) -> Option<Via> {
+    let via = section.string("via");
+    let token = management_token(section, plain, context);
     let table = section.get("influxctl");
     match via {
         Some(Located { value: "influxctl", .. }) => {
-            let config = influxctl(section, faults);
-            let login = login(section, token, config.login, context, faults)?;
+            let config = influxctl(section);
+            let login = login(section, token, config.login, context)?;
             Some(Via::Influxctl(InfluxctlConfig { login, ..config }))
         }
         None | Some(Located { value: "http", .. }) => {
             if let Some(table) = table {
                 let (key, what) = (section.key("influxctl"), "is for via = \"influxctl\" only");
-                faults.add_with_hint(table.span(), &key, what, "add via = \"influxctl\"");
+                section.faults.add_with_hint(table.span(), &key, what, "add via = \"influxctl\"");
             }
-            section.require("management_token", faults);
+            section.require("management_token");
             token.map(Via::Http)
         }
         Some(other) => {
-            not_one_of(&other, &section.key("via"), &["http", "influxctl"], faults);
+            section.not_one_of("via", &other, &["http", "influxctl"]);
             None
         }
     }
 }
 
-/// With a management token influxctl gets a profile of ours; without one, a profile of a person's says who logs in.
+/// With a management token influxctl gets a profile of ours; without one it uses a person's.
 fn login(
-    section: &mut Section<'_, '_>,
+    section: &mut Section<'_>,
     token: Option<ManagementTokenConfig>,
     profile: Login,
     context: &ListContext,
-    faults: &mut Faults<'_>,
 ) -> Option<Login> {
     let span = section.span.clone();
     let (what, hint) = match (section.get("management_token"), &profile) {
@@ -75,6 +68,6 @@ fn login(
         ),
         (None, _) => return Some(profile),
     };
-    faults.add_with_hint(span, section.path(), what, hint);
+    section.faults.add_with_hint(span, section.path(), what, hint);
     None
 }
