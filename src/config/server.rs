@@ -232,7 +232,7 @@ pub(super) fn influxctl_for_missing_ids(mut section: Section<'_>) -> Option<Infl
 }
 
 fn required_id(section: &mut Section<'_>, key: &'static str) -> Option<Uuid> {
-    let hint = format!("`influxctl cluster list --format json` shows it, as {key}_id");
+    let hint = format!("find it with `influxctl cluster list --format json`, as {key}_id");
     let Some(Located { value, span }) = section.string(key) else {
         if section.get(key).is_none() {
             section.faults.add_with_hint(

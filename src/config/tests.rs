@@ -277,15 +277,15 @@ fn a_cluster_of_cloud_dedicated_is_found_by_its_ids() {
 
 #[test]
 fn messages_about_the_ids_of_a_cluster() {
-    let shown = "hint: `influxctl cluster list --format json` shows it, as";
+    let hint = "hint: find it with `influxctl cluster list --format json`, as";
     for (lines, expected) in [
-        (String::new(), format!("tokens.toml:1:1: [server]: needs \"account\"\n  {shown} account_id")),
-        (String::new(), format!("tokens.toml:1:1: [server]: needs \"cluster\"\n  {shown} cluster_id")),
+        (String::new(), format!("tokens.toml:1:1: [server]: needs \"account\"\n  {hint} account_id")),
+        (String::new(), format!("tokens.toml:1:1: [server]: needs \"cluster\"\n  {hint} cluster_id")),
         (
             ids("edge", CLUSTER),
             format!(
                 "tokens.toml:3:11: [server] account: expected a UUID such as \"11111111-1111-4111-8111-111111111111\", \
-                 found \"edge\"\n  {shown} account_id"
+                 found \"edge\"\n  {hint} account_id"
             ),
         ),
         (ids(ACCOUNT, &CLUSTER.replace('a', "g")), "[server] cluster: expected a UUID".to_owned()),
