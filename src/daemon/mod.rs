@@ -67,7 +67,7 @@ pub enum End {
 ///
 /// # Errors
 /// The process cannot be set up at all: signals, or the first list with no accepted one to fall back on.
-pub async fn run(list: PathBuf, context: config::Context) -> Result<End, AssembleError> {
+pub async fn run(list: PathBuf, context: config::ListContext) -> Result<End, AssembleError> {
     let mut signals = Signals::new().map_err(AssembleError::Signals)?;
     let supervisor = Supervisor;
     let board = Arc::new(Board::new());
@@ -183,7 +183,7 @@ async fn alive_while<T>(supervisor: Supervisor, watchdog: &mut Watchdog, work: i
 /// Opens what the list names. A store that is not available is waited for; it is never taken for empty.
 async fn start(
     list: &std::path::Path,
-    context: &config::Context,
+    context: &config::ListContext,
     supervisor: Supervisor,
     desk: &Desk,
 ) -> Result<(Accepted, Arc<Home>), AssembleError> {

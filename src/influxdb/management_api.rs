@@ -58,7 +58,7 @@ impl ManagementApi {
         name: &ServerName,
         http: Http,
         config: &ServerConfig,
-        management_token: config::ManagementToken,
+        management_token: config::ManagementTokenConfig,
     ) -> Result<Self, ServerError> {
         let root = under(&config.url, &["api", "v0"]);
         let below = |ids: &ClusterIds| {

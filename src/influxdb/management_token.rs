@@ -50,12 +50,12 @@ impl ManagementToken {
     /// Certificates cannot be read, or the system has none and some are needed.
     pub(super) fn new(
         name: &ServerName,
-        token: config::ManagementToken,
+        token: config::ManagementTokenConfig,
         timeout: Duration,
     ) -> Result<Self, ServerError> {
         let origin = match token {
-            config::ManagementToken::Kept(source) => return Ok(Self::kept(source)),
-            config::ManagementToken::Issued(client) => {
+            config::ManagementTokenConfig::Source(source) => return Ok(Self::kept(source)),
+            config::ManagementTokenConfig::OAuth(client) => {
                 Origin::Issued(Box::new(Provider::new(name, *client, timeout)?))
             }
         };

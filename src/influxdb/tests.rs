@@ -17,7 +17,8 @@ use url::Url;
 use super::*;
 use crate::{
     config::{
-        ClientCertificate, ManagementToken, OAuthAuthentication, OAuthClient, ServerConfig, TokenSource, Via,
+        ClientCertificate, ManagementTokenConfig, OAuthAuthentication, OAuthClient, ServerConfig,
+        TokenSource, Via,
     },
     hint::Hint as _,
     model::{ClusterIds, Database, Label, Listing, Product, Secret, ServerName},
@@ -109,7 +110,7 @@ fn config(url: &str, folder: &Path) -> ServerConfig {
         cluster: None,
         data_url: url.clone(),
         url,
-        via: Via::Http(ManagementToken::Kept(TokenSource::File(token))),
+        via: Via::Http(ManagementTokenConfig::Source(TokenSource::File(token))),
         ca_file: None,
         client_certificate: None,
         insecure_skip_verify: false,

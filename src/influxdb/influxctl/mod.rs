@@ -21,7 +21,7 @@ use super::{
     management_token::ManagementToken,
 };
 use crate::{
-    config::{Influxctl as Given, Login, ServerConfig},
+    config::{InfluxctlConfig as Given, Login, ServerConfig},
     model::{Action, Capabilities, Database, Grants, Listed, Listing, ServerName, TokenId},
     program::{self, Limits, NotRun, Said},
 };
