@@ -135,8 +135,12 @@ async fn ledger_of(store: HostStore) -> Result<Ledger<HostStore>, AssembleError>
     match machine {
         Machine::Same => {}
         Machine::Other => {
-            tracing::warn!("this store comes from another machine: its tokens are replaced, not ended");
-            ledger.disown(&SystemClock.moment()).await?;
+            tracing::warn!("this store comes from another machine: its tokens are replaced, not revoked");
+            // Its values are delivered all the same; nothing is planned with them before all are set apart.
+            match ledger.disown(&SystemClock.moment()).await {
+                Err(error @ DisownError::Unread(_)) => tracing::error!("{error}"),
+                outcome => outcome?,
+            }
         }
         Machine::Undetectable(why) => tracing::info!("a copied store would not be noticed: {why}"),
     }

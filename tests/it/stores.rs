@@ -437,3 +437,44 @@ fn who_asks_while_the_store_does_not_open_hears_that_and_gets_it_later() {
     assert_eq!(host.tokend(&["status"]).code, Some(0));
     assert_eq!(daemon.stop().0, Some(0));
 }
+
+/// All or nothing: the tokens of a record that cannot be read are the other machine's as much as the rest.
+#[test]
+fn a_copy_with_an_unreadable_record_waits_until_it_is_put_back() {
+    let host = Host::new();
+    with_machine_id(
+        &host,
+        "[lifecycle]\noverlap = \"0s\"\noverlap_cap = \"1h\"\n[[token]]\nname = \"t0\"\nwrite = [\"telemetry\"]\n\
+         [[token]]\nname = \"t1\"\nwrite = [\"telemetry\"]\n",
+    );
+    host.apply();
+    let of_the_other = [host.live("t0")[0].clone(), host.live("t1")[0].clone()];
+    let file = host.path("store/tokens/t1.age");
+    let sealed = fs::read(&file).unwrap();
+    fs::write(&file, "damaged").unwrap();
+    host.write("machine-id", "ffffffffffffffffffffffffffffffff\n");
+    let instance = fs::read_to_string(host.path("store/instance")).unwrap();
+    host.sandbox.clear_requests();
+    let daemon = host.daemon();
+    daemon
+        .wait_for("the tokens of a copied store are set apart all together, and a record cannot be read: t1");
+    // What can be read is delivered; nothing is asked of the server.
+    wait_until(
+        "t0 is delivered",
+        || host.delivered("t0").as_deref() == Some(&*of_the_other[0].secret),
+        || daemon.log(),
+    );
+    let status = host.tokend(&["status"]);
+    assert!(status.stdout.contains("set apart"), "{status:?}");
+    assert_eq!(host.sandbox.requests().len(), 0, "{:?}", host.sandbox.requests());
+    assert_eq!(fs::read_to_string(host.path("store/instance")).unwrap(), instance);
+    fs::write(&file, sealed).unwrap();
+    wait_until("both have a token of their own", || host.sandbox.live().len() == 4, || daemon.log());
+    assert_eq!(daemon.stop().0, Some(0));
+    // Nothing of the other machine's is ever revoked from here.
+    host.sandbox.shift_clock(SignedDuration::from_hours(2));
+    host.apply();
+    for token in of_the_other {
+        assert!(host.is_live(&token.id), "{token:?}");
+    }
+}

@@ -144,7 +144,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         let Some(current) = current.filter(|current| current.server == self.key) else {
             return Err(RevokeError::NoCurrent(name.clone()));
         };
-        if !current.origin.is_ours() {
+        if !current.origin.is_ours() || self.shared.ledger.is_shared() {
             return Err(RevokeError::NotOurs { name: name.clone(), id: current.id.clone() });
         }
         Ok(current.id.clone())
