@@ -63,7 +63,7 @@ fn a_disk_that_fails_now_and_then_loses_nothing() {
     let host = Host::new();
     let daemon = at_the_mint(&host);
     let Some(strace) = inject(&daemon, "inject=fsync:error=EIO:when=1") else { return };
-    daemon.wait_for("cannot seal, trying once more");
+    daemon.wait_for("cannot seal, retrying");
     let settled = || {
         let log = daemon.log();
         log.contains("minted and sealed") || log.contains("could not seal it and revoked it again")

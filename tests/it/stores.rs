@@ -2,9 +2,10 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
+use influx_tokend::model::RecordVersion;
 use jiff::SignedDuration;
 
-use crate::host::Host;
+use crate::host::{Host, wait_until};
 
 pub(crate) fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
     fs::create_dir_all(to).unwrap();
@@ -81,7 +82,9 @@ fn a_record_of_a_later_version_is_delivered_and_left_alone() {
         .unwrap();
     let json = String::from_utf8(age::decrypt(&identity, &fs::read(&file).unwrap()).unwrap()).unwrap();
     let with = |version: &str| {
-        let json = json.replace("\"version\":\"1.3\"", &format!("\"version\":\"{version}\",\"more\":[1]"));
+        let written = format!("\"version\":\"{}\"", RecordVersion::CURRENT);
+        assert!(json.contains(&written), "{json}");
+        let json = json.replace(&written, &format!("\"version\":\"{version}\",\"more\":[1]"));
         fs::write(&file, age::encrypt(&identity.to_public(), json.as_bytes()).unwrap()).unwrap();
     };
     with("1.7");
@@ -444,7 +447,7 @@ fn a_copy_with_an_unreadable_record_waits_until_it_is_put_back() {
     let host = Host::new();
     with_machine_id(
         &host,
-        "[lifecycle]\noverlap = \"0s\"\noverlap_cap = \"1h\"\n[[token]]\nname = \"t0\"\nwrite = [\"telemetry\"]\n\
+        "overlap = \"0s\"\noverlap_cap = \"1h\"\n[[token]]\nname = \"t0\"\nwrite = [\"telemetry\"]\n\
          [[token]]\nname = \"t1\"\nwrite = [\"telemetry\"]\n",
     );
     host.apply();
