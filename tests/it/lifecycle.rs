@@ -74,7 +74,7 @@ fn there_is_nothing_to_undo_without_a_former_token_that_is_accepted() {
     let host = settled("", &["t0"]);
     let ran = host.tokend(&["rotate", "--undo", "t0"]);
     assert_eq!(ran.code, Some(1), "{ran:?}");
-    assert!(ran.stderr.contains("has no former token that still lives"), "{ran:?}");
+    assert!(ran.stderr.contains("has no former token that still works"), "{ran:?}");
     let old = host.live("t0")[0].id.clone();
     assert_eq!(host.tokend(&["rotate", "t0"]).code, Some(0));
     let new = host.delivered("t0");
