@@ -3,10 +3,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use tokio::{sync::oneshot, task::JoinSet};
 
 use crate::{
@@ -273,7 +274,7 @@ impl<T: Store> Ledger<T> {
     {
         let locked = self.inner.lock_of(name).lock_owned().await;
         let (done, outcome) = oneshot::channel();
-        let acting = act(self.inner.clone());
+        let acting = AssertUnwindSafe(act(self.inner.clone())).catch_unwind();
         {
             let mut writes = lock(&self.writes);
             while writes.try_join_next().is_some() {}
@@ -285,8 +286,10 @@ impl<T: Store> Ledger<T> {
             });
         }
         match outcome.await {
-            Ok(outcome) => outcome,
-            Err(_) => std::panic::resume_unwind(Box::new("a write of a record panicked")),
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(panic)) => std::panic::resume_unwind(panic),
+            // The runtime has stopped, and with it all that waits.
+            Err(_) => std::future::pending().await,
         }
     }
 }
