@@ -155,7 +155,11 @@ pub async fn run(list: PathBuf, context: config::ListContext) -> Result<End, Ass
     tracing::info!("stopping");
     let drain = drain(&accepted.config);
     supervisor.extend_timeout(drain + DRAIN);
-    alive_while(supervisor, &mut watchdog, keepers.stop(drain)).await;
+    let stop = async {
+        keepers.stop(drain).await;
+        home.ledger.finish().await;
+    };
+    alive_while(supervisor, &mut watchdog, stop).await;
     // Last: consumers are answered as long as there is somebody to answer.
     desk.stop().await;
     Ok(end)

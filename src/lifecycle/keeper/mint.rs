@@ -30,7 +30,9 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         pass: &Pass<'_>,
         report: &mut Report,
     ) -> Result<(), MintFailure> {
-        let Some(spec) = self.shared.specs().get(name).cloned() else {
+        // The list may have changed since this was planned.
+        let specs = self.shared.specs();
+        let Some(spec) = specs.get(name).filter(|spec| spec.key == self.key).cloned() else {
             return Ok(());
         };
         let marker = Marker::from_bits((self.shared.chance)());
