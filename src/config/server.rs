@@ -50,11 +50,9 @@ impl ServerConfig {
     pub fn key(&self) -> ServerKey {
         // Below each path of a gateway may be another cluster.
         let path = self.url.path().trim_end_matches('/');
-        ServerKey {
-            product: self.product,
-            origin: format!("{}{}", self.url.origin().ascii_serialization(), path),
-            cluster: self.cluster.as_ref().map(ToString::to_string),
-        }
+        let origin = format!("{}{}", self.url.origin().ascii_serialization(), path);
+        let cluster = self.cluster.as_ref().map(ToString::to_string);
+        ServerKey { cluster, ..ServerKey::new(self.product, origin) }
     }
 
     /// Where the secret is kept that this process logs in with, if any: the management token, or the client secret that

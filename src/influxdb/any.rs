@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::Path};
 use super::{Check, Cluster, Interest, MintError, Minted, Order, Server, ServerError, Verdict};
 use crate::{
     config::ServerConfig,
-    model::{Capabilities, Credential, Grants, Listed, Listing, Product, ServerName, TokenId},
+    model::{Credential, Descriptor, Grants, Listed, Listing, Product, ServerName, TokenId},
 };
 
 /// One of the products.
@@ -28,9 +28,9 @@ impl AnyServer {
 }
 
 impl Server for AnyServer {
-    fn capabilities(&self) -> Capabilities {
+    fn descriptor(&self) -> Descriptor {
         match self {
-            Self::Cluster(server) => server.capabilities(),
+            Self::Cluster(server) => server.descriptor(),
         }
     }
 

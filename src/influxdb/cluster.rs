@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     config::{ServerConfig, Via},
-    model::{Capabilities, Credential, Grants, Listed, Listing, ServerName, TokenId},
+    model::{Credential, Descriptor, Grants, Listed, Listing, ServerName, TokenId},
 };
 
 /// One deployment.
@@ -45,10 +45,10 @@ impl Cluster {
 }
 
 impl Server for Cluster {
-    fn capabilities(&self) -> Capabilities {
+    fn descriptor(&self) -> Descriptor {
         match &self.management {
-            Management::Api(api) => api.capabilities(),
-            Management::Influxctl(influxctl) => influxctl.capabilities(),
+            Management::Api(api) => api.descriptor(),
+            Management::Influxctl(influxctl) => influxctl.descriptor(),
         }
     }
 

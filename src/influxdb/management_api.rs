@@ -26,7 +26,7 @@ use super::{
 use crate::{
     config::{self, ServerConfig},
     model::{
-        Action, Capabilities, ClusterIds, Credential, Database, Grants, Listed, Listing, Product, Secret,
+        Action, ClusterIds, Credential, Database, Descriptor, Grants, Listed, Listing, Product, Secret,
         ServerName, TokenId,
     },
 };
@@ -41,6 +41,7 @@ pub(super) const MAX_LIST: usize = 64 << 20;
 pub(super) struct ManagementApi {
     http: Http,
     management_token: ManagementToken,
+    product: Product,
     api: Url,
     /// Which cluster the answers must be about, where they say.
     cluster: Option<ClusterIds>,
@@ -67,6 +68,7 @@ impl ManagementApi {
         Ok(Self {
             management_token: ManagementToken::new(name, management_token, http.timeout)?,
             http,
+            product: config.product,
             api: config.cluster.as_ref().map_or_else(|| root.clone(), below),
             cluster: config.cluster.clone(),
             says_expiration_type: AtomicBool::new(config.product == Product::Dedicated),
@@ -128,9 +130,8 @@ impl ManagementApi {
         move |kind| self.http.error(verb, kind)
     }
 
-    #[expect(clippy::unused_self, reason = "each way to manage tokens is asked")]
-    pub(super) fn capabilities(&self) -> Capabilities {
-        Capabilities { patch: true, expiry: true, lists_revoked: true }
+    pub(super) fn descriptor(&self) -> Descriptor {
+        self.product.descriptor()
     }
 
     pub(super) async fn list(&self, interest: &Interest<'_>) -> Result<Listing, ServerError> {

@@ -6,7 +6,7 @@
 use std::{collections::BTreeSet, fmt, future::Future, time::Duration};
 
 use crate::model::{
-    Capabilities, Credential, Grants, Instance, Listed, Listing, Marker, ServerDate, Time, TokenId,
+    Credential, Descriptor, Grants, Instance, Listed, Listing, Marker, ServerDate, Time, TokenId,
 };
 
 mod any;
@@ -36,8 +36,8 @@ pub use tls::TlsCause;
 
 /// One InfluxDB deployment.
 pub trait Server: Send + Sync {
-    /// What it can do.
-    fn capabilities(&self) -> Capabilities;
+    /// What it can do, by its product and the way to it.
+    fn descriptor(&self) -> Descriptor;
 
     /// Its whole list, of which the rows are read and kept that concern this store.
     fn list(&self, interest: &Interest<'_>) -> impl Future<Output = Result<Listing, ServerError>> + Send;

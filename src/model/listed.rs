@@ -89,14 +89,3 @@ pub enum Databases {
     /// They cannot be listed, and why: an older release, or no right to.
     Unlistable(String),
 }
-
-/// What a product and its transport can do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Capabilities {
-    /// Grants can be changed in place.
-    pub patch: bool,
-    /// Tokens can expire by themselves.
-    pub expiry: bool,
-    /// Ended tokens may stay in the list, marked as such.
-    pub lists_revoked: bool,
-}

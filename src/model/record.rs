@@ -332,7 +332,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_what_is_read() {
-        let server = ServerKey { product: Product::Clustered, origin: "https://c".into(), cluster: None };
+        let server = ServerKey::new(Product::Clustered, "https://c");
         let mut record = Record::new("a".parse().expect("a name"), Allow::default(), 7);
         record.current = Some(Held {
             id: TokenId("1".into()),

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     config::{InfluxctlConfig as Given, Login, ServerConfig},
-    model::{Action, Capabilities, Database, Grants, Listed, Listing, ServerName, TokenId},
+    model::{Action, Database, Descriptor, Expiry, Grants, Listed, Listing, Product, ServerName, TokenId},
     program::{self, Limits, NotRun, Said},
 };
 
@@ -45,6 +45,7 @@ const ASKING: Limits = Limits { time: Duration::from_secs(10), bytes: 64 << 10 }
 #[derive(Debug)]
 pub(super) struct Influxctl {
     server: ServerName,
+    product: Product,
     given: Given,
     /// What it logs in with, where that is ours.
     own: Option<OwnLogin>,
@@ -87,6 +88,7 @@ impl Influxctl {
         };
         Self {
             server: name.clone(),
+            product: config.product,
             own,
             proxy: config.proxy.as_ref().map(ToString::to_string),
             timeout: config.timeout,
@@ -99,6 +101,7 @@ impl Influxctl {
     fn of_a_person(given: Given) -> Self {
         Self {
             server: ServerName(ServerName::DEFAULT.to_owned()),
+            product: Product::Dedicated,
             given,
             own: None,
             proxy: None,
@@ -108,10 +111,11 @@ impl Influxctl {
     }
 
     /// As far as the version is known: a list tells it.
-    pub(super) fn capabilities(&self) -> Capabilities {
+    pub(super) fn descriptor(&self) -> Descriptor {
         let version = *self.version.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_recent = version.is_some_and(|(_, version)| version.has_expiry());
-        Capabilities { patch: true, expiry: is_recent, lists_revoked: is_recent }
+        let has_expiry = version.is_some_and(|(_, version)| version.has_expiry());
+        let descriptor = self.product.descriptor();
+        if has_expiry { descriptor } else { Descriptor { expiry: Expiry::None, ..descriptor } }
     }
 
     pub(super) async fn list(&self, interest: &Interest<'_>) -> Result<Listing, ServerError> {

@@ -15,8 +15,8 @@ use crate::{
         schedule::{Stake, backoff},
     },
     model::{
-        Allow, AttemptKind, Ended, Held, Intent, Label, Marker, MintAttempt, Moment, Name, Origin, Record,
-        RetiringState, Spec, Time, TokenId, remember_mint,
+        Allow, AttemptKind, Ended, Expiry, Held, Intent, Label, Marker, MintAttempt, Moment, Name, Origin,
+        Record, RetiringState, Spec, Time, TokenId, remember_mint,
     },
     store::Store,
 };
@@ -91,7 +91,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         let label = Label { instance, name: spec.name.clone(), marker: marker.clone() };
         let expires_at = spec
             .lifetime
-            .filter(|_| self.server.capabilities().expiry)
+            .filter(|_| self.server.descriptor().expiry != Expiry::None)
             .and_then(|lifetime| Time::from_second(after(self.now(), lifetime).as_second()).ok());
         Order {
             description: label.follow(&spec.description),

@@ -74,7 +74,7 @@ pub(super) fn plan_next(
 }
 
 fn is_ours_to_patch(scene: &Scene<'_>, held: &Held) -> bool {
-    scene.capabilities.patch && held.origin.is_ours()
+    scene.descriptor.grants.can_be_changed() && held.origin.is_ours()
 }
 
 fn change(

@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::model::{
-    BootTime, Capabilities, Databases, Evidence, Held, Instance, Known, Label, Lifecycle, Listed, Listing,
+    BootTime, Databases, Descriptor, Evidence, Held, Instance, Known, Label, Lifecycle, Listed, Listing,
     MINT_MEMORY, Marker, Name, Record, RowFault, ServerKey, ServerName, Spec, Time, TokenId,
 };
 
@@ -58,8 +58,8 @@ pub struct View<'a> {
     pub listing: &'a Listing,
     /// Its databases, where something needs them.
     pub databases: &'a Databases,
-    /// What it can do.
-    pub capabilities: Capabilities,
+    /// What it can do, by its product and the way to it.
+    pub descriptor: Descriptor,
     /// What has been seen.
     pub evidence: &'a Evidence,
     /// What the list says of all tokens.

@@ -29,7 +29,7 @@ fn name(text: &str) -> Name {
 }
 
 fn key() -> ServerKey {
-    ServerKey { product: Product::Clustered, origin: "https://cluster.example.com".into(), cluster: None }
+    ServerKey::new(Product::Clustered, "https://cluster.example.com")
 }
 
 fn marker(n: u8) -> Marker {
@@ -54,7 +54,7 @@ struct World {
     databases: Databases,
     evidence: Evidence,
     lifecycle: Lifecycle,
-    capabilities: Capabilities,
+    descriptor: Descriptor,
 }
 
 impl World {
@@ -89,7 +89,7 @@ impl World {
             databases: Databases::Known(BTreeSet::from(["telemetry".to_owned()])),
             evidence: Evidence::default(),
             lifecycle: Lifecycle::default(),
-            capabilities: Capabilities { patch: true, expiry: true, lists_revoked: true },
+            descriptor: Product::Clustered.descriptor(),
         }
     }
 
@@ -113,7 +113,7 @@ impl World {
             records: &self.records,
             listing: &self.listing,
             databases: &self.databases,
-            capabilities: self.capabilities,
+            descriptor: self.descriptor,
             evidence: &self.evidence,
             lifecycle: &self.lifecycle,
         })

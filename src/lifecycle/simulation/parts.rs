@@ -12,7 +12,7 @@ use crate::{
     influxdb::{Check, Interest, MintError, Minted, Order, Server, ServerError, Verdict},
     lifecycle::Clock,
     model::{
-        BootTime, Capabilities, Credential, Grants, Holders, Listed, Listing, Name, Record, ServerName, Time,
+        BootTime, Credential, Descriptor, Grants, Holders, Listed, Listing, Name, Record, ServerName, Time,
         TokenId,
     },
     store::{Instances, RecordError, Records, Revision, SealError, Store, StoreError, Stored},
@@ -97,8 +97,8 @@ impl Clock for ModelClock {
 pub(super) struct ModelServer(pub(super) Arc<World>);
 
 impl Server for ModelServer {
-    fn capabilities(&self) -> Capabilities {
-        self.0.capabilities()
+    fn descriptor(&self) -> Descriptor {
+        self.0.descriptor()
     }
 
     async fn list(&self, _: &Interest<'_>) -> Result<Listing, ServerError> {

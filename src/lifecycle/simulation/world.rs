@@ -16,8 +16,8 @@ use super::{
 use crate::{
     influxdb::Order,
     model::{
-        BootTime, Capabilities, Grants, Instance, Label, Lifecycle, Listed, Marker, Name, Pickup, Product,
-        Record, ServerKey, Spec, Time, TokenId,
+        BootTime, Descriptor, GrantSupport, Grants, Instance, Label, Lifecycle, Listed, Marker, Name, Pickup,
+        Product, Record, ServerKey, Spec, Time, TokenId,
     },
 };
 use claims::Claims;
@@ -58,7 +58,7 @@ pub(super) struct World {
     start: Instant,
     /// What the list says of all tokens.
     lifecycle: Lifecycle,
-    capabilities: Capabilities,
+    descriptor: Descriptor,
     /// The list has been edited.
     pub(super) edited: Notify,
     /// The process is to end here and now.
@@ -194,14 +194,15 @@ impl World {
     }
 
     pub(super) fn with(seed: u64, broken: Break, without: &[Fault], lifecycle: Lifecycle) -> Arc<Self> {
-        let capabilities = Capabilities { patch: fastrand::u8(..4) > 0, expiry: true, lists_revoked: true };
+        let grants = if fastrand::u8(..4) > 0 { GrantSupport::Editable } else { GrantSupport::Readable };
+        let descriptor = Descriptor { grants, ..Product::Clustered.descriptor() };
         let world = Self {
             seed,
             broken,
             without: without.to_vec(),
             start: Instant::now(),
             lifecycle,
-            capabilities,
+            descriptor,
             edited: Notify::new(),
             crash: Notify::new(),
             state: Mutex::default(),
@@ -226,13 +227,13 @@ impl World {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn capabilities(&self) -> Capabilities {
-        self.capabilities
+    pub(super) fn descriptor(&self) -> Descriptor {
+        self.descriptor
     }
 
     pub(super) fn key(&self) -> ServerKey {
         let origin = format!("https://model{}", self.state().address);
-        ServerKey { product: Product::Clustered, origin, cluster: None }
+        ServerKey::new(Product::Clustered, origin)
     }
 
     pub(super) fn now(&self) -> Time {

@@ -327,7 +327,7 @@ impl World {
         if is_others {
             self.breaks("rule 8", "somebody else's token is changed");
         }
-        if !self.capabilities.patch {
+        if !self.descriptor.grants.can_be_changed() {
             self.breaks("rule 21", "a server is asked for what it cannot do");
         }
         self.check_needs(id, grants);
