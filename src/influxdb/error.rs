@@ -1,9 +1,12 @@
 //! Requests that did not succeed, and why.
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{ffi::OsString, fmt, path::PathBuf, time::Duration};
 
 use super::TlsCause;
-use crate::{model::ServerName, source::SourceError};
+use crate::{
+    model::{Product, ServerName},
+    source::SourceError,
+};
 
 /// A request to the management API that did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -11,6 +14,8 @@ use crate::{model::ServerName, source::SourceError};
 pub struct ServerError {
     /// Which server, by its name in the list.
     pub server: ServerName,
+    /// Its kind, which knows what to do.
+    pub product: Product,
     /// What was asked: `list tokens`, `mint token` and so on.
     pub verb: &'static str,
     /// What came of it.
@@ -116,7 +121,7 @@ pub enum ErrorKind {
     #[error("influxctl: refused: {code}{}", message.as_ref().map(|message| format!(": {message}")).unwrap_or_default())]
     Refused {
         /// The gRPC code.
-        code: &'static str,
+        code: RefusalCode,
         /// The message, shortened, without control characters.
         message: Option<String>,
     },
@@ -128,9 +133,41 @@ pub enum ErrorKind {
         /// Names and kinds in its answer, without any text.
         shape: String,
     },
-    /// It cannot be asked for this, or its answer is not understood.
-    #[error("cannot be told: {0}")]
-    Untold(String),
+    /// influxctl cannot do it, or its answer is not understood.
+    #[error("influxctl cannot do this: {0}")]
+    Unsupported(String),
+}
+
+/// The gRPC codes by which a server refuses, so that nothing was done. Not those that may come of what a proxy or a timeout
+/// did to a call that arrived, nor `AlreadyExists` and `ResourceExhausted`: as 409 and 429 over HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "they are gRPC's own names")]
+pub enum RefusalCode {
+    Unauthenticated,
+    PermissionDenied,
+    InvalidArgument,
+    NotFound,
+    FailedPrecondition,
+    OutOfRange,
+    Unimplemented,
+}
+
+impl RefusalCode {
+    pub(super) const ALL: [Self; 7] = [
+        Self::Unauthenticated,
+        Self::PermissionDenied,
+        Self::InvalidArgument,
+        Self::NotFound,
+        Self::FailedPrecondition,
+        Self::OutOfRange,
+        Self::Unimplemented,
+    ];
+}
+
+impl fmt::Display for RefusalCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
 }
 
 impl ServerError {
@@ -180,7 +217,7 @@ impl ServerError {
             | ErrorKind::NotHanded(_)
             | ErrorKind::NoProgram { .. }
             | ErrorKind::Outdated { .. }
-            | ErrorKind::Untold(_) => false,
+            | ErrorKind::Unsupported(_) => false,
             ErrorKind::Timeout(_)
             | ErrorKind::Cut(_)
             | ErrorKind::TooLarge(_)
@@ -194,7 +231,7 @@ impl ServerError {
     /// Whether it cannot do this at all: an older release, or no right to.
     #[must_use]
     pub fn is_unable(&self) -> bool {
-        matches!(self.status(), Some(403 | 404)) || matches!(self.kind, ErrorKind::Untold(_))
+        matches!(self.status(), Some(403 | 404)) || matches!(self.kind, ErrorKind::Unsupported(_))
     }
 
     /// Whether trying again soon is pointless: somebody has to change something first.

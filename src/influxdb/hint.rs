@@ -2,34 +2,24 @@
 
 use url::Url;
 
-use super::{ErrorKind, ServerError};
+use super::{ErrorKind, RefusalCode, ServerError};
 use crate::hint::Hint;
 
 impl Hint for ServerError {
     fn hint(&self) -> Option<String> {
         let hint = match &self.kind {
-            ErrorKind::Status { status: 401, .. } => {
-                "the management token is unknown there, expired or revoked: make one with `influxctl management create`, \
-                 put it where `management_token` says, and run `influx-tokend apply`; of a credential a restart alone \
-                 reads another"
+            ErrorKind::Status { status: 401, .. } => self.product.descriptor().hints.unauthorized,
+            ErrorKind::Status { status: 403, .. }
+            | ErrorKind::Refused { code: RefusalCode::PermissionDenied, .. } => {
+                "the management token has no right to this: check who created it"
             }
-            ErrorKind::Status { status: 403, .. } => {
-                "the management token has no right to this: see who made it"
-            }
-            ErrorKind::Status { status: 404, .. } => {
-                "the server has no such API: InfluxDB Clustered has it since release 20250508; see also that `url` is \
-                 the cluster's address alone, and for Cloud Dedicated that `account` and `cluster` are those that \
-                 `influxctl cluster list --format json` shows"
-            }
+            ErrorKind::Status { status: 404, .. } => self.product.descriptor().hints.not_found,
             ErrorKind::Redirect { location, .. } => return Some(redirect_hint(location.as_deref())),
             ErrorKind::Dns(_) => "check the host in `url`, and this host's resolver",
             ErrorKind::Connect(_) => "check host and port in `url`, and what lies between",
             ErrorKind::Tls { cause, .. } => return cause.hint("ca_file", "url"),
             ErrorKind::Compressed(_) => {
                 "a proxy before the server compresses answers: turn that off there for the paths below `url`"
-            }
-            ErrorKind::Refused { code: "PermissionDenied", .. } => {
-                "the management token has no right to this: see who made it"
             }
             ErrorKind::NoProgram { .. } => {
                 "install influxctl 2.10.0 or later (InfluxData's documentation, \"Install influxctl\"), or name its path in \

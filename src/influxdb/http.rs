@@ -29,13 +29,15 @@ use super::{
 };
 use crate::{
     config::{ClientCertificate, ServerConfig},
-    model::{Secret, ServerDate, ServerName, Time},
+    model::{Product, Secret, ServerDate, ServerName, Time},
 };
 
 /// Longer than this no server makes us wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 /// The largest answer to anything but a list.
 pub(super) const MAX_BODY: usize = 1 << 20;
+/// The largest list.
+pub(super) const MAX_LIST: usize = 64 << 20;
 
 /// The longest text of a date that is shown, in characters.
 const MAX_DATE: usize = 60;
@@ -48,6 +50,7 @@ const KEPT: Duration = Duration::from_secs(20);
 #[derive(Clone, Debug)]
 pub(super) struct Http {
     name: ServerName,
+    product: Product,
     /// For one request, connection included.
     pub(super) timeout: Duration,
     /// Keeps connections: for the management API.
@@ -72,14 +75,14 @@ pub(super) struct Answer {
 
 /// A request that got no whole answer.
 #[derive(Debug)]
-pub(super) struct Failed {
+pub(super) struct FailedRequest {
     pub(super) error: ServerError,
     /// Not a byte of the request has left.
     pub(super) unsent: bool,
 }
 
-impl From<Failed> for ServerError {
-    fn from(failed: Failed) -> Self {
+impl From<FailedRequest> for ServerError {
+    fn from(failed: FailedRequest) -> Self {
         failed.error
     }
 }
@@ -107,12 +110,16 @@ impl Http {
             proxy: config.proxy.as_ref(),
             timeout: config.timeout,
         };
-        Self::connecting(name, &connecting)
+        Self::connecting(name, config.product, &connecting)
     }
 
     /// # Errors
     /// Certificates cannot be read, or the system has none and some are needed.
-    pub(super) fn connecting(name: &ServerName, how: &Connecting<'_>) -> Result<Self, ServerError> {
+    pub(super) fn connecting(
+        name: &ServerName,
+        product: Product,
+        how: &Connecting<'_>,
+    ) -> Result<Self, ServerError> {
         let build = || -> Result<(Client, Client), ErrorKind> {
             let pooled = builder(how)?.pool_idle_timeout(KEPT);
             let fresh = builder(how)?.pool_max_idle_per_host(0);
@@ -124,8 +131,15 @@ impl Http {
             Ok((built(pooled)?, built(fresh)?))
         };
         let (pooled, fresh) =
-            build().map_err(|kind| ServerError { server: name.clone(), verb: "set up", kind })?;
-        Ok(Self { name: name.clone(), timeout: how.timeout, pooled, fresh, answered: Arc::default() })
+            build().map_err(|kind| ServerError { server: name.clone(), product, verb: "set up", kind })?;
+        Ok(Self {
+            name: name.clone(),
+            product,
+            timeout: how.timeout,
+            pooled,
+            fresh,
+            answered: Arc::default(),
+        })
     }
 
     /// Sends a request and reads the whole answer.
@@ -134,8 +148,8 @@ impl Http {
         verb: &'static str,
         request: RequestBuilder,
         limit: usize,
-    ) -> Result<Answer, Failed> {
-        let failed = |kind, unsent| Failed { error: self.error(verb, kind), unsent };
+    ) -> Result<Answer, FailedRequest> {
+        let failed = |kind, unsent| FailedRequest { error: self.error(verb, kind), unsent };
         let response = self
             .respond(request)
             .await
@@ -200,7 +214,7 @@ impl Http {
     }
 
     pub(super) fn error(&self, verb: &'static str, kind: ErrorKind) -> ServerError {
-        ServerError { server: self.name.clone(), verb, kind }
+        ServerError { server: self.name.clone(), product: self.product, verb, kind }
     }
 
     fn kind_of(&self, error: &reqwest::Error) -> ErrorKind {

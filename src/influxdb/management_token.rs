@@ -10,7 +10,7 @@ use super::{
     oauth::{Issued, Provider},
 };
 use crate::{
-    config::{self, TokenSource},
+    config::{self, ServerConfig, TokenSource},
     model::{Secret, ServerName},
     source::read_token,
 };
@@ -44,19 +44,19 @@ impl ManagementToken {
         Self { origin: Origin::Kept(source), held: Mutex::new(None) }
     }
 
-    /// Sets a client of the provider up, where one issues it; sends nothing. `timeout`: of one request to it.
+    /// Sets a client of the provider up, where one issues it; sends nothing.
     ///
     /// # Errors
     /// Certificates cannot be read, or the system has none and some are needed.
     pub(super) fn new(
         name: &ServerName,
+        config: &ServerConfig,
         token: config::ManagementTokenConfig,
-        timeout: Duration,
     ) -> Result<Self, ServerError> {
         let origin = match token {
             config::ManagementTokenConfig::Source(source) => return Ok(Self::kept(source)),
             config::ManagementTokenConfig::OAuth(client) => {
-                Origin::Issued(Box::new(Provider::new(name, *client, timeout)?))
+                Origin::Issued(Box::new(Provider::new(name, config, *client)?))
             }
         };
         Ok(Self { origin, held: Mutex::new(None) })

@@ -17,7 +17,7 @@ use super::{
     server_text::shown,
 };
 use crate::{
-    config::{OAuthAuthentication, OAuthClient},
+    config::{OAuthAuthentication, OAuthClient, ServerConfig},
     model::{Secret, ServerName},
     source::read_secret,
 };
@@ -44,8 +44,8 @@ impl Provider {
     /// Sends nothing yet.
     pub(super) fn new(
         name: &ServerName,
+        config: &ServerConfig,
         client: OAuthClient,
-        timeout: Duration,
     ) -> Result<Self, ServerError> {
         let connecting = Connecting {
             urls: &[&client.token_url],
@@ -53,9 +53,9 @@ impl Provider {
             client_certificate: None,
             insecure_skip_verify: false,
             proxy: client.proxy.as_ref(),
-            timeout,
+            timeout: config.timeout,
         };
-        let http = Http::connecting(name, &connecting)?;
+        let http = Http::connecting(name, config.product, &connecting)?;
         Ok(Self { http, client })
     }
 
@@ -148,10 +148,10 @@ fn issued(answer: &Answer) -> Result<Issued, ErrorKind> {
     let token = Secret::new(access_token.into_owned());
     let unusable = |what: &str| Err(ErrorKind::Nonsense(what.to_owned()));
     if !token_type.eq_ignore_ascii_case("bearer") {
-        return unusable("the token is no bearer token");
+        return unusable("not a bearer token");
     }
     if token.expose().is_empty() || !token.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
-        return unusable("the token is no word that can be sent in a header");
+        return unusable("the token has characters not valid in a header");
     }
     let seconds = match &expires_in {
         Some(serde_json::Value::String(text)) => text.parse().ok(),

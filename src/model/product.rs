@@ -84,7 +84,7 @@ pub struct Descriptor {
     pub address: Address,
     /// How a new token is told when to expire.
     pub expiry: Expiry,
-    /// What is known of the grants of a token, and whether they can be changed.
+    /// Whether tokens have grants, and whether those can be changed.
     pub grants: GrantSupport,
     /// Which tokens its list shows.
     pub list: ListScope,
@@ -121,37 +121,15 @@ pub enum Expiry {
     None,
 }
 
-/// What is known of the grants of a token, and whether they can be changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// What a token may do, and whether that can be changed. Whether it can be read, each row of a list shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GrantSupport {
-    /// There are none: each token may do everything.
+    /// There are no grants: each token may do everything, and what a spec asks for is only probed.
     Absent,
-    /// Nothing shows them, and they cannot be changed.
-    Hidden,
-    /// The list shows them; a token with others has to be a new one.
-    Readable,
-    /// The list shows them, mostly, and they can be changed in place.
+    /// A token keeps those that it was created with.
+    Fixed,
+    /// They can be changed in place.
     Editable,
-}
-
-impl GrantSupport {
-    /// Whether tokens differ in what they may do.
-    #[must_use]
-    pub fn exist(self) -> bool {
-        self > Self::Absent
-    }
-
-    /// Whether the list shows what a token may do.
-    #[must_use]
-    pub fn can_be_read(self) -> bool {
-        self >= Self::Readable
-    }
-
-    /// Whether those of a token can be changed.
-    #[must_use]
-    pub fn can_be_changed(self) -> bool {
-        self >= Self::Editable
-    }
 }
 
 /// Which tokens a list shows.
@@ -159,20 +137,17 @@ impl GrantSupport {
 pub enum ListScope {
     /// All that there are.
     All,
-    /// Those of the caller, and none at all to a caller who lost the right to see them.
+    /// Those that its caller may see: none, without an error, to one that may see none.
     CallersOwn,
-    /// Some: that one is missing says nothing.
-    Uncertain,
 }
 
 impl ListScope {
-    /// Whether a token that is not in a list does not exist. `shows_ours`: the list has another token that was minted here.
+    /// Whether a token that a list lacks does not exist. `shows_ours`: the list shows others that were minted here.
     #[must_use]
     pub fn proves_absence(self, shows_ours: impl FnOnce() -> bool) -> bool {
         match self {
             Self::All => true,
             Self::CallersOwn => shows_ours(),
-            Self::Uncertain => false,
         }
     }
 }
@@ -248,20 +223,5 @@ mod tests {
         let named = |length: usize| Database::Named("ü".repeat(length));
         assert_eq!([64, 65].map(|length| names.check(&named(length)).is_ok()), [true, false]);
         assert_eq!(names.check(&Database::All), Ok(()));
-    }
-
-    #[test]
-    fn what_is_missing_in_a_list_is_gone_only_where_the_list_shows_all() {
-        for (scope, with_ours, without) in [
-            (ListScope::All, true, true),
-            (ListScope::CallersOwn, true, false),
-            (ListScope::Uncertain, false, false),
-        ] {
-            assert_eq!(
-                [true, false].map(|ours| scope.proves_absence(|| ours)),
-                [with_ours, without],
-                "{scope:?}"
-            );
-        }
     }
 }

@@ -182,7 +182,7 @@ async fn what_is_not_a_list_is_refused() {
 async fn the_string_of_a_new_token_is_lost_over_no_other_field() {
     let kept = label(7).follow("edge");
     let cut: String = kept.chars().take(60).collect();
-    let ordered = order().expires_at;
+    let ordered = order().expires_at();
     let created = Some(at(CREATED));
     let told = |text: &str| Some(at(text));
     for (fields, created_at, expires_at, echo, oddities) in [
@@ -256,7 +256,7 @@ async fn the_string_of_a_new_token_is_lost_over_no_other_field() {
 
 #[tokio::test]
 async fn the_times_of_a_new_token_are_told_as_they_are_claimed() {
-    let (date, ordered) = ("2029-01-01T12:00:00Z", order().expires_at);
+    let (date, ordered) = ("2029-01-01T12:00:00Z", order().expires_at());
     let missing = Some("createdAt is missing".to_owned());
     let creation = |text: &str| format!(r#""createdAt":"{text}","expiresAt":"2030-01-01T00:00:00Z""#);
     for (fields, created_at, expires_at, oddity) in [

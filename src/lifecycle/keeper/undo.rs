@@ -79,7 +79,7 @@ pub enum RevokeError {
         /// Which.
         name: Name,
         /// What it answered.
-        error: ServerError,
+        error: Box<ServerError>,
     },
 }
 
@@ -175,7 +175,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         let id = self.revocable(name)?;
         let mut report = Report::default();
         let ended = self.end_as_asked(name, &id, &mut report).await;
-        ended.map_err(|error| RevokeError::Server { name: name.clone(), error })?;
+        ended.map_err(|error| RevokeError::Server { name: name.clone(), error: error.into() })?;
         self.note_delivered(&mut report).await;
         if self.shared.specs().contains_key(name) {
             self.ask_for(name);

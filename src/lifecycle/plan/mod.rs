@@ -9,8 +9,8 @@ use std::{
 };
 
 use crate::model::{
-    BootTime, Databases, Descriptor, Evidence, Held, Instance, Known, Label, Lifecycle, Listed, Listing,
-    MINT_MEMORY, Marker, Name, Record, RowFault, ServerKey, ServerName, Spec, Time, TokenId,
+    BootTime, Databases, Descriptor, Evidence, GrantSupport, Held, Instance, Known, Label, Lifecycle, Listed,
+    Listing, MINT_MEMORY, Marker, Name, Record, RowFault, ServerKey, ServerName, Spec, Time, TokenId,
 };
 
 mod brake;
@@ -109,7 +109,8 @@ pub const MAX_UNEXPLAINED: usize = 3;
 pub fn plan(view: &View<'_>) -> Plan {
     let mut plan = Plan { from: view.now, ..Plan::default() };
     let scene = &Scene::new(view);
-    if !scene.tells_grants && !view.listing.tokens.is_empty() {
+    let has_grants = view.descriptor.grants != GrantSupport::Absent;
+    if has_grants && !scene.tells_grants && !view.listing.tokens.is_empty() {
         plan.findings.push(Finding { name: None, matter: Matter::GrantsUntold });
     }
     for fault in &view.listing.faults {
@@ -212,6 +213,13 @@ impl<'a> Scene<'a> {
             by_marker
         });
         by_marker.get(marker).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether what the list lacks does not exist.
+    fn proves_absence(&self) -> bool {
+        let is_ours = |label: &Label| label.instance == *self.instance;
+        let mut labels = self.listing.tokens.iter().filter_map(|row| row.label.as_ref());
+        self.descriptor.list.proves_absence(|| labels.any(is_ours))
     }
 
     /// Whether the list has a row with such a label of which something cannot be read.

@@ -8,6 +8,7 @@ use crate::model::{
 
 mod brake;
 mod drift;
+mod products;
 mod removal;
 mod retirement;
 mod rotation;

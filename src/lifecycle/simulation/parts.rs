@@ -1,12 +1,14 @@
 //! Server, store, deliveries and clock over the modelled world.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use super::{
     faults::{Fault, Op},
     tamper::Break,
     world::World,
 };
+use async_trait::async_trait;
+
 use crate::{
     deliver::{Deliver, DeliverError, Delivered, Delivery},
     influxdb::{Check, Interest, MintError, Minted, Order, Server, ServerError, Verdict},
@@ -96,6 +98,13 @@ impl Clock for ModelClock {
 
 pub(super) struct ModelServer(pub(super) Arc<World>);
 
+impl fmt::Debug for ModelServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ModelServer")
+    }
+}
+
+#[async_trait]
 impl Server for ModelServer {
     fn descriptor(&self) -> Descriptor {
         self.0.descriptor()

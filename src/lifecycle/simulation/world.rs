@@ -16,8 +16,8 @@ use super::{
 use crate::{
     influxdb::Order,
     model::{
-        BootTime, Descriptor, GrantSupport, Grants, Instance, Label, Lifecycle, Listed, Marker, Name, Pickup,
-        Product, Record, ServerKey, Spec, Time, TokenId,
+        BootTime, Descriptor, Expiry, GrantSupport, Grants, Instance, Label, LabelPlace, Lifecycle,
+        ListScope, Listed, Marker, Name, Pickup, Product, Record, ServerKey, Spec, Time, TokenId,
     },
 };
 use claims::Claims;
@@ -165,6 +165,23 @@ struct Token {
     turns: [usize; 2],
 }
 
+/// One that there may be: each way in which products differ is drawn by itself, and so that histories are otherwise as they
+/// would be without it.
+fn product(seed: u64, is_editable: bool) -> Descriptor {
+    let mut draw = fastrand::Rng::with_seed(seed ^ 0x0070_726f_6475_6374);
+    Descriptor {
+        grants: if is_editable { GrantSupport::Editable } else { GrantSupport::Fixed },
+        list: if draw.u8(..4) > 0 { ListScope::All } else { ListScope::CallersOwn },
+        label: if draw.u8(..4) > 0 { LabelPlace::Description } else { LabelPlace::UserName },
+        expiry: match draw.u8(..6) {
+            0 => Expiry::None,
+            1 => Expiry::Relative,
+            _ => Expiry::Absolute,
+        },
+        ..Product::Clustered.descriptor()
+    }
+}
+
 impl State {
     fn is_ahead(&self) -> bool {
         self.ahead_until.is_some_and(|until| until > Instant::now())
@@ -190,12 +207,17 @@ const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
 impl World {
     pub(super) fn new(seed: u64, broken: Break, without: &[Fault]) -> Arc<Self> {
         let lifecycle = lists::lifecycle(broken);
-        Self::with(seed, broken, without, lifecycle)
+        let descriptor = product(seed, fastrand::u8(..4) > 0);
+        Self::with(seed, broken, without, lifecycle, descriptor)
     }
 
-    pub(super) fn with(seed: u64, broken: Break, without: &[Fault], lifecycle: Lifecycle) -> Arc<Self> {
-        let grants = if fastrand::u8(..4) > 0 { GrantSupport::Editable } else { GrantSupport::Readable };
-        let descriptor = Descriptor { grants, ..Product::Clustered.descriptor() };
+    pub(super) fn with(
+        seed: u64,
+        broken: Break,
+        without: &[Fault],
+        lifecycle: Lifecycle,
+        descriptor: Descriptor,
+    ) -> Arc<Self> {
         let world = Self {
             seed,
             broken,

@@ -16,8 +16,8 @@ use crate::{
         },
     },
     model::{
-        Action, Credential, Database, Grant, Grants, Label, Listed, Listing, Secret, ServerDate, Time,
-        TokenId,
+        Action, Credential, Database, Expiry, Grant, GrantSupport, Grants, Label, Listed, Listing, Product,
+        Secret, ServerDate, Time, TokenId,
     },
 };
 
@@ -25,7 +25,7 @@ use crate::{
 const LATER: Duration = Duration::from_secs(400 * 24 * 3600);
 
 fn error(verb: &'static str, kind: ErrorKind) -> ServerError {
-    ServerError { server: server_name(), verb, kind }
+    ServerError { server: server_name(), product: Product::Clustered, verb, kind }
 }
 
 fn status(status: u16) -> ErrorKind {
@@ -140,7 +140,7 @@ impl World {
 
     pub(in super::super) fn mint_begins(&self, order: &Order) {
         self.changes_something("a mint");
-        let label = Label::find(&order.description).expect("every mint is labelled");
+        let label = self.descriptor.label.find(&order.description).expect("every mint is labelled");
         let key = self.key();
         let (sealed, posted, minting, stopping, elsewhere) = {
             let mut state = self.state();
@@ -153,6 +153,9 @@ impl World {
             (sealed, !state.posted.insert(order.marker.clone()), state.minting, state.stopping, elsewhere)
         };
         self.tell(format!("mint {} under {}", label.name, &order.marker.as_str()[..6]));
+        if order.lifetime.is_some() && self.descriptor.expiry == Expiry::None {
+            self.breaks("expiry", "a server is asked for what it cannot do");
+        }
         if !sealed {
             self.breaks("rule 2", "a mint without a sealed intent");
         }
@@ -199,7 +202,7 @@ impl World {
     }
 
     fn create(&self, order: &Order, hidden: bool) -> Minted {
-        let label = Label::find(&order.description);
+        let label = self.descriptor.label.find(&order.description);
         let (expires_at, ignores) = self.expiry(order);
         let date = self.date();
         let number = self.state().ids;
@@ -240,7 +243,12 @@ impl World {
     fn expiry(&self, order: &Order) -> (Option<Time>, bool) {
         // Not drawn with everything else: histories that have no such token are as they would be without this fault.
         let mut draw = fastrand::Rng::with_seed(self.seed ^ self.state().ids);
-        match order.expires_at {
+        let asked = match self.descriptor.expiry {
+            Expiry::Absolute => order.expires_at(),
+            Expiry::Relative => order.lifetime.map(|lifetime| after(self.date(), lifetime)),
+            Expiry::None => None,
+        };
+        match asked {
             Some(asked) if draw.u16(..1000) < 80 && self.may_strike(Fault::ExpiryIgnored) => {
                 self.struck(Fault::ExpiryIgnored, Op::Mint);
                 (draw.bool().then(|| after(asked, LATER)), true)
@@ -327,7 +335,7 @@ impl World {
         if is_others {
             self.breaks("rule 8", "somebody else's token is changed");
         }
-        if !self.descriptor.grants.can_be_changed() {
+        if self.descriptor.grants != GrantSupport::Editable {
             self.breaks("rule 21", "a server is asked for what it cannot do");
         }
         self.check_needs(id, grants);
@@ -335,7 +343,7 @@ impl World {
     }
 
     pub(in super::super) fn revoke(&self, id: &TokenId) -> Result<(), ServerError> {
-        let verb = "end token";
+        let verb = "revoke token";
         self.changes_something("an end");
         self.tell(format!("revoke {id}"));
         let foreign = {

@@ -2,8 +2,11 @@
 
 use serde::Serialize;
 
-use super::{Given, Influxctl, answer};
-use crate::influxdb::{ErrorKind, ServerError, http::MAX_BODY};
+use super::{answer, program::InfluxctlProgram};
+use crate::{
+    config::InfluxctlConfig,
+    influxdb::{ErrorKind, ServerError, http::MAX_BODY},
+};
 
 /// A cluster of Cloud Dedicated.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -21,13 +24,13 @@ pub struct KnownCluster {
 /// Asks for them as whoever runs this is logged in; `None` where there is no influxctl.
 ///
 /// # Errors
-/// It says none, or nothing that is understood.
-pub async fn known_clusters(given: Given) -> Result<Option<Vec<KnownCluster>>, ServerError> {
-    let influxctl = Influxctl::of_a_person(given);
+/// It fails, or its answer is not a list of clusters.
+pub async fn known_clusters(settings: InfluxctlConfig) -> Result<Option<Vec<KnownCluster>>, ServerError> {
+    let program = InfluxctlProgram::of_a_person(settings);
     let verb = "list clusters";
-    match influxctl.call(&["cluster", "list", "--format", "json"], MAX_BODY).await {
-        Ok(said) => answer::clusters(&said.stdout).map(Some).map_err(|kind| influxctl.told(verb, kind)),
+    match program.call(&["cluster", "list", "--format", "json"], MAX_BODY).await {
+        Ok(said) => answer::clusters(&said.stdout).map(Some).map_err(|kind| program.error(verb, kind)),
         Err(failed) if matches!(failed.kind, ErrorKind::NoProgram { .. }) => Ok(None),
-        Err(failed) => Err(influxctl.error(verb, failed)),
+        Err(failed) => Err(program.error(verb, failed.kind)),
     }
 }

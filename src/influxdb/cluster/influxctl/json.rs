@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use crate::influxdb::{
     ErrorKind,
-    rows::{Row, rows},
+    cluster::rows::{Row, rows},
     server_text::is_visible,
 };
 

@@ -8,11 +8,13 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::{
-    LabelEcho, Order,
-    times::{Claim, ClaimedTime, EXPECTED},
+use crate::{
+    influxdb::{
+        LabelEcho, Order,
+        times::{Claim, ClaimedTime, EXPECTED},
+    },
+    model::{Action, Grant, Grants, Label, Listed, ServerDate, Time, TokenId},
 };
-use crate::model::{Action, Grant, Grants, Label, Listed, ServerDate, Time, TokenId};
 
 /// No object of an answer has more fields.
 const MAX_FIELDS: usize = 1000;
@@ -138,15 +140,15 @@ impl<'a> Row<'a> {
         let expires_at = match claimed.expires_at {
             Some(ClaimedTime::At(at)) => match Birth::of(created_at, date).filter(|birth| at <= birth.at) {
                 // Programs that have no word for "never" write the beginning of some calendar.
-                Some(_) if order.expires_at.is_none() && at <= Time::UNIX_EPOCH => None,
+                Some(_) if order.lifetime.is_none() && at <= Time::UNIX_EPOCH => None,
                 Some(birth) => {
                     oddities.push(format!("expiresAt {at:.0} is not after {birth}, read as never"));
                     None
                 }
                 None => Some(at),
             },
-            Some(ClaimedTime::Unreadable) => order.expires_at,
-            None if untold => order.expires_at,
+            Some(ClaimedTime::Unreadable) => order.expires_at(),
+            None if untold => order.expires_at(),
             Some(ClaimedTime::BeyondCalendar) | None => None,
         };
         let (label, zoneless) = (self.echo(order), reading.zoneless);

@@ -10,21 +10,25 @@ use std::{
     time::{Duration, Instant},
 };
 
+use async_trait::async_trait;
 use reqwest::{Method, RequestBuilder, header};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use url::Url;
 
 use super::{
-    ErrorKind, Interest, MintError, Minted, Order, ServerError,
-    cluster_ids::NamedIds,
-    http::{Answer, Http, MAX_BODY, authorization, under},
+    data_plane::DataPlane,
+    ids::NamedIds,
     list::ListReader,
-    management_token::ManagementToken,
     rows::{Dialect, ID, MintClaims, Row},
 };
 use crate::{
     config::{self, ServerConfig},
+    influxdb::{
+        Check, ErrorKind, Interest, MintError, Minted, Order, Server, ServerError, Verdict,
+        http::{Answer, Http, MAX_BODY, MAX_LIST, authorization, under},
+        management_token::ManagementToken,
+    },
     model::{
         Action, ClusterIds, Credential, Database, Descriptor, Grants, Listed, Listing, Product, Secret,
         ServerName, TokenId,
@@ -33,13 +37,12 @@ use crate::{
 
 /// The string of a new token.
 const SECRET: &[&str] = &["accessToken"];
-/// The largest list of tokens.
-pub(super) const MAX_LIST: usize = 64 << 20;
 
 /// The management API of one deployment.
 #[derive(Debug)]
-pub(super) struct ManagementApi {
+pub(super) struct ClusterApi {
     http: Http,
+    data: DataPlane,
     management_token: ManagementToken,
     product: Product,
     api: Url,
@@ -50,7 +53,7 @@ pub(super) struct ManagementApi {
     says_expiration_type: AtomicBool,
 }
 
-impl ManagementApi {
+impl ClusterApi {
     /// Sends nothing.
     ///
     /// # Errors
@@ -58,6 +61,7 @@ impl ManagementApi {
     pub(super) fn new(
         name: &ServerName,
         http: Http,
+        data: DataPlane,
         config: &ServerConfig,
         management_token: config::ManagementTokenConfig,
     ) -> Result<Self, ServerError> {
@@ -66,12 +70,13 @@ impl ManagementApi {
             under(&root, &["accounts", ids.account.as_str(), "clusters", ids.cluster.as_str()])
         };
         Ok(Self {
-            management_token: ManagementToken::new(name, management_token, http.timeout)?,
+            management_token: ManagementToken::new(name, config, management_token)?,
             http,
+            data,
             product: config.product,
             api: config.cluster.as_ref().map_or_else(|| root.clone(), below),
             cluster: config.cluster.clone(),
-            says_expiration_type: AtomicBool::new(config.product == Product::Dedicated),
+            says_expiration_type: AtomicBool::new(config.cluster.is_some()),
         })
     }
 
@@ -130,55 +135,6 @@ impl ManagementApi {
         move |kind| self.http.error(verb, kind)
     }
 
-    pub(super) fn descriptor(&self) -> Descriptor {
-        self.product.descriptor()
-    }
-
-    pub(super) async fn list(&self, interest: &Interest<'_>) -> Result<Listing, ServerError> {
-        // A list begins a pass.
-        self.management_token.begin_pass().await;
-        let verb = "list tokens";
-        let request = self.request(Method::GET, &["tokens"]);
-        let answer = self.ask(verb, request, MAX_LIST).await.map_err(|(error, _)| error)?;
-        let cluster = self.cluster.as_ref();
-        let reader = ListReader { interest, dialect: Dialect::Api, cluster, date: &answer.date };
-        let rows: Vec<&RawValue> = answer.json().map_err(self.nonsense(verb))?;
-        reader.read(&rows, answer.body.len()).map_err(self.nonsense(verb))
-    }
-
-    pub(super) async fn databases(&self) -> Result<BTreeSet<String>, ServerError> {
-        let verb = "list databases";
-        let request = self.request(Method::GET, &["databases"]);
-        let answer = self.ask(verb, request, MAX_LIST).await.map_err(|(error, _)| error)?;
-        let rows: Vec<Row<'_>> = answer.json().map_err(self.nonsense(verb))?;
-        let name = |row: &Row<'_>| {
-            self.check_ids(row)?;
-            let name = row.text(&["name"]).ok_or_else(|| lacks("name of a database"))?;
-            Ok(name.into_owned())
-        };
-        rows.iter().map(name).collect::<Result<_, _>>().map_err(self.nonsense(verb))
-    }
-
-    pub(super) async fn mint(&self, order: &Order) -> Result<Minted, MintError> {
-        let begun = Instant::now();
-        let says_type = self.says_expiration_type.load(Ordering::Relaxed);
-        let answer = match self.post(order, says_type, self.http.timeout).await {
-            Err(MintError::NotMinted(error)) if says_type && error.status() == Some(400) => {
-                // No POST is repeated under its marker (rule 2), but that nothing comes of the first is sure: it was
-                // refused as it stood. The second has what is left of the time, for the intent's deadline holds for both.
-                let left = self.http.timeout.saturating_sub(begun.elapsed());
-                if left.is_zero() {
-                    return Err(MintError::NotMinted(error));
-                }
-                let answer = self.post(order, false, left).await?;
-                self.says_expiration_type.store(false, Ordering::Relaxed);
-                answer
-            }
-            first => first?,
-        };
-        self.minted(order, &answer)
-    }
-
     async fn post(&self, order: &Order, says_type: bool, within: Duration) -> Result<Answer, MintError> {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
@@ -190,12 +146,12 @@ impl ManagementApi {
             #[serde(skip_serializing_if = "Option::is_none")]
             expires_at: Option<String>,
         }
-        let expiration_type = if order.expires_at.is_some() { "datetime" } else { "noExpiration" };
+        let expiration_type = if order.lifetime.is_some() { "datetime" } else { "noExpiration" };
         let create = Create {
             description: &order.description,
             permissions: permissions(&order.grants),
             expiration_type: says_type.then_some(expiration_type),
-            expires_at: order.expires_at.map(|at| format!("{at:.0}")),
+            expires_at: order.expires_at().map(|at| format!("{at:.0}")),
         };
         let verb = "mint token";
         let request = self.request(Method::POST, &["tokens"]).timeout(within);
@@ -224,27 +180,6 @@ impl ManagementApi {
         Ok(Minted { id, secret, grants, created_at, expires_at, label, date, oddities, zoneless })
     }
 
-    pub(super) async fn get(&self, id: &TokenId) -> Result<Option<Listed>, ServerError> {
-        let verb = "get token";
-        match self.ask(verb, self.request(Method::GET, &["tokens", &id.0]), MAX_BODY).await {
-            Ok(answer) => self.shown(verb, id, &answer).map(Some),
-            Err((error, _)) if error.status() == Some(404) => Ok(None),
-            Err((error, _)) => Err(error),
-        }
-    }
-
-    pub(super) async fn patch(&self, id: &TokenId, grants: &Grants) -> Result<Listed, ServerError> {
-        #[derive(Serialize)]
-        struct Update<'a> {
-            permissions: Vec<Permission<'a>>,
-        }
-        let verb = "change token";
-        let request = self.request(Method::PATCH, &["tokens", &id.0]);
-        let request = self.with_json(verb, request, &Update { permissions: permissions(grants) })?;
-        let answer = self.ask(verb, request, MAX_BODY).await.map_err(|(error, _)| error)?;
-        self.shown(verb, id, &answer)
-    }
-
     /// One token, as a list shows it. Where the answer names no id, it is the one that was asked about.
     fn shown(&self, verb: &'static str, id: &TokenId, answer: &Answer) -> Result<Listed, ServerError> {
         let row: Row<'_> = answer.json().map_err(self.nonsense(verb))?;
@@ -256,14 +191,91 @@ impl ManagementApi {
         }
         Ok(row.listed(id.clone(), Dialect::Api, &answer.date).0)
     }
+}
 
-    pub(super) async fn revoke(&self, id: &TokenId) -> Result<(), ServerError> {
-        match self.ask("end token", self.request(Method::DELETE, &["tokens", &id.0]), MAX_BODY).await {
+#[async_trait]
+impl Server for ClusterApi {
+    fn descriptor(&self) -> Descriptor {
+        self.product.descriptor()
+    }
+
+    async fn list(&self, interest: &Interest<'_>) -> Result<Listing, ServerError> {
+        // A list begins a pass.
+        self.management_token.begin_pass().await;
+        let verb = "list tokens";
+        let request = self.request(Method::GET, &["tokens"]);
+        let answer = self.ask(verb, request, MAX_LIST).await.map_err(|(error, _)| error)?;
+        let cluster = self.cluster.as_ref();
+        let reader = ListReader { interest, dialect: Dialect::Api, cluster, date: &answer.date };
+        let rows: Vec<&RawValue> = answer.json().map_err(self.nonsense(verb))?;
+        reader.read(&rows, answer.body.len()).map_err(self.nonsense(verb))
+    }
+
+    async fn databases(&self) -> Result<BTreeSet<String>, ServerError> {
+        let verb = "list databases";
+        let request = self.request(Method::GET, &["databases"]);
+        let answer = self.ask(verb, request, MAX_LIST).await.map_err(|(error, _)| error)?;
+        let rows: Vec<Row<'_>> = answer.json().map_err(self.nonsense(verb))?;
+        let name = |row: &Row<'_>| {
+            self.check_ids(row)?;
+            let name = row.text(&["name"]).ok_or_else(|| lacks("name of a database"))?;
+            Ok(name.into_owned())
+        };
+        rows.iter().map(name).collect::<Result<_, _>>().map_err(self.nonsense(verb))
+    }
+
+    async fn mint(&self, order: &Order) -> Result<Minted, MintError> {
+        let begun = Instant::now();
+        let says_type = self.says_expiration_type.load(Ordering::Relaxed);
+        let answer = match self.post(order, says_type, self.http.timeout).await {
+            Err(MintError::NotMinted(error)) if says_type && error.status() == Some(400) => {
+                // No POST is repeated under its marker (rule 2), but that nothing comes of the first is sure: it was
+                // refused as it stood. The second has what is left of the time, for the intent's deadline holds for both.
+                let left = self.http.timeout.saturating_sub(begun.elapsed());
+                if left.is_zero() {
+                    return Err(MintError::NotMinted(error));
+                }
+                let answer = self.post(order, false, left).await?;
+                self.says_expiration_type.store(false, Ordering::Relaxed);
+                answer
+            }
+            first => first?,
+        };
+        self.minted(order, &answer)
+    }
+
+    async fn get(&self, id: &TokenId) -> Result<Option<Listed>, ServerError> {
+        let verb = "get token";
+        match self.ask(verb, self.request(Method::GET, &["tokens", &id.0]), MAX_BODY).await {
+            Ok(answer) => self.shown(verb, id, &answer).map(Some),
+            Err((error, _)) if error.status() == Some(404) => Ok(None),
+            Err((error, _)) => Err(error),
+        }
+    }
+
+    async fn patch(&self, id: &TokenId, grants: &Grants) -> Result<Listed, ServerError> {
+        #[derive(Serialize)]
+        struct Update<'a> {
+            permissions: Vec<Permission<'a>>,
+        }
+        let verb = "change token";
+        let request = self.request(Method::PATCH, &["tokens", &id.0]);
+        let request = self.with_json(verb, request, &Update { permissions: permissions(grants) })?;
+        let answer = self.ask(verb, request, MAX_BODY).await.map_err(|(error, _)| error)?;
+        self.shown(verb, id, &answer)
+    }
+
+    async fn revoke(&self, id: &TokenId) -> Result<(), ServerError> {
+        match self.ask("revoke token", self.request(Method::DELETE, &["tokens", &id.0]), MAX_BODY).await {
             Ok(_) => Ok(()),
             // Not described; a token that is not there cannot be used.
             Err((error, _)) if error.status() == Some(404) => Ok(()),
             Err((error, _)) => Err(error),
         }
+    }
+
+    async fn check(&self, credential: &Credential, check: &Check) -> Verdict {
+        self.data.check(credential, check).await
     }
 }
 

@@ -6,14 +6,16 @@ use std::{borrow::Cow, collections::BTreeSet};
 use serde_json::value::RawValue;
 
 use super::{
-    KnownCluster,
+    clusters::KnownCluster,
     json::{Json, first, first_whole, objects, shape},
 };
 use crate::{
     influxdb::{
         ErrorKind, Interest, Minted, Order,
-        list::ListReader,
-        rows::{Dialect, ID, MintClaims, Row, rows as json_rows},
+        cluster::{
+            list::ListReader,
+            rows::{Dialect, ID, MintClaims, Row, rows as json_rows},
+        },
         server_text::clean,
     },
     model::{Credential, Listed, Listing, Secret, ServerDate, TokenId, Uuid},

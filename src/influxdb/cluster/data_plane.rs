@@ -5,13 +5,13 @@ use serde::Deserialize;
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::{
-    Check, Plane, Verdict,
-    http::{Answer, Http, MAX_BODY, authorization, under},
-    server_text::shown,
-};
 use crate::{
     config::ServerConfig,
+    influxdb::{
+        Check, Plane, Verdict,
+        http::{Answer, Http, MAX_BODY, authorization, under},
+        server_text::shown,
+    },
     model::{Credential, Secret},
 };
 
