@@ -26,7 +26,7 @@ pub struct ServerError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The server answered with a status that is no success.
+    /// The server answered with a status that is not a success.
     #[error("{status}{}", message.as_ref().map(|message| format!(": {message}")).unwrap_or_default())]
     Status {
         /// The HTTP status.
@@ -59,7 +59,7 @@ pub enum ErrorKind {
         why: String,
     },
     /// No answer in time.
-    #[error("no answer within {} s", .0.as_secs())]
+    #[error("timed out after {} s", .0.as_secs())]
     Timeout(Duration),
     /// The connection ended before the answer did.
     #[error("the answer was cut off: {0}")]
@@ -87,8 +87,8 @@ pub enum ErrorKind {
         /// What came of it.
         why: Box<ErrorKind>,
     },
-    /// The server does not take what the identity provider issued.
-    #[error("401{}: what {by} issued is not taken", message.as_ref().map(|message| format!(": {message}")).unwrap_or_default())]
+    /// The server refuses what the identity provider issued.
+    #[error("401{}: the server refuses the token from {by}", message.as_ref().map(|message| format!(": {message}")).unwrap_or_default())]
     IssuedRefused {
         /// The provider's address.
         by: String,
@@ -96,9 +96,9 @@ pub enum ErrorKind {
         message: Option<String>,
     },
     /// It could not be handed to influxctl.
-    #[error("the management token cannot be handed over: {0}")]
+    #[error("cannot pass the management token on: {0}")]
     NotHanded(String),
-    /// There is no influxctl.
+    /// influxctl is not installed.
     #[error("there is no {program:?}{}", if program.components().count() > 1 { String::new() } else { format!(" on PATH ({path:?})") })]
     NoProgram {
         /// What was looked for.
@@ -107,7 +107,7 @@ pub enum ErrorKind {
         path: OsString,
     },
     /// An influxctl that cannot do it.
-    #[error("influxctl {found} is too old: {least} or later can do this")]
+    #[error("influxctl {found} is too old: expected {least} or later")]
     Outdated {
         /// The version that is installed.
         found: String,
@@ -126,7 +126,7 @@ pub enum ErrorKind {
         message: Option<String>,
     },
     /// An answer of influxctl's in a form that is not known here.
-    #[error("unexpected answer: `{command}` answers {shape}")]
+    #[error("unexpected answer: `{command}` printed {shape}")]
     UnknownShape {
         /// The words it was run with.
         command: &'static str,
@@ -187,7 +187,7 @@ impl ServerError {
         }
     }
 
-    /// Whether what this process presents, kept where the list says, is not taken: as it stands it never will be.
+    /// Whether what this process presents, kept where the list says, is refused: as it is, it always will be.
     #[must_use]
     pub fn refuses_the_secret(&self) -> bool {
         match &self.kind {

@@ -30,13 +30,13 @@ impl Hint for ServerError {
                 "this answer of influxctl's is not known here: please report it, as it stands, with `influxctl version`"
             }
             ErrorKind::Timeout(_) => {
-                "see whether it is overloaded; an answer that takes longer, a long list say, needs another `timeout`"
+                "check whether the server is overloaded; a long list may need a longer `timeout`"
             }
-            ErrorKind::Nonsense(_) => "something else than InfluxDB may answer at this address",
+            ErrorKind::Nonsense(_) => "another program than InfluxDB may answer at this address",
             ErrorKind::ManagementToken(error) | ErrorKind::ClientSecret(error) => return error.hint(),
             ErrorKind::NotIssued { why, .. } => return not_issued_hint(why),
             ErrorKind::IssuedRefused { .. } => {
-                "see that the cluster is set up with this provider, that `scopes` and `audience` are what it expects, and that \
+                "check that the cluster is set up with this provider, that `scopes` and `audience` are what it expects, and that \
                  this client may manage tokens there"
             }
             _ => return None,
@@ -69,11 +69,11 @@ fn redirect_hint(location: Option<&str>) -> String {
 fn not_issued_hint(why: &ErrorKind) -> Option<String> {
     let hint = match why {
         ErrorKind::Status { status: 400 | 401 | 403, .. } => {
-            "see that `client_id` and what `client_secret` names are the provider's, that it lets this client use the client \
+            "check that `client_id` and what `client_secret` names are the provider's, that it lets this client use the client \
              credentials grant with these `scopes`, and whether it wants authentication = \"post\""
         }
         ErrorKind::Status { status: 404 | 405, .. } | ErrorKind::Nonsense(_) => {
-            "see that `token_url` is the provider's token endpoint: `token_endpoint` in what it shows at \
+            "check that `token_url` is the provider's token endpoint: `token_endpoint` in what it shows at \
              /.well-known/openid-configuration"
         }
         ErrorKind::Redirect { .. } => "write the address it points to as `token_url`, if you trust it",

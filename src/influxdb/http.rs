@@ -62,7 +62,7 @@ pub(super) struct Http {
 }
 
 /// An answer, read whole. It may have secrets in it, wherever the server likes to put them.
-pub(super) struct Answer {
+pub(super) struct ServerAnswer {
     pub(super) status: u16,
     pub(super) date: ServerDate,
     pub(super) retry_after: Option<Duration>,
@@ -71,6 +71,13 @@ pub(super) struct Answer {
     /// How the body is compressed, which it should not be.
     compressed: Option<String>,
     pub(super) body: Zeroizing<Vec<u8>>,
+}
+
+/// What a server says of a request that did not succeed.
+#[derive(serde::Deserialize)]
+pub(super) struct ErrorBody {
+    #[serde(alias = "error")]
+    pub(super) message: String,
 }
 
 /// A request that got no whole answer.
@@ -148,7 +155,7 @@ impl Http {
         verb: &'static str,
         request: RequestBuilder,
         limit: usize,
-    ) -> Result<Answer, FailedRequest> {
+    ) -> Result<ServerAnswer, FailedRequest> {
         let failed = |kind, unsent| FailedRequest { error: self.error(verb, kind), unsent };
         let response = self
             .respond(request)
@@ -156,7 +163,7 @@ impl Http {
             .map_err(|error| failed(self.kind_of(&error), error.is_connect() || error.is_builder()))?;
         let headers = response.headers();
         let date = date(headers);
-        let mut answer = Answer {
+        let mut answer = ServerAnswer {
             status: response.status().as_u16(),
             retry_after: retry_after(headers, &date),
             date,
@@ -202,7 +209,7 @@ impl Http {
         if told.is_some_and(|length| length > limit) {
             return Err(ErrorKind::TooLarge(limit));
         }
-        // Sized beforehand where the length is told, so that growing leaves no copy of a secret behind.
+        // Sized beforehand where the length is known, so that growing leaves no copy of a secret behind.
         let mut body = Zeroizing::new(Vec::with_capacity(told.unwrap_or(64 << 10)));
         while let Some(piece) = response.chunk().await.map_err(|error| self.kind_of(&error))? {
             if body.len() + piece.len() > limit {
@@ -230,7 +237,7 @@ impl Http {
     }
 }
 
-impl Answer {
+impl ServerAnswer {
     pub(super) fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
@@ -256,7 +263,7 @@ impl Answer {
         }
     }
 
-    /// Why this is no success, in the server's words where it has some, and they repeat none of these secrets.
+    /// Why this is not a success, in the server's words where it has some that repeat none of these secrets.
     pub(super) fn failure(&self, secrets: &[&Secret]) -> ErrorKind {
         if (300..400).contains(&self.status) {
             let location = self.location.as_deref().and_then(|location| shown(location, secrets));
@@ -270,13 +277,8 @@ impl Answer {
     }
 
     fn message(&self, secrets: &[&Secret]) -> Option<String> {
-        #[derive(serde::Deserialize)]
-        struct Complaint {
-            #[serde(alias = "error")]
-            message: String,
-        }
-        match serde_json::from_slice::<Complaint>(&self.body) {
-            Ok(complaint) => shown(&Zeroizing::new(complaint.message), secrets),
+        match serde_json::from_slice::<ErrorBody>(&self.body) {
+            Ok(error) => shown(&Zeroizing::new(error.message), secrets),
             Err(_) if self.compressed.is_some() => Some("a compressed text".to_owned()),
             Err(_) if self.is_page() => Some("an HTML page".to_owned()),
             Err(_) => shown(std::str::from_utf8(&self.body).ok()?.lines().next()?, secrets),
@@ -285,7 +287,7 @@ impl Answer {
 
     /// What a success must be to be believed. What it is labelled as does not matter where it can be read.
     pub(super) fn json<'a, T: serde::Deserialize<'a>>(&'a self) -> Result<T, ErrorKind> {
-        // What is wrong is told by place alone: the text around it may be a token.
+        // The error names the place alone: the text around it may be a token.
         serde_json::from_slice(&self.body).map_err(|error| {
             if let Some(coding) = &self.compressed {
                 return ErrorKind::Compressed(coding.clone());
@@ -366,7 +368,7 @@ pub(super) fn under(url: &Url, segments: &[&str]) -> Url {
     url
 }
 
-/// The system's resolver, with an error that can be told from others.
+/// The system's resolver, with an error of its own type.
 struct SystemResolver;
 
 #[derive(Debug, thiserror::Error)]
@@ -426,7 +428,7 @@ fn date(headers: &HeaderMap) -> ServerDate {
     let text = String::from_utf8_lossy(value.as_bytes());
     let at = httpdate::parse_http_date(&text).ok().and_then(|at| Time::try_from(at).ok());
     let unreadable = || ServerDate::Unreadable(clean(&text).chars().take(MAX_DATE).collect());
-    at.map_or_else(unreadable, ServerDate::Told)
+    at.map_or_else(unreadable, ServerDate::At)
 }
 
 /// Seconds, or a date (RFC 9110, 10.2.3), which is measured from the answer's own: by no other clock than the one that made
@@ -437,7 +439,7 @@ fn retry_after(headers: &HeaderMap, date: &ServerDate) -> Option<Duration> {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => {
             let until = Time::try_from(httpdate::parse_http_date(&value).ok()?).ok()?;
-            Duration::try_from(until.duration_since(date.told()?)).ok()?
+            Duration::try_from(until.duration_since(date.time()?)).ok()?
         }
     };
     Some(wait.min(LONGEST_WAIT))

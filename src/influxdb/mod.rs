@@ -168,7 +168,7 @@ pub struct Minted {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LabelEcho {
     /// Nothing: it has no description.
-    Untold,
+    Missing,
     /// It is there, to the letter.
     Kept,
     /// The description has another end: in a list the token is not known again.

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::{
     ErrorKind, ServerError,
-    http::{Answer, Connecting, Http, authorization},
+    http::{Connecting, Http, ServerAnswer, authorization},
     server_text::shown,
 };
 use crate::{
@@ -36,7 +36,7 @@ pub(super) struct Provider {
 #[derive(Debug)]
 pub(super) struct Issued {
     pub(super) token: Secret,
-    /// For how long, where the provider tells.
+    /// For how long, where the provider says so.
     pub(super) lifetime: Option<Duration>,
 }
 
@@ -110,15 +110,15 @@ fn encoded(text: &str) -> Zeroizing<String> {
 }
 
 /// In the provider's words (5.2), which may not repeat what it was sent.
-fn refusal(answer: &Answer, secret: &Secret) -> ErrorKind {
+fn refusal(answer: &ServerAnswer, secret: &Secret) -> ErrorKind {
     #[derive(Deserialize)]
-    struct Refusal<'a> {
+    struct OAuthError<'a> {
         #[serde(borrow)]
         error: Cow<'a, str>,
         #[serde(default, borrow)]
         error_description: Option<Cow<'a, str>>,
     }
-    let Ok(Refusal { error, error_description }) = serde_json::from_slice(&answer.body) else {
+    let Ok(OAuthError { error, error_description }) = serde_json::from_slice(&answer.body) else {
         return answer.failure(&[secret]);
     };
     let message = Zeroizing::new(match error_description {
@@ -133,7 +133,7 @@ fn refusal(answer: &Answer, secret: &Secret) -> ErrorKind {
 }
 
 /// What a success has (5.1).
-fn issued(answer: &Answer) -> Result<Issued, ErrorKind> {
+fn issued(answer: &ServerAnswer) -> Result<Issued, ErrorKind> {
     #[derive(Deserialize)]
     struct Success<'a> {
         #[serde(borrow)]

@@ -26,7 +26,7 @@ use crate::{
     config::{self, ServerConfig},
     influxdb::{
         Check, ErrorKind, Interest, MintError, Minted, Order, Server, ServerError, Verdict,
-        http::{Answer, Http, MAX_BODY, MAX_LIST, authorization, under},
+        http::{Http, MAX_BODY, MAX_LIST, ServerAnswer, authorization, under},
         management_token::ManagementToken,
     },
     model::{
@@ -90,7 +90,7 @@ impl ClusterApi {
         verb: &'static str,
         request: RequestBuilder,
         limit: usize,
-    ) -> Result<Answer, (ServerError, bool)> {
+    ) -> Result<ServerAnswer, (ServerError, bool)> {
         let token = self.management_token.get().await.map_err(|kind| (self.http.error(verb, kind), true))?;
         let unsendable = || ErrorKind::NotHanded("it has characters not valid in a header".to_owned());
         let value = authorization("Bearer", token.expose())
@@ -135,12 +135,17 @@ impl ClusterApi {
         move |kind| self.http.error(verb, kind)
     }
 
-    async fn post(&self, order: &Order, says_type: bool, within: Duration) -> Result<Answer, MintError> {
+    async fn post(
+        &self,
+        order: &Order,
+        says_type: bool,
+        within: Duration,
+    ) -> Result<ServerAnswer, MintError> {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
         struct Create<'a> {
             description: &'a str,
-            permissions: Vec<Permission<'a>>,
+            permissions: Vec<PermissionBody<'a>>,
             #[serde(skip_serializing_if = "Option::is_none")]
             expiration_type: Option<&'a str>,
             #[serde(skip_serializing_if = "Option::is_none")]
@@ -164,7 +169,7 @@ impl ClusterApi {
 
     /// A token exists, and its string is in no other place: nothing but an answer without id or string leaves it to the
     /// list.
-    fn minted(&self, order: &Order, answer: &Answer) -> Result<Minted, MintError> {
+    fn minted(&self, order: &Order, answer: &ServerAnswer) -> Result<Minted, MintError> {
         let unusable = |kind| MintError::Unknown(self.http.error("mint token", kind));
         let created: Row<'_> = answer.json().map_err(unusable)?;
         let id = created.id(ID).ok_or_else(|| unusable(lacks("id")))?;
@@ -181,7 +186,7 @@ impl ClusterApi {
     }
 
     /// One token, as a list shows it. Where the answer names no id, it is the one that was asked about.
-    fn shown(&self, verb: &'static str, id: &TokenId, answer: &Answer) -> Result<Listed, ServerError> {
+    fn shown(&self, verb: &'static str, id: &TokenId, answer: &ServerAnswer) -> Result<Listed, ServerError> {
         let row: Row<'_> = answer.json().map_err(self.nonsense(verb))?;
         self.check_ids(&row).map_err(self.nonsense(verb))?;
         let told = row.id(ID).unwrap_or_else(|| id.clone());
@@ -256,7 +261,7 @@ impl Server for ClusterApi {
     async fn patch(&self, id: &TokenId, grants: &Grants) -> Result<Listed, ServerError> {
         #[derive(Serialize)]
         struct Update<'a> {
-            permissions: Vec<Permission<'a>>,
+            permissions: Vec<PermissionBody<'a>>,
         }
         let verb = "change token";
         let request = self.request(Method::PATCH, &["tokens", &id.0]);
@@ -284,15 +289,15 @@ fn lacks(what: &str) -> ErrorKind {
 }
 
 #[derive(Serialize)]
-struct Permission<'a> {
+struct PermissionBody<'a> {
     action: Action,
     resource: Cow<'a, str>,
 }
 
-fn permissions(grants: &Grants) -> Vec<Permission<'_>> {
+fn permissions(grants: &Grants) -> Vec<PermissionBody<'_>> {
     grants
         .iter()
-        .map(|grant| Permission {
+        .map(|grant| PermissionBody {
             action: grant.action,
             resource: match &grant.database {
                 Database::All => Cow::Borrowed("*"),

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use crate::{
     influxdb::{
         LabelEcho, Order,
-        times::{Claim, ClaimedTime, EXPECTED},
+        times::{ClaimedTime, EXPECTED, TimeClaim},
     },
     model::{Action, Grant, Grants, Label, Listed, ServerDate, Time, TokenId},
 };
@@ -109,7 +109,7 @@ impl<'a> Row<'a> {
         let mut times = self.times(date, &mut reading);
         if times.revoked_at_is_odd {
             // A revocation in a list is acted on after a refused probe only: to believe it costs nothing.
-            times.revoked_at = Some(date.told().unwrap_or(Time::UNIX_EPOCH));
+            times.revoked_at = Some(date.time().unwrap_or(Time::UNIX_EPOCH));
         }
         let listed = Listed {
             id,
@@ -158,7 +158,7 @@ impl<'a> Row<'a> {
     /// Whether the description bears the label that was asked for, to the letter: by it the token is found again.
     fn echo(&self, order: &Order) -> LabelEcho {
         let Some(description) = self.get(DESCRIPTION) else {
-            return LabelEcho::Untold;
+            return LabelEcho::Missing;
         };
         let told = text(description);
         let is_kept = told.is_some_and(|told| match Label::find(&order.description) {
@@ -170,7 +170,7 @@ impl<'a> Row<'a> {
 
     fn claimed_times(&self, reading: &mut RowReading) -> ClaimedTimes {
         let mut claim = |name, names: &[&str]| {
-            let claim = Claim::read(self.get(names))?;
+            let claim = TimeClaim::read(self.get(names))?;
             reading.zoneless |= claim.zoneless;
             if claim.time == ClaimedTime::Unreadable {
                 reading.odd(name, EXPECTED);
@@ -195,7 +195,7 @@ impl<'a> Row<'a> {
         let created_at = at(claimed.created_at);
         // A creation after the answer has not happened then, so nothing can be held against it.
         let is_believable =
-            |at: &Time| date.told().is_none_or(|date| at.as_second() <= date.as_second() + SKEW);
+            |at: &Time| date.time().is_none_or(|date| at.as_second() <= date.as_second() + SKEW);
         let floor = created_at.filter(is_believable).map_or(i64::MIN, Time::as_second);
         RowTimes {
             created_at,
@@ -208,8 +208,8 @@ impl<'a> Row<'a> {
     /// `None` where something else than reading or writing a database is granted, or it cannot be read.
     fn grants(&self, dialect: Dialect, reading: &mut RowReading) -> Option<Grants> {
         let rows = self.get(PERMISSIONS).and_then(rows);
-        let permissions: Option<Vec<Permission>> =
-            rows.and_then(|rows| rows.into_iter().map(Permission::read).collect());
+        let permissions: Option<Vec<PermissionRow>> =
+            rows.and_then(|rows| rows.into_iter().map(PermissionRow::read).collect());
         let Some(permissions) = permissions else {
             // influxctl's documented samples have an object in their place, or nothing.
             if dialect == Dialect::Api {
@@ -260,10 +260,10 @@ impl Birth {
     /// The creation that is claimed, where it fits the answer's date; else that.
     fn of(created_at: Option<Time>, date: &ServerDate) -> Option<Self> {
         let fits = |at: &Time| {
-            date.told().is_none_or(|date| at.as_second().abs_diff(date.as_second()) <= SKEW.unsigned_abs())
+            date.time().is_none_or(|date| at.as_second().abs_diff(date.as_second()) <= SKEW.unsigned_abs())
         };
         let created = created_at.filter(fits).map(|at| Self { at, source: "createdAt" });
-        created.or_else(|| Some(Self { at: date.told()?, source: "the answer's Date" }))
+        created.or_else(|| Some(Self { at: date.time()?, source: "the answer's Date" }))
     }
 }
 
@@ -288,9 +288,9 @@ struct RowTimes {
 }
 
 /// `None` inside: an action that we have no word for, or a database that can have no such name.
-struct Permission(Option<Grant>);
+struct PermissionRow(Option<Grant>);
 
-impl Permission {
+impl PermissionRow {
     fn read(json: &RawValue) -> Option<Self> {
         let row = Row::read(json.get()).ok()?;
         let (action, resource) = (row.text(&["action"])?, row.text(&["resource"])?);

@@ -231,7 +231,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     }
 
     fn held(&self, order: &Order, minted: Minted) -> Held {
-        let now = minted.date.told().unwrap_or_else(|| self.now());
+        let now = minted.date.time().unwrap_or_else(|| self.now());
         let expiry = self.server.descriptor().expiry;
         let Believed { created_at, claimed_created_at, expires_at, was_to_expire_at } =
             believe(minted.created_at, minted.expires_at, now, order, expiry);

@@ -102,7 +102,7 @@ impl World {
     }
 
     fn look<T>(&mut self, look: impl FnOnce(&View<'_>) -> T) -> T {
-        self.listing.date = ServerDate::Told(at(self.now));
+        self.listing.date = ServerDate::At(at(self.now));
         look(&View {
             now: at(self.now),
             boot: self.boot.as_ref(),

@@ -21,7 +21,7 @@ pub struct KnownCluster {
     pub url: Option<String>,
 }
 
-/// Asks for them as whoever runs this is logged in; `None` where there is no influxctl.
+/// Asks for them as whoever runs this is logged in; `None` where influxctl is not installed.
 ///
 /// # Errors
 /// It fails, or its answer is not a list of clusters.

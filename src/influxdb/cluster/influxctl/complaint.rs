@@ -1,8 +1,8 @@
 //! What influxctl says where it fails. How is documented nowhere; what is known of it is how Go's gRPC library prints the
 //! status of a call, `rpc error: code = NAME desc = TEXT`, and that it goes to stderr, behind the level of a log line.
 //!
-//! Its exit code tells nothing. That nothing was done is believed in one case: the line is the last, it is the only one
-//! that tells of a call, and it begins with a code by which a server refuses. Words anywhere else, in a request's id or in
+//! Its exit code says nothing. That nothing was done is believed in one case: the line is the last, it is the only one
+//! about a call, and it begins with a code by which a server refuses. Words anywhere else, in a request's id or in
 //! a description, say nothing.
 
 use zeroize::Zeroizing;

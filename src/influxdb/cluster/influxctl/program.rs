@@ -15,7 +15,7 @@ use tokio::process::Command;
 use super::{
     complaint,
     profile::{Profile, ProfileFile},
-    version::Version,
+    version::InfluxctlVersion,
 };
 use crate::{
     config::{InfluxctlConfig, Login, ServerConfig},
@@ -38,7 +38,7 @@ pub(super) struct InfluxctlProgram {
     proxy: Option<String>,
     timeout: Duration,
     /// Of the file that was asked last.
-    version: Mutex<Option<(Stamp, Version)>>,
+    version: Mutex<Option<(Stamp, InfluxctlVersion)>>,
 }
 
 /// A management token, and what else stands in the profile with it.
@@ -115,7 +115,7 @@ impl InfluxctlProgram {
     }
 
     /// The version that was seen last.
-    pub(super) fn known_version(&self) -> Option<Version> {
+    pub(super) fn known_version(&self) -> Option<InfluxctlVersion> {
         self.version.lock().unwrap_or_else(PoisonError::into_inner).map(|(_, version)| version)
     }
 
@@ -131,7 +131,7 @@ impl InfluxctlProgram {
             let secret = source.get().await.map_err(FailedCall::without_effect)?;
             let failed = |error| {
                 FailedCall::without_effect(ErrorKind::NotHanded(format!(
-                    "cannot be handed over in {private:?}: {error}"
+                    "cannot write in {private:?}: {error}"
                 )))
             };
             profile = Some(login.write(private, &secret).map_err(failed)?);
@@ -191,7 +191,7 @@ impl InfluxctlProgram {
     }
 
     /// Which version is installed now: asked again when it is another file than before.
-    pub(super) async fn version(&self) -> Result<Version, FailedCall> {
+    pub(super) async fn version(&self) -> Result<InfluxctlVersion, FailedCall> {
         let stamp = self.installed().as_deref().and_then(stamp);
         let known = *self.version.lock().unwrap_or_else(PoisonError::into_inner);
         if let (Some(stamp), Some((of, version))) = (stamp, known)
@@ -202,12 +202,12 @@ impl InfluxctlProgram {
         let mut command = self.command();
         command.arg("version");
         let said = program::run(&mut command, ASKING).await.map_err(|error| self.not_run(error))?;
-        // Told on either, by whatever version.
+        // Some versions print it on one, some on the other.
         let text = said.text() + &said.stderr;
-        let version = Version::parse(&text).ok_or_else(|| {
-            FailedCall::without_effect(ErrorKind::Nonsense("`influxctl version` tells no version".to_owned()))
+        let version = InfluxctlVersion::parse(&text).ok_or_else(|| {
+            FailedCall::without_effect(ErrorKind::Nonsense("`influxctl version` shows no version".to_owned()))
         })?;
-        let least = Version::least(self.login.is_some());
+        let least = InfluxctlVersion::least(self.login.is_some());
         if version < least {
             return Err(FailedCall::without_effect(ErrorKind::Outdated {
                 found: version.to_string(),

@@ -121,7 +121,7 @@ impl World {
             bytes: 100 * tokens.len(),
             tokens,
             faults: vec![],
-            date: ServerDate::Told(self.date()),
+            date: ServerDate::At(self.date()),
             zoneless: false,
         };
         self.claims_of_a_list(&mut listing);
@@ -233,7 +233,7 @@ impl World {
             } else {
                 LabelEcho::Kept
             },
-            date: ServerDate::Told(date),
+            date: ServerDate::At(date),
             oddities: vec![],
             zoneless: false,
         }

@@ -153,9 +153,9 @@ fn no_odd_field_costs_the_string_of_a_new_token() {
     for (fields, label, oddities) in [
         (r#""description":"another""#, LabelEcho::Lost, 0),
         (r#""description":7"#, LabelEcho::Lost, 0),
-        (r#""expires_at":"soon""#, LabelEcho::Untold, 1),
-        (r#""created_at":true,"expires_at":[1]"#, LabelEcho::Untold, 2),
-        (r#""permissions":"none""#, LabelEcho::Untold, 0),
+        (r#""expires_at":"soon""#, LabelEcho::Missing, 1),
+        (r#""created_at":true,"expires_at":[1]"#, LabelEcho::Missing, 2),
+        (r#""permissions":"none""#, LabelEcho::Missing, 0),
     ] {
         let minted = mint(&format!(r#"{{"id":"{ID}","token":"{CANARY}",{fields}}}"#)).expect(fields);
         assert_eq!((minted.label, minted.oddities.len()), (label, oddities), "{fields}");
