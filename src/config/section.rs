@@ -95,7 +95,7 @@ impl<'a> Section<'a> {
     }
 
     /// A fault: the value of a key is not one of these words.
-    pub(super) fn not_one_of(&self, key: &str, found: &Located<&str>, words: &[&'static str]) {
+    pub(super) fn not_one_of(&self, key: &str, found: &Located<&str>, words: &[&str]) {
         let quoted: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
         let what = format!("expected {}, found {}", quoted.join(" or "), Excerpt(found.value));
         let hint = did_you_mean(found.value, words.iter().copied());

@@ -17,7 +17,7 @@ use super::{
     source::TokenSource,
     via::{Via, via},
 };
-use crate::model::{ClusterIds, NotUuid, Product, ServerKey, ServerName, Uuid};
+use crate::model::{Address, ClusterIds, NotUuid, Product, ServerKey, ServerName, Uuid};
 
 /// One server.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,11 +50,9 @@ impl ServerConfig {
     pub fn key(&self) -> ServerKey {
         // Below each path of a gateway may be another cluster.
         let path = self.url.path().trim_end_matches('/');
-        ServerKey {
-            product: self.product,
-            origin: format!("{}{}", self.url.origin().ascii_serialization(), path),
-            cluster: self.cluster.as_ref().map(ToString::to_string),
-        }
+        let origin = format!("{}{}", self.url.origin().ascii_serialization(), path);
+        let cluster = self.cluster.as_ref().map(ToString::to_string);
+        ServerKey { cluster, ..ServerKey::new(self.product, origin) }
     }
 
     /// Where the secret is kept that this process logs in with, if any: the management token, or the client secret that
@@ -83,8 +81,6 @@ pub struct ClientCertificate {
 const MAX_NAME: usize = 64;
 /// For one request, where the list does not say.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// Where the clusters of Cloud Dedicated are managed.
-const CONSOLE: &str = "https://console.influxdata.com";
 
 pub(super) fn servers(
     root: &mut Section<'_>,
@@ -156,8 +152,8 @@ fn server(mut section: Section<'_>, context: &ListContext) -> Option<ServerConfi
     let proxy = address(&mut section, "proxy", true);
     let timeout = duration(&mut section, &bounds::TIMEOUT).map_or(TIMEOUT, |at| at.value);
     let at = section.span_of("url");
-    if let (Some(Product::Clustered), Some(url), Some(Via::Influxctl(InfluxctlConfig { login, .. }))) =
-        (product, &url, &via)
+    if let (Some(Address::Own), Some(url), Some(Via::Influxctl(InfluxctlConfig { login, .. }))) =
+        (product.map(address_of), &url, &via)
         && matches!(login, Login::ManagementToken(_))
         && url.path() != "/"
     {
@@ -167,11 +163,15 @@ fn server(mut section: Section<'_>, context: &ListContext) -> Option<ServerConfi
     }
     section.finish();
     let (product, url) = (product?, url?);
-    let cluster = match product {
-        Product::Clustered => None,
-        Product::Dedicated => Some(cluster?),
+    let (cluster, default_data_url) = match address_of(product) {
+        Address::Own => (None, None),
+        Address::Console { data_domain, .. } => {
+            let ids = cluster?;
+            let data_url = Url::parse(&format!("https://{}.{data_domain}", ids.cluster)).ok();
+            (Some(ids), data_url)
+        }
     };
-    let data_url = data_url.or_else(|| data_host(cluster.as_ref())).unwrap_or_else(|| url.clone());
+    let data_url = data_url.or(default_data_url).unwrap_or_else(|| url.clone());
     Some(ServerConfig {
         product,
         cluster,
@@ -187,33 +187,30 @@ fn server(mut section: Section<'_>, context: &ListContext) -> Option<ServerConfi
 }
 
 fn product(section: &mut Section<'_>) -> Option<Product> {
-    let Some(Located { value, span }) = section.string("product") else {
+    let Some(name) = section.string("product") else {
         section.require("product");
         return None;
     };
-    let key = section.key("product");
-    match value {
-        "clustered" => return Some(Product::Clustered),
-        "dedicated" => return Some(Product::Dedicated),
-        "v2" | "v3" | "v1" => {
-            let what = format!(
-                "{value:?} is not supported by this version, only \"clustered\" and \"dedicated\" are"
-            );
-            section.faults.add(span, &key, what);
-        }
-        _ => section.not_one_of("product", &Located { value, span }, &["clustered", "dedicated"]),
+    let product = Product::ALL.iter().find(|product| product.descriptor().name == name.value).copied();
+    if product.is_none() {
+        let names: Vec<&str> = Product::ALL.iter().map(|product| product.descriptor().name).collect();
+        section.not_one_of("product", &name, &names);
     }
-    None
+    product
 }
 
-/// `account` and `cluster`, of Cloud Dedicated and of nothing else.
+fn address_of(product: Product) -> Address {
+    product.descriptor().address
+}
+
+/// `account` and `cluster`: where a console manages clusters, and nowhere else.
 fn cluster_ids(section: &mut Section<'_>, product: Option<Product>) -> Option<ClusterIds> {
-    let [account, cluster] = ["account", "cluster"].map(|key| match product {
-        Some(Product::Dedicated) => required_id(section, key),
-        Some(Product::Clustered) => {
-            if let Some(value) = section.get(key) {
-                let hint = "leave it out, or write product = \"dedicated\" if it is Cloud Dedicated";
-                let what = "is of Cloud Dedicated, not of Clustered";
+    let [account, cluster] = ["account", "cluster"].map(|key| match product.map(address_of) {
+        Some(Address::Console { .. }) => required_id(section, key),
+        Some(Address::Own) => {
+            if let (Some(value), Some(product)) = (section.get(key), product) {
+                let what = format!("not used with product = \"{product}\"");
+                let hint = "remove it, or write product = \"dedicated\" if it is Cloud Dedicated";
                 section.faults.add_with_hint(value.span(), &section.key(key), what, hint);
             }
             None
@@ -224,10 +221,10 @@ fn cluster_ids(section: &mut Section<'_>, product: Option<Product>) -> Option<Cl
     Some(ClusterIds { account: account?, cluster: cluster? })
 }
 
-/// How a person runs influxctl for a server of Cloud Dedicated that has not both ids.
+/// How a person runs influxctl for a server that needs both ids and does not have them.
 pub(super) fn influxctl_for_missing_ids(mut section: Section<'_>) -> Option<InfluxctlConfig> {
     let product = product(&mut section)?;
-    let is_known = product != Product::Dedicated || cluster_ids(&mut section, Some(product)).is_some();
+    let is_known = address_of(product) == Address::Own || cluster_ids(&mut section, Some(product)).is_some();
     (!is_known).then(|| InfluxctlConfig { account: None, cluster: None, ..influxctl(&mut section) })
 }
 
@@ -255,22 +252,16 @@ fn required_id(section: &mut Section<'_>, key: &'static str) -> Option<Uuid> {
     value.parse().map_err(failed).ok()
 }
 
-/// What manages the clusters of Cloud Dedicated has one address; of Clustered, each cluster has its own.
 fn url_or_default(section: &mut Section<'_>, product: Option<Product>, plain: bool) -> Option<Url> {
     let url = cluster_address(section, "url", plain);
     if url.is_some() || section.get("url").is_some() {
         return url;
     }
-    if product == Some(Product::Dedicated) {
-        return Url::parse(CONSOLE).ok();
+    if let Some(Address::Console { url, .. }) = product.map(address_of) {
+        return Url::parse(url).ok();
     }
     section.require("url");
     None
-}
-
-/// Where the data of a cluster of Cloud Dedicated is written and queried.
-fn data_host(cluster: Option<&ClusterIds>) -> Option<Url> {
-    Url::parse(&format!("https://{}.a.influxdb.io", cluster?.cluster)).ok()
 }
 
 fn client_certificate(section: &mut Section<'_>, context: &ListContext) -> Option<ClientCertificate> {

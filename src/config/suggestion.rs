@@ -49,7 +49,7 @@ const NAMES: [(&str, &[&str], &str); 10] = [
         &["token", "admin_token", "mgmt_token", "auth_token"],
         "write management_token = { file = \"…\" }",
     ),
-    ("[server", &["type", "kind", "version"], "write product = \"clustered\" or \"dedicated\""),
+    ("[server", &["type", "kind", "version"], "write product = \"…\""),
     ("[server]", &["name"], "write [servers.NAME] instead of [server]"),
     ("[server", &["account_id", "cluster_id"], "write account and cluster"),
     ("[server", &["ca", "ca_cert", "tls_ca", "ca_certificate", "cacert"], "write ca_file = \"…\""),

@@ -299,7 +299,7 @@ fn messages_about_the_ids_of_a_cluster() {
     let message = message(parse(&format!("{SERVER}{}", ids(ACCOUNT, "edge"))));
     for (place, key) in [("5:11", "account"), ("6:11", "cluster")] {
         let expected = format!(
-            "tokens.toml:{place}: [server] {key}: is of Cloud Dedicated, not of Clustered\n  hint: leave it out, or write \
+            "tokens.toml:{place}: [server] {key}: not used with product = \"clustered\"\n  hint: remove it, or write \
              product = \"dedicated\" if it is Cloud Dedicated"
         );
         assert!(message.contains(&expected), "{message}");

@@ -18,7 +18,8 @@ use super::{
 use crate::{
     hint::Hint as _,
     model::{
-        Allow, Database, Grants, InvalidName, Lifecycle, Name, Pickup, Probe, ServerName, Spec, due_age, room,
+        Allow, Database, DatabaseNames, Grants, InvalidDatabase, InvalidName, Lifecycle, Name, Pickup, Probe,
+        ServerName, Spec, due_age, room,
     },
 };
 
@@ -81,7 +82,7 @@ impl TokenReader<'_> {
     fn token(&self, mut section: Section<'_>) -> Vec<Spec> {
         let name = name(&mut section);
         let servers = self.servers(&mut section);
-        let grants = self.grants(&mut section);
+        let grants = self.grants(&mut section, &servers);
         let description = self.description(&mut section);
         let lifetime = duration(&mut section, &bounds::LIFETIME);
         let allow = allow(&mut section);
@@ -173,9 +174,9 @@ impl TokenReader<'_> {
         Some(name)
     }
 
-    fn grants(&self, section: &mut Section<'_>) -> Option<Grants> {
-        let read = self.databases(section, "read");
-        let write = self.databases(section, "write");
+    fn grants(&self, section: &mut Section<'_>, servers: &[ServerName]) -> Option<Grants> {
+        let read = self.databases(section, "read", servers);
+        let write = self.databases(section, "write", servers);
         let grants = Grants::of(read?, write?);
         if grants.is_empty() {
             let what = "has no grants: expected \"read\", \"write\" or both";
@@ -191,7 +192,12 @@ impl TokenReader<'_> {
     }
 
     /// `None` where one is wrong.
-    fn databases(&self, section: &mut Section<'_>, key: &'static str) -> Option<Vec<Database>> {
+    fn databases(
+        &self,
+        section: &mut Section<'_>,
+        key: &'static str,
+        servers: &[ServerName],
+    ) -> Option<Vec<Database>> {
         let Some(Located { value, .. }) = section.strings(key) else {
             return section.get(key).is_none().then(Vec::new);
         };
@@ -200,11 +206,22 @@ impl TokenReader<'_> {
                 let what = format!("{error}, found {}", Excerpt(at.value));
                 section.faults.add(at.span.clone(), &section.key(key), what);
             };
-            self.expand(&at, key, section)?.parse().map_err(invalid).ok()
+            let name = self.expand(&at, key, section)?;
+            self.database(&name, servers).map_err(invalid).ok()
         });
         // All of them, so that every fault is reported.
         let parsed: Vec<Option<Database>> = parsed.collect();
         parsed.into_iter().collect()
+    }
+
+    /// One that each of these servers takes.
+    fn database(&self, name: &str, servers: &[ServerName]) -> Result<Database, InvalidDatabase> {
+        let servers = servers.iter().filter_map(|name| self.servers.get(name)?.as_ref());
+        let rules = servers.map(|server| server.product.descriptor().database_names);
+        let shortest = rules.min_by_key(|rule| rule.max).unwrap_or(DatabaseNames { max: Database::MAX });
+        let invalid = |_| InvalidDatabase { max: shortest.max };
+        let database = name.parse().map_err(invalid)?;
+        shortest.check(&database).map(|()| database)
     }
 
     fn description(&self, section: &mut Section<'_>) -> Option<String> {

@@ -8,7 +8,7 @@ use crate::{
     config::{AgeConfig, Config, ConfigError, StoreConfig, StoreKind, TokenSource},
     deliver::{Deliver, Deliveries, Hooks, Memory},
     hint::Hint,
-    influxdb::{AnyServer, ServerError, remove_leftovers},
+    influxdb::{self, ServerError, remove_leftovers},
     lifecycle::{ChangeError, Clock as _, DisownError, Keeper, Ledger, Settings, Shared, SystemClock},
     model::{Known, Secret, ServerName},
     operate,
@@ -333,8 +333,8 @@ pub fn connect<T: Store, D: Deliver>(
         timeout: server.timeout,
         lifecycle: config.lifecycle.clone(),
     };
-    let any = AnyServer::connect(name, server, &private_folder(config))?;
-    Ok(Keeper::new(name.clone(), server.key(), any, shared.clone(), settings))
+    let client = influxdb::connect(name, server, &private_folder(config))?;
+    Ok(Keeper::new(name.clone(), server.key(), client, shared.clone(), settings))
 }
 
 /// # Panics

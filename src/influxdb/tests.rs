@@ -119,8 +119,8 @@ fn config(url: &str, folder: &Path) -> ServerConfig {
     }
 }
 
-fn connect(config: &ServerConfig) -> Result<Cluster, ServerError> {
-    Cluster::new(&ServerName("default".into()), config, Path::new("/nonexistent"))
+fn connect(config: &ServerConfig) -> Result<Box<dyn Server>, ServerError> {
+    super::connect(&ServerName("default".into()), config, Path::new("/nonexistent"))
 }
 
 /// No row of any list concerns anybody.
@@ -138,7 +138,8 @@ fn order() -> Order {
     Order {
         description: "d".into(),
         grants: Grants::of([database("b"), database("a")], [database("b"), Database::All]),
-        expires_at: Some("2030-01-01T00:00:00Z".parse().expect("a time")),
+        lifetime: Some(Duration::from_secs(365 * 86_400)),
+        at: "2029-01-01T00:00:00.9Z".parse().expect("a time"),
         marker: Marker::from_bits([1; 16]),
     }
 }

@@ -78,3 +78,17 @@ fn what_influxctl_cannot_reach_is_a_fault() {
         "{message}"
     );
 }
+
+#[test]
+fn a_database_is_called_as_its_server_takes_it() {
+    let list = |length: usize| {
+        let tokens = format!("[[token]]\nname = \"a\"\nwrite = [\"{}\"]\n", "x".repeat(length));
+        with_server(&tokens)
+    };
+    assert!(list(64).is_ok());
+    for length in [0, 65, 2000] {
+        let message = message(list(length));
+        let expected = "7:10: [[token]] \"a\" write: a database name has 1 to 64 characters and no control characters, found";
+        assert!(message.contains(expected), "{length}: {message}");
+    }
+}

@@ -170,7 +170,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             records: &records,
             listing,
             databases,
-            capabilities: self.server.capabilities(),
+            descriptor: self.server.descriptor(),
             evidence: &state.evidence,
             lifecycle: &self.settings.lifecycle,
         })

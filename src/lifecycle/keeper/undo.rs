@@ -75,7 +75,7 @@ pub enum RevokeError {
         /// Which.
         name: Name,
         /// What it answered.
-        error: ServerError,
+        error: Box<ServerError>,
     },
 }
 
@@ -160,7 +160,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         let id = self.revocable(name)?;
         let mut report = Report::default();
         let revoked = self.revoke_as_asked(name, &id, &mut report).await;
-        revoked.map_err(|error| RevokeError::Server { name: name.clone(), error })?;
+        revoked.map_err(|error| RevokeError::Server { name: name.clone(), error: error.into() })?;
         self.note_delivered(&mut report).await;
         if self.shared.specs().contains_key(name) {
             self.ask_for(name);

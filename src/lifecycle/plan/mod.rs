@@ -9,9 +9,9 @@ use std::{
 };
 
 use crate::model::{
-    BootTime, Capabilities, Databases, Event, Evidence, Held, Instance, Known, Label, Lifecycle, Listed,
-    Listing, MINT_MEMORY, Marker, Name, Record, RowFault, ServerKey, ServerName, Spec, Time, TokenId, after,
-    before,
+    BootTime, Databases, Descriptor, Event, Evidence, GrantSupport, Held, Instance, Known, Label, Lifecycle,
+    Listed, Listing, MINT_MEMORY, Marker, Name, Record, RowFault, ServerKey, ServerName, Spec, Time, TokenId,
+    after, before,
 };
 
 mod brake;
@@ -59,8 +59,8 @@ pub struct View<'a> {
     pub listing: &'a Listing,
     /// Its databases, where something needs them.
     pub databases: &'a Databases,
-    /// What it can do.
-    pub capabilities: Capabilities,
+    /// What it can do, by its product and the way to it.
+    pub descriptor: Descriptor,
     /// What has been seen.
     pub evidence: &'a Evidence,
     /// What the list says of all tokens.
@@ -110,7 +110,8 @@ pub const MAX_UNEXPLAINED: usize = 3;
 pub fn plan(view: &View<'_>) -> Plan {
     let mut plan = Plan { from: view.now, ..Plan::default() };
     let scene = &Scene::new(view);
-    if !scene.tells_grants && !view.listing.tokens.is_empty() {
+    let has_grants = view.descriptor.grants != GrantSupport::Absent;
+    if has_grants && !scene.tells_grants && !view.listing.tokens.is_empty() {
         plan.findings.push(Finding { name: None, matter: Matter::GrantsUntold });
     }
     for fault in &view.listing.faults {
@@ -213,6 +214,13 @@ impl<'a> Scene<'a> {
             by_marker
         });
         by_marker.get(marker).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether what the list lacks does not exist.
+    fn proves_absence(&self) -> bool {
+        let is_ours = |label: &Label| label.instance == *self.instance;
+        let mut labels = self.listing.tokens.iter().filter_map(|row| row.label.as_ref());
+        self.descriptor.list.proves_absence(|| labels.any(is_ours))
     }
 
     /// Whether the list has a row with such a label of which something cannot be read.

@@ -8,6 +8,7 @@ use crate::model::{
 
 mod brake;
 mod drift;
+mod products;
 mod removal;
 mod retirement;
 mod rotation;
@@ -29,7 +30,7 @@ fn name(text: &str) -> Name {
 }
 
 fn key() -> ServerKey {
-    ServerKey { product: Product::Clustered, origin: "https://cluster.example.com".into(), cluster: None }
+    ServerKey::new(Product::Clustered, "https://cluster.example.com")
 }
 
 fn marker(n: u8) -> Marker {
@@ -54,7 +55,7 @@ struct World {
     databases: Databases,
     evidence: Evidence,
     lifecycle: Lifecycle,
-    capabilities: Capabilities,
+    descriptor: Descriptor,
 }
 
 impl World {
@@ -89,7 +90,7 @@ impl World {
             databases: Databases::Known(BTreeSet::from(["telemetry".to_owned()])),
             evidence: Evidence::default(),
             lifecycle: Lifecycle::default(),
-            capabilities: Capabilities { patch: true, expiry: true, lists_revoked: true },
+            descriptor: Product::Clustered.descriptor(),
         }
     }
 
@@ -101,7 +102,7 @@ impl World {
     }
 
     fn look<T>(&mut self, look: impl FnOnce(&View<'_>) -> T) -> T {
-        self.listing.date = ServerDate::Told(at(self.now));
+        self.listing.date = ServerDate::At(at(self.now));
         look(&View {
             now: at(self.now),
             boot: self.boot.as_ref(),
@@ -113,7 +114,7 @@ impl World {
             records: &self.records,
             listing: &self.listing,
             databases: &self.databases,
-            capabilities: self.capabilities,
+            descriptor: self.descriptor,
             evidence: &self.evidence,
             lifecycle: &self.lifecycle,
         })
