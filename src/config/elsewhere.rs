@@ -23,7 +23,7 @@ const PLACES: [(&str, &[&str]); 6] = [
             "timeout",
         ],
     ),
-    ("in [store]", &["recipients", "passphrase", "unwrap", "machine_id"]),
+    ("in [store]", &["recipients", "passphrase", "unwrap", "plugin_timeout", "machine_id"]),
     ("in [lifecycle]", &["overlap", "overlap_cap", "grace", "local_clock", "lifetime", "probe"]),
     (
         "in probe, as in probe = { successes = 3, interval = \"5s\", deadline = \"10m\" }",

@@ -9,7 +9,10 @@ use std::{
 
 use url::Url;
 
-use crate::model::{ClusterIds, Lifecycle, Name, Product, ServerKey, ServerName, Spec};
+use crate::{
+    model::{ClusterIds, Lifecycle, Name, Product, ServerKey, ServerName, Spec},
+    store::age::Plugins,
+};
 
 mod address;
 mod bounds;
@@ -40,6 +43,8 @@ pub struct Context {
     pub host: String,
     /// The process ends by itself, so that a secret in its environment does not stay there.
     pub one_shot: bool,
+    /// A person waits at a terminal.
+    pub is_attended: bool,
     /// Where things are that the list does not place.
     pub defaults: Defaults,
 }
@@ -289,4 +294,6 @@ pub struct AgeConfig {
     pub passphrase: Option<TokenSource>,
     /// The identity that a wrapped one is sealed for: a plugin's, or a key that is kept elsewhere.
     pub unwrap: Option<TokenSource>,
+    /// How age plugins are run.
+    pub plugins: Plugins,
 }

@@ -4,16 +4,21 @@ use std::{path::PathBuf, str::FromStr as _};
 
 use super::{
     AgeConfig, Context, StoreConfig, StoreKind,
+    bounds::{self, duration},
     fault::Faults,
     path::path,
     source::source,
     tree::{At, Section, neither},
 };
+use crate::store::age::{PLUGIN_TIME, Plugins};
 
 pub(super) fn store(root: &mut Section<'_, '_>, context: &Context, faults: &mut Faults<'_>) -> StoreConfig {
     let mut config = StoreConfig {
         path: context.defaults.store.clone(),
-        kind: StoreKind::Age(AgeConfig::default()),
+        kind: StoreKind::Age(AgeConfig {
+            plugins: Plugins::new(PLUGIN_TIME, context.is_attended),
+            ..AgeConfig::default()
+        }),
         machine_id: PathBuf::from("/etc/machine-id"),
     };
     let Some(mut section) = root.section("store", faults) else { return config };
@@ -35,7 +40,7 @@ fn kind(section: &mut Section<'_, '_>, context: &Context, faults: &mut Faults<'_
     match section.string("kind", faults) {
         None | Some(At { value: "age", .. }) => age(section, faults),
         Some(kind @ At { value: "secret-service", .. }) => {
-            for key in ["recipients", "identity", "passphrase", "unwrap"] {
+            for key in ["recipients", "identity", "passphrase", "unwrap", "plugin_timeout"] {
                 if let Some(value) = section.get(key) {
                     let what = "is of age files: a keyring is opened by whoever unlocks it";
                     faults.add_with_hint(value.span(), &section.key(key), what, "leave it out");
@@ -82,6 +87,10 @@ fn age(section: &mut Section<'_, '_>, context: &Context, faults: &mut Faults<'_>
         identity: source(section, "identity", context, faults),
         passphrase: source(section, "passphrase", context, faults),
         unwrap: source(section, "unwrap", context, faults),
+        plugins: Plugins::new(
+            duration(section, &bounds::PLUGIN_TIMEOUT, faults).map_or(PLUGIN_TIME, |at| at.value),
+            context.is_attended,
+        ),
     }
 }
 

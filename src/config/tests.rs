@@ -16,6 +16,7 @@ fn context() -> Context {
     Context {
         host: "edge7".to_owned(),
         one_shot: false,
+        is_attended: false,
         defaults: Defaults {
             store: "/var/lib/influx-tokend".into(),
             socket: "/run/influx-tokend/secrets.sock".into(),

@@ -36,6 +36,7 @@ mod oauth;
 mod outages;
 mod peers;
 mod pickup;
+mod plugins;
 mod promises;
 mod recipes;
 mod refused;
