@@ -173,9 +173,20 @@ fn ran_of(mut command: Command) -> Ran {
 fn a_plugin_that_hangs_at_the_start_is_reported_and_waited_for() {
     let host = plugged(1, &impatient(&recipients()));
     host.write("plugin/hang", "");
-    let daemon = daemon(&host);
+    let (command, socket) = host.supervised();
+    socket.set_read_timeout(Some(crate::host::PATIENCE)).unwrap();
+    let mut command = aware(&host, command);
+    command.env("WATCHDOG_USEC", "200000");
+    let daemon = Daemon::start(command);
     daemon.wait_for(TIMED_OUT);
     daemon.wait_for("hint: check the device or service behind age-plugin-fake");
+    let (mut heard, mut buffer) = (String::new(), [0; 4096]);
+    while !["READY=1", TIMED_OUT, "WATCHDOG=1"].iter().all(|word| heard.contains(word)) {
+        let length = socket.recv(&mut buffer).unwrap_or_else(|error| panic!("{error}: {heard}"));
+        heard.push_str(&String::from_utf8_lossy(&buffer[..length]));
+    }
+    // Nobody else reads it: the daemon would wait for that.
+    drop(socket);
     let status = tokend(&host, &["status"]);
     assert!(status.code == Some(1) && status.stderr.contains(TIMED_OUT), "{status:?}");
     let asked = host.secrets_by_socket(&["get", "t0"]);
@@ -269,6 +280,25 @@ fn a_plugin_that_hangs_at_one_seal_holds_up_no_other_name() {
     let ran = tokend(&host, &["rotate", failed[0]]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert_eq!(daemon.stop().0, Some(0));
+}
+
+/// The list is sealed in the loop that hears signals.
+#[test]
+fn a_stop_is_heard_while_a_changed_list_is_being_sealed() {
+    let host = plugged(1, &recipients());
+    let mut daemon = daemon(&host);
+    wait_until("t0", || host.delivered("t0").is_some(), || daemon.log());
+    host.write("plugin/hang", "");
+    let list = fs::read_to_string(host.path("tokens.toml")).unwrap();
+    host.write("tokens.toml", &format!("{list}description = \"another\"\n"));
+    wait_until("the plugin", || has_hung(&host), || daemon.log());
+    let status = tokend(&host, &["status"]);
+    assert!(status.stdout.contains("t0"), "others are answered: {status:?}");
+    let begun = Instant::now();
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.wait(), Some(0), "{}", daemon.log());
+    assert!(begun.elapsed() < Duration::from_secs(20), "after {:?}\n{}", begun.elapsed(), daemon.log());
+    assert_gone(&host);
 }
 
 #[test]
