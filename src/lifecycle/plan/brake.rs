@@ -3,7 +3,13 @@
 
 use std::time::Duration;
 
-use super::{DAY, MAX_UNEXPLAINED, Matter, Plan, Scene, Why};
+use super::{
+    finding::Matter,
+    outcome::Plan,
+    scene::Scene,
+    step::Why,
+    terms::{DAY, MAX_UNEXPLAINED},
+};
 use crate::model::{AttemptKind, Held, MintAttempt, Record, Spec, Time, since};
 
 /// The wait before the second mint that nothing explains; it doubles.

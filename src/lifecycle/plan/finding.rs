@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, fmt};
 
+use super::terms::MAX_UNEXPLAINED;
 use crate::model::{FailedMint, Grants, Marker, Name, RecordVersion, ServerKey, Time, TokenId};
 
 /// Something that waits or is odd.
@@ -191,7 +192,7 @@ impl Matter {
                 | Self::LaterVersion(_)
                 | Self::NoDatabase(_)
                 | Self::NothingToProbe
-                | Self::Paused { count: super::MAX_UNEXPLAINED.., .. }
+                | Self::Paused { count: MAX_UNEXPLAINED.., .. }
                 | Self::ServerChanged { .. }
                 | Self::RevocationUnconfirmed
                 | Self::TooShort { .. }

@@ -1,7 +1,13 @@
 //! Grants that are not what the list asks for (rule 21): widened at once, narrowed after a while.
 
-use super::{Matter, Plan, Scene, Step, Why, name::databases_exist};
-use crate::model::{Event, Grants, Held, Listed, Name, Record, Spec};
+use super::{
+    databases,
+    finding::Matter,
+    outcome::Plan,
+    scene::Scene,
+    step::{Step, Why},
+};
+use crate::model::{Event, Grants, Held, Listed, Name, Record, Spec, after};
 
 /// So many names at a time wait for a new token because the list asks for other grants (rule 11).
 const MAX_CHANGED: usize = 8;
@@ -39,7 +45,7 @@ pub(super) fn plan(
     let is_as_before = record.surplus_beside.as_ref() == Some(&spec.grants);
     let Some(seen) = record.surplus_since.as_ref().filter(|_| is_as_before) else {
         plan.note(record, Event::SurplusNoted(Some(spec.grants.clone())));
-        plan.due(super::after(scene.now, scene.lifecycle.grace));
+        plan.due(after(scene.now, scene.lifecycle.grace));
         return None;
     };
     let until = scene.over_at(seen.at, seen.boot.as_ref(), scene.lifecycle.grace);
@@ -88,7 +94,7 @@ fn change(
     if !can_patch {
         return Some(Why::Grants);
     }
-    if databases_exist(scene, &record.name, &grants, plan) {
+    if databases::exist(scene, &record.name, &grants, plan) {
         plan.steps.push(Step::Patch { name: record.name.clone(), id: held.id.clone(), grants });
     }
     None

@@ -4,9 +4,13 @@
 use std::time::Duration;
 
 use super::{
-    Matter, Plan, RevokeWhy, Scene, Step, YOUNG,
+    finding::Matter,
     judge::{Judgement, judge, row_of},
-    name::verify,
+    outcome::Plan,
+    scene::Scene,
+    step::{RevokeWhy, Step},
+    terms::YOUNG,
+    verify,
 };
 use crate::model::{
     Event, Gone, Held, Lifecycle, Pickup, Record, Retiring, RetiringState, Spec, Time, after, since,
@@ -163,7 +167,7 @@ fn end(
         plan.steps.push(Step::Revoke { name: record.name.clone(), id, why: RevokeWhy::Overlap });
         return;
     }
-    verify(scene, record, current, plan);
+    verify::soon(scene, record, current, plan);
     if fails {
         plan.find(&record.name, Matter::RevocationWaits(id));
     } else {
@@ -177,7 +181,7 @@ fn settle_absent(scene: &Scene<'_>, record: &Record, held: &Held, plan: &mut Pla
         Judgement::Gone(Gone::Absent) => {
             plan.note(record, Event::Gone { id: held.id.clone(), how: Gone::Absent });
         }
-        Judgement::Doubtful => verify(scene, record, held, plan),
+        Judgement::Doubtful => verify::soon(scene, record, held, plan),
         _ => {}
     }
 }

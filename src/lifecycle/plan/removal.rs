@@ -3,17 +3,22 @@
 use std::collections::BTreeSet;
 
 use super::{
-    DAY, MEMORY, Matter, Plan, RevokeWhy, Scene, Step,
+    finding::Matter,
     judge::{Judgement, judge, row_of},
-    name::verify,
+    outcome::Plan,
+    scene::Scene,
+    step::{RevokeWhy, Step},
+    terms::{DAY, MEMORY},
+    verify,
 };
 use crate::model::{Event, Held, Moment, Name, Origin, Record, RetiringState, Revoked, Time, Word, after};
 
 /// So many ends at a time need nobody's word.
 const FEW: usize = 3;
 
-/// For a record whose name no list asks for. Whether its tokens are still wanted, for now.
-pub(super) fn plan(scene: &Scene<'_>, record: &Record, plan: &mut Plan) -> bool {
+/// For a record whose name no list asks for. Whether its tokens are still wanted, for now. With the `brake`, a person has to
+/// confirm that they are not.
+pub(super) fn plan(scene: &Scene<'_>, record: &Record, brake: bool, plan: &mut Plan) -> bool {
     if waits_for_the_list(record) {
         return true;
     }
@@ -27,7 +32,7 @@ pub(super) fn plan(scene: &Scene<'_>, record: &Record, plan: &mut Plan) -> bool 
         stays_until(record, until, plan);
         return true;
     }
-    if scene.brake && scene.evidence.confirmed.get(&record.name) != Some(&Word::Revoke) {
+    if brake && scene.evidence.confirmed.get(&record.name) != Some(&Word::Revoke) {
         if record.held().any(|held| held.origin.is_ours()) {
             plan.find(&record.name, Matter::RevocationUnconfirmed);
         }
@@ -80,7 +85,7 @@ fn end(scene: &Scene<'_>, record: &Record, held: &Held, plan: &mut Plan) {
             why: RevokeWhy::Removed,
         }),
         Judgement::Doubtful => {
-            verify(scene, record, held, plan);
+            verify::soon(scene, record, held, plan);
             if row_of(scene, held).is_some() {
                 plan.to_judge.insert(held.id.clone());
             }

@@ -2,7 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{INTENT_MEMORY, Scene, View, YOUNG, judge};
+use super::{
+    identity::is_same,
+    scene::Scene,
+    terms::{INTENT_MEMORY, YOUNG},
+    view::View,
+};
 use crate::model::{Held, Known, Name, Origin, Record, ServerKey, ServerName, Time, TokenId};
 
 /// What becomes of the tokens of this instance.
@@ -140,7 +145,7 @@ fn is_here(scene: &Scene<'_>, server: &ServerKey) -> bool {
 /// Unless the list shows that it has ended, or that its id is another token's. One that it lacks may be too young for it.
 fn may_live(scene: &Scene<'_>, held: &Held) -> bool {
     match scene.row(&held.id) {
-        Some(row) => row.is_live(scene.now) && judge::is_same(row, held),
+        Some(row) => row.is_live(scene.now) && is_same(row, held),
         None => held.expires_at.is_none_or(|at| at > scene.now),
     }
 }

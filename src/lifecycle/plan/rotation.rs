@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Matter, Plan, Scene, Why, name::verify};
+use super::{finding::Matter, outcome::Plan, scene::Scene, step::Why, verify};
 use crate::model::{Event, Held, Lifecycle, Origin, Record, Spec, Time, after, before, due_age, since};
 
 /// The least time in which a successor is minted and accepted.
@@ -66,7 +66,7 @@ fn expired(
         return Some(Why::Early);
     }
     if probed.and_then(|probed| probed.accepted_at).is_none_or(|at| at < expires_at) {
-        verify(scene, record, current, plan);
+        verify::soon(scene, record, current, plan);
         plan.to_judge.insert(current.id.clone());
     }
     None

@@ -1,9 +1,16 @@
 //! One history each: what is wanted, sealed and shown, and what the plan makes of it.
 
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
 use super::*;
 use crate::model::{
-    Allow, AttemptKind, Credential, Database, FailedMint, Gone, Grants, Held, Intent, MintAttempt, Moment,
-    Origin, Probe, Probed, Product, Retiring, RetiringState, Revoked, Secret, ServerDate,
+    Allow, AttemptKind, Capabilities, Credential, Database, Databases, Evidence, FailedMint, Gone, Grants,
+    Held, Instance, Intent, Label, Lifecycle, Listed, Listing, Marker, MintAttempt, Moment, Name, Origin,
+    Probe, Probed, Product, Retiring, RetiringState, Revoked, RowFault, Secret, ServerDate, ServerKey,
+    ServerName, Spec, TokenId, after,
 };
 
 mod brake;
