@@ -310,7 +310,7 @@ fn a_former_token_that_has_expired_is_let_go() {
     assert!(can_write(host, &old.secret, "telemetry"));
     host.sandbox.shift_clock(SignedDuration::from_mins(11));
     running.wait_for("its end", || running.token("t0")["retiring"] == Value::Array(vec![]));
-    running.daemon.wait_for("former token has ended");
+    running.daemon.wait_for("former token is gone");
     running.assert_at_rest();
     assert_eq!((running.waits("t0"), &running.token("t0")["generation"]), (String::new(), &2.into()));
     host.assert_settled("t0");

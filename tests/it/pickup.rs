@@ -165,7 +165,7 @@ fn who_holds_a_former_value_is_named_until_it_has_read_the_current_one() {
 
     // The old value ends, and with it what is said of it.
     list(&host, "1ms");
-    daemon.wait_for("overlap is over, ended the former token");
+    daemon.wait_for("overlap is over, revoked the former token");
     wait_until("nothing is retiring", || status(&host)["retiring"] == serde_json::json!([]), || daemon.log());
     assert_eq!(status(&host)["holders"], Value::Null);
     let before = daemon.log().matches("list accepted").count();

@@ -63,10 +63,10 @@ fn a_disk_that_fails_now_and_then_loses_nothing() {
     let host = Host::new();
     let daemon = at_the_mint(&host);
     let Some(strace) = inject(&daemon, "inject=fsync:error=EIO:when=1") else { return };
-    daemon.wait_for("cannot seal, trying once more");
+    daemon.wait_for("cannot seal, retrying");
     let settled = || {
         let log = daemon.log();
-        log.contains("minted and sealed") || log.contains("could not seal it and ended it again")
+        log.contains("minted and sealed") || log.contains("could not seal it and revoked it again")
     };
     wait_until("the second try", settled, || daemon.log());
     end(strace);
@@ -81,7 +81,7 @@ fn a_disk_that_fails_twice_has_the_token_ended_at_once() {
     let host = Host::new();
     let daemon = at_the_mint(&host);
     let Some(strace) = inject(&daemon, "inject=fsync:error=EIO") else { return };
-    daemon.wait_for("could not seal it and ended it again");
+    daemon.wait_for("could not seal it and revoked it again");
     assert_eq!(host.live("t0").len(), 0);
     assert!(host.delivered("t0").is_none());
     assert!(daemon.log().contains("Input/output error"), "{}", daemon.log());
@@ -102,7 +102,7 @@ fn a_full_disk_has_the_token_ended_at_once() {
     // Until nothing more fits.
     let filled = fs::write(&filler, vec![0; 1 << 20]);
     assert_eq!(filled.unwrap_err().kind(), std::io::ErrorKind::StorageFull);
-    daemon.wait_for("could not seal it and ended it again");
+    daemon.wait_for("could not seal it and revoked it again");
     assert!(daemon.log().contains("No space left on device"), "{}", daemon.log());
     assert_eq!(host.live("t0").len(), 0);
     assert_eq!(daemon.stop().0, Some(0));

@@ -10,7 +10,7 @@ use super::{
     place::Place,
     reinstate, rotation,
     scene::Scene,
-    step::Why,
+    step::MintReason,
     terms::YOUNG,
     verify,
 };
@@ -22,18 +22,18 @@ pub(super) fn plan(scene: &Scene<'_>, spec: Option<&Spec>, record: &Record, plan
         reinstate::plan(scene, record, plan);
         // Set aside in a pass before this one, which may not have come to mint another: that still replaces a value.
         let was_there = record.generation > 0 && record.removed.is_none();
-        return Place::Free(was_there.then_some(Why::Gone));
+        return Place::Free(was_there.then_some(MintReason::Gone));
     };
     if current.server != *scene.key {
         // Left behind by a confirmed change of server: it is delivered until its successor is promoted.
-        return Place::ToReplace(Why::Inherited);
+        return Place::ToReplace(MintReason::Inherited);
     }
     let mut why = None;
     match judge(scene, current) {
         Judgement::Gone(gone) => {
             plan.set_aside(record, current, gone);
             reinstate::plan(scene, record, plan);
-            return Place::Free(Some(Why::Gone));
+            return Place::Free(Some(MintReason::Gone));
         }
         Judgement::Doubtful => {
             plan.find(&record.name, Matter::Missing(current.id.clone()));
@@ -70,7 +70,7 @@ pub(super) fn plan(scene: &Scene<'_>, spec: Option<&Spec>, record: &Record, plan
         plan.find(&record.name, Matter::OtherExpiry { asked, expires_at: current.expires_at });
     }
     if current.origin == Origin::Inherited {
-        return Place::ToReplace(Why::Inherited);
+        return Place::ToReplace(MintReason::Inherited);
     }
     let due = spec.and_then(|spec| rotation::plan(scene, spec, record, current, plan));
     due.or(why).map_or(Place::Taken, Place::ToReplace)
@@ -90,6 +90,6 @@ fn await_acceptance(scene: &Scene<'_>, record: &Record, current: &Held, plan: &m
     }
     let last = probed.and_then(|probed| probed.last.clone());
     plan.find(&record.name, Matter::NotAcceptedYet { id: current.id.clone(), last });
-    plan.to_end.insert(record.name.clone());
+    plan.to_revoke.insert(record.name.clone());
     verify::soon(scene, record, current, plan);
 }

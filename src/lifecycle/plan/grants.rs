@@ -5,7 +5,7 @@ use super::{
     finding::Matter,
     outcome::Plan,
     scene::Scene,
-    step::{Step, Why},
+    step::{MintReason, Step},
 };
 use crate::model::{Event, Grants, Held, Listed, Name, Record, Spec, after};
 
@@ -20,9 +20,9 @@ pub(super) fn plan(
     current: &Held,
     row: Option<&Listed>,
     plan: &mut Plan,
-) -> Option<Why> {
+) -> Option<MintReason> {
     let has = row.map_or(Some(&current.grants), |row| row.grants.as_ref());
-    let is_told = has.is_some() || scene.tells_grants;
+    let is_told = has.is_some() || scene.reports_grants;
     if row.is_some() && has != Some(&current.grants) && is_told {
         plan.find(&record.name, Matter::GrantsAltered { has: has.cloned() });
     }
@@ -65,11 +65,11 @@ pub(super) fn plan_next(
     next: &Held,
     row: Option<&Listed>,
     plan: &mut Plan,
-) -> Option<Why> {
+) -> Option<MintReason> {
     let has = row.map_or(Some(&next.grants), |row| row.grants.as_ref())?;
-    // One that a person brought may lack it: he has been told, and it is replaced once it is current.
+    // One that a person brought may lack it: the import reported that, and it is replaced once it is current.
     if has.cover(&spec.grants) || !next.origin.is_ours() {
-        // Asked for what somebody has taken from it, it would be refused for ever.
+        // Asked for what somebody has taken from it, it would always be refused.
         if *has != next.grants {
             plan.note(record, Event::GrantsChanged { id: next.id.clone(), grants: has.clone() });
         }
@@ -90,9 +90,9 @@ fn change(
     grants: Grants,
     can_patch: bool,
     plan: &mut Plan,
-) -> Option<Why> {
+) -> Option<MintReason> {
     if !can_patch {
-        return Some(Why::Grants);
+        return Some(MintReason::Grants);
     }
     if databases::exist(scene, &record.name, &grants, plan) {
         plan.steps.push(Step::Patch { name: record.name.clone(), id: held.id.clone(), grants });
@@ -103,17 +103,17 @@ fn change(
 /// A slip in the list that concerns all names must not have all of them replaced before somebody has seen it.
 pub(super) fn limit(scene: &Scene<'_>, plan: &mut Plan) {
     // Who waits already is looked for among all records.
-    if !plan.steps.iter().any(|step| matches!(step, Step::Mint { why: Why::Grants, .. })) {
+    if !plan.steps.iter().any(|step| matches!(step, Step::Mint { why: MintReason::Grants, .. })) {
         return;
     }
     let mut room = MAX_CHANGED.saturating_sub(waiting(scene));
     let mut held_back: Vec<Name> = Vec::new();
     plan.steps.retain(|step| match step {
-        Step::Mint { name, why: Why::Grants } if room == 0 => {
+        Step::Mint { name, why: MintReason::Grants } if room == 0 => {
             held_back.push(name.clone());
             false
         }
-        Step::Mint { why: Why::Grants, .. } => {
+        Step::Mint { why: MintReason::Grants, .. } => {
             room -= 1;
             true
         }

@@ -16,7 +16,7 @@ pub(super) enum Judgement<'a> {
     Live(Option<&'a Listed>),
     /// The list does not show it, yet the data plane accepts it.
     Unlisted,
-    /// Only the data plane can tell: ask it.
+    /// Only the data plane knows: ask it.
     Doubtful,
     /// It does not work any more.
     Gone(Gone),

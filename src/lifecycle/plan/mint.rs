@@ -6,15 +6,21 @@ use super::{
     intents,
     outcome::Plan,
     scene::Scene,
-    step::{Step, Why},
+    step::{MintReason, Step},
     terms::MAX_INTENTS,
 };
 use crate::model::{Record, Spec, after};
 
 /// Mints unless something has to come first.
-pub(super) fn plan(scene: &Scene<'_>, spec: &Spec, record: Option<&Record>, why: Why, plan: &mut Plan) {
+pub(super) fn plan(
+    scene: &Scene<'_>,
+    spec: &Spec,
+    record: Option<&Record>,
+    why: MintReason,
+    plan: &mut Plan,
+) {
     let name = &spec.name;
-    let mut why = if scene.evidence.asked.contains(name) { Why::Asked } else { why };
+    let mut why = if scene.evidence.asked.contains(name) { MintReason::Asked } else { why };
     if !databases::exist(scene, name, &spec.grants, plan) {
         return;
     }

@@ -38,9 +38,9 @@ pub use finding::{Finding, Matter};
 pub use outcome::Plan;
 pub use overlap::overlap_until;
 pub use promotion::{Promotion, promotion};
-pub use retirement::{Ending, Retirement, Staying, Stays, Unanswered, retirement};
+pub use retirement::{Exemption, ExemptionReason, OpenMint, Retirement, Revocation, retirement};
 pub use rotation::rotation_due;
-pub use step::{RevokeWhy, Step, Why};
+pub use step::{MintReason, RevokeReason, Step};
 pub use terms::DAY;
 pub use view::View;
 
@@ -53,8 +53,8 @@ pub fn plan(view: &View<'_>) -> Plan {
     let mut plan = Plan::new(view.now);
     let scene = &Scene::new(view);
     let brake = removal::brakes(scene);
-    if !scene.tells_grants && !view.listing.tokens.is_empty() {
-        plan.findings.push(Finding { name: None, matter: Matter::GrantsUntold });
+    if !scene.reports_grants && !view.listing.tokens.is_empty() {
+        plan.findings.push(Finding { name: None, matter: Matter::GrantsUnreported });
     }
     for fault in &view.listing.faults {
         let finding = |name| Finding { name, matter: Matter::RowFault(fault.what.clone()) };
@@ -79,7 +79,7 @@ pub fn plan(view: &View<'_>) -> Plan {
     for (name, spec) in view.specs {
         while known.next_if(|known| *known < name).is_some() {}
         if scene.is_here(spec) && known.peek() != Some(&name) {
-            mint::plan(scene, spec, None, Why::Missing, &mut plan);
+            mint::plan(scene, spec, None, MintReason::Missing, &mut plan);
         }
     }
     plan.not_live = judge::not_live(scene);
@@ -117,19 +117,23 @@ fn plan_record(scene: &Scene<'_>, record: &Record, brake: bool, plan: &mut Plan)
     }
     let current = current::plan(scene, spec, record, plan);
     let next = next::plan(scene, spec, record, plan);
-    let stands = matches!(current, Place::Taken | Place::ToReplace(Why::Due | Why::Grants));
+    let stands = matches!(current, Place::Taken | Place::ToReplace(MintReason::Due | MintReason::Grants));
     if let (Some(spec), true, Place::Taken | Place::Free(None)) = (spec, stands, next) {
         overlap::plan(scene, spec, record, plan);
     }
     if let (Some(spec), Place::Free(next_why)) = (spec, next) {
         match current {
-            Place::Free(why) => {
-                mint::plan(scene, spec, Some(record), next_why.unwrap_or(why.unwrap_or(Why::Missing)), plan)
-            }
+            Place::Free(why) => mint::plan(
+                scene,
+                spec,
+                Some(record),
+                next_why.unwrap_or(why.unwrap_or(MintReason::Missing)),
+                plan,
+            ),
             Place::ToReplace(why) => mint::plan(scene, spec, Some(record), next_why.unwrap_or(why), plan),
             // A remint of `next`, or a new value, is wanted although the current one works.
             Place::Taken if next_why.is_some() || scene.evidence.asked.contains(&record.name) => {
-                mint::plan(scene, spec, Some(record), next_why.unwrap_or(Why::Asked), plan);
+                mint::plan(scene, spec, Some(record), next_why.unwrap_or(MintReason::Asked), plan);
             }
             Place::Taken => {}
         }

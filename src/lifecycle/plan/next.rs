@@ -11,12 +11,12 @@ use super::{
     place::Place,
     promotion::promotion,
     scene::Scene,
-    step::{Step, Why},
+    step::{MintReason, Step},
     terms::{DAY, REFUSED_APART, YOUNG},
 };
 use crate::model::{Gone, Held, Origin, Record, Spec, TokenId, after, since};
 
-/// A refused `next` is minted anew no sooner than this after it was minted (rule 6).
+/// A refused `next` is minted again no sooner than this after it was minted (rule 6).
 const REMINT_AFTER: Duration = Duration::from_secs(3600);
 
 /// What is in the place of `next`, and what is done with it.
@@ -35,9 +35,9 @@ pub(super) fn plan(scene: &Scene<'_>, spec: Option<&Spec>, record: &Record, plan
     match judge(scene, next) {
         Judgement::Gone(gone) => {
             plan.set_aside(record, next, gone);
-            return Place::Free(Some(Why::Gone));
+            return Place::Free(Some(MintReason::Gone));
         }
-        // Its probe goes on, and tells.
+        // Its probe goes on, and shows it.
         Judgement::Doubtful => plan.due(after(scene.now, REFUSED_APART)),
         Judgement::Live(_) | Judgement::Unlisted => {}
     }
@@ -73,7 +73,7 @@ pub(super) fn plan(scene: &Scene<'_>, spec: Option<&Spec>, record: &Record, plan
         probed.and_then(|probed| probed.control_accepted_at).is_some_and(|at| since(at, scene.now) < YOUNG);
     let listed_as_wanted = row_of(scene, next).is_some_and(|row| row.grants.as_ref() == Some(&spec.grants));
     if refused_for_long && control_works && listed_as_wanted {
-        return Place::Free(Some(Why::Refused));
+        return Place::Free(Some(MintReason::Refused));
     }
     let control = if refused_for_long { control_for(scene, next) } else { None };
     plan.steps.push(Step::Probe { name: record.name.clone(), id: next.id.clone(), control });

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::model::{Event, Gone, Held, Name, Record, Time, TokenId};
 
-/// What to do, in this order, and what to tell people.
+/// What to do, in this order, and what to report.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// The steps.
@@ -21,8 +21,8 @@ pub struct Plan {
     pub unknown: BTreeSet<TokenId>,
     /// Held tokens that the list does not show as live.
     pub not_live: BTreeSet<TokenId>,
-    /// Names with a token to end that waits for an answer about the current one and for nothing else.
-    pub to_end: BTreeSet<Name>,
+    /// Names with a token to revoke that waits for an answer about the current one and for nothing else.
+    pub to_revoke: BTreeSet<Name>,
     /// Tokens that one refusal makes gone.
     pub to_judge: BTreeSet<TokenId>,
     /// Tokens that a step verifies already.

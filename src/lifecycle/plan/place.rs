@@ -1,14 +1,14 @@
 //! What a record has in the place of its current or next token.
 
-use super::step::Why;
+use super::step::MintReason;
 
 /// What is in the place of a record's current or next token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     /// Nothing, or nothing any more, and why a mint would then be made.
-    Free(Option<Why>),
-    /// A token that works and is to be replaced, and why.
-    ToReplace(Why),
+    Free(Option<MintReason>),
+    /// A token that works and is due for replacement, and why.
+    ToReplace(MintReason),
     /// A token.
     Taken,
 }

@@ -15,7 +15,7 @@ pub struct Promotion {
 }
 
 /// Rule 6: what is delivered has been probed, unless the server cannot be asked and waiting would be worse. Needs
-/// no list, so that a token is promoted the moment its probe ends.
+/// no list, so that a token is promoted the moment its probe is over.
 #[must_use]
 pub fn promotion(record: &Record, spec: &Spec, evidence: &Evidence, now: Time) -> Option<Promotion> {
     let next =

@@ -5,14 +5,14 @@ use super::{
     judge::{Judgement, judge, row_of},
     outcome::Plan,
     scene::Scene,
-    step::{RevokeWhy, Step},
+    step::{RevokeReason, Step},
     successor::may_revoke,
     terms::MEMORY,
     verify,
 };
 use crate::model::{Event, Gone, Origin, Record, Retiring, RetiringState};
 
-/// A former token that is nobody's to end here, or is kept in case it comes back.
+/// A former token that is not ours to revoke, or is kept in case it comes back.
 pub(super) fn is_left_over(retiring: &Retiring) -> bool {
     retiring.state == RetiringState::Absent || !retiring.held.origin.is_ours()
 }
@@ -31,7 +31,7 @@ pub(super) fn plan(scene: &Scene<'_>, record: &Record, retiring: &Retiring, plan
     if retiring.state == RetiringState::Unused && held.origin.is_ours() {
         if may_revoke(scene, record, plan) {
             let (name, id) = (record.name.clone(), held.id.clone());
-            plan.steps.push(Step::Revoke { name, id, why: RevokeWhy::Unused });
+            plan.steps.push(Step::Revoke { name, id, why: RevokeReason::Unused });
         }
         return;
     }

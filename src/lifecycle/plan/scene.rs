@@ -27,8 +27,8 @@ pub(super) struct Scene<'a> {
     listed: OnceCell<HashSet<&'a ServerKey>>,
     /// Addresses that this server had before: its list shows tokens that records know from there (rule 12).
     pub(super) former: HashSet<&'a ServerKey>,
-    /// Whether the list tells of any token what it may do. What influxctl prints may tell it of none.
-    pub(super) tells_grants: bool,
+    /// Whether the list reports the grants of any token. What influxctl prints may report none.
+    pub(super) reports_grants: bool,
 }
 
 impl<'a> Deref for Scene<'a> {
@@ -43,8 +43,8 @@ impl<'a> Scene<'a> {
     pub(super) fn new(view: &'a View<'a>) -> Self {
         let by_id = view.listing.tokens.iter().map(|row| (&row.id, row)).collect();
         let (by_marker, listed, former) = (OnceCell::new(), OnceCell::new(), HashSet::new());
-        let tells_grants = view.listing.tokens.iter().any(|row| row.grants.is_some());
-        let mut scene = Self { view, by_id, by_marker, listed, former, tells_grants };
+        let reports_grants = view.listing.tokens.iter().any(|row| row.grants.is_some());
+        let mut scene = Self { view, by_id, by_marker, listed, former, reports_grants };
         scene.former = scene.former_addresses();
         scene
     }
@@ -100,7 +100,7 @@ impl<'a> Scene<'a> {
     }
 
     /// An address that this server had before and that something in the record still names. Another server may have had the
-    /// same one, before paths told them apart: its names are left to it, unless their tokens are here.
+    /// same one, before paths distinguished them: its names are left to it, unless their tokens are here.
     pub(super) fn former_address_of<'r>(&self, record: &'r Record) -> Option<&'r ServerKey> {
         if self.former.is_empty() {
             return None;
@@ -137,7 +137,7 @@ impl<'a> Scene<'a> {
         let passed = self.passed(since, boot);
         let by_boot = passed.map(|passed| after(before(self.now, passed), wait));
         match by_boot {
-            // It was told by a clock that was ahead and is not any more.
+            // The time is from a clock that was ahead and is not any more.
             Some(by_boot) if since > after(self.now, YOUNG) => by_boot,
             _ => after(since, wait).max(by_boot.unwrap_or(Time::MIN)),
         }

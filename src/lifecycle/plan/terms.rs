@@ -6,7 +6,7 @@ use crate::model::MINT_MEMORY;
 
 /// Tokens younger than this are not judged by a list (rule 4): lists may lag.
 pub(super) const YOUNG: Duration = Duration::from_secs(600);
-/// How long an ended token, and one gone by absence, is remembered.
+/// How long a revoked token, and one gone by absence, is remembered.
 pub(super) const MEMORY: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How long after its request's deadline a complete list must lack a marker before its intent is dropped.
 pub(super) const INTENT_MEMORY: Duration = Duration::from_secs(24 * 3600);

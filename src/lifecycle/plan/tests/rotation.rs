@@ -7,7 +7,7 @@ use crate::model::BootTime;
 fn what_a_person_asks_for_is_minted_once_and_neither_pause_nor_gone_matters() {
     let mut world = World::new().settled();
     world.evidence.asked.insert(name("a"));
-    let asked = [Step::Mint { name: name("a"), why: Why::Asked }];
+    let asked = [Step::Mint { name: name("a"), why: MintReason::Asked }];
     assert_eq!(world.plan().steps, asked);
     world
         .record(|record| record.mints = (0..3).map(|n| attempt(90 + n, hours(990 + i64::from(n)))).collect());
@@ -177,7 +177,7 @@ fn the_current_token_is_asked_once_more_before_a_former_one_is_ended() {
     world.probed(1, |probed| probed.accept(before));
     let plan = world.plan();
     assert_eq!(plan.steps, verify, "it was accepted before the time was over");
-    assert_eq!(plan.to_end, BTreeSet::from([name("a")]));
+    assert_eq!(plan.to_revoke, BTreeSet::from([name("a")]));
     let after = at(world.now - 30);
     world.probed(1, |probed| probed.accept(after));
     assert_eq!(ends(&world.plan()), ["id-9"]);
@@ -190,7 +190,7 @@ fn the_current_token_is_asked_once_more_before_a_former_one_is_ended() {
         world.probed(1, spoil);
         let plan = world.plan();
         assert_eq!(plan.steps, verify);
-        assert!(plan.to_end.is_empty(), "an answer alone does not do");
+        assert!(plan.to_revoke.is_empty(), "an answer alone does not do");
         assert!(found(&plan, |matter| matches!(matter, Matter::RevocationWaits(_))), "and a person is told");
     }
     world.specs.get_mut(&name("a")).expect("the spec").probe = None;
