@@ -1,4 +1,4 @@
-//! Errors that know how a person can mend them.
+//! Errors that know how a person can fix them.
 
 /// An error with, where there is one, the fix. [`std::fmt::Display`] says what happened; the hint goes on a
 /// line of its own.

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | [`model`] | the words of the domain as types |
 //! | [`config`] | the TOML list and what it says |
-//! | [`influxdb`] | the servers that mint, list and end tokens |
+//! | [`influxdb`] | the servers that mint, list and revoke tokens |
 //! | [`store`] | where records are kept between runs |
 //! | [`lifecycle`] | what to do next, and doing it |
 //! | [`deliver`] | making secrets available to consumers |

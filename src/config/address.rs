@@ -2,103 +2,74 @@
 
 use url::{Host, Url};
 
-use super::{
-    fault::Faults,
-    tree::{At, Section},
-};
+use super::section::{Located, Section};
 
-/// What is asked for at an address.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Leads {
-    /// Paths below it.
-    ToACluster,
-    /// Itself.
-    Anywhere,
+enum AddressKind {
+    /// Requests go to paths below it.
+    Base,
+    /// Requests go to it.
+    Endpoint,
 }
 
-/// An address that is refused, and what to write instead.
-struct Refused {
+/// What is wrong with an address, and what to write instead.
+struct InvalidAddress {
     what: &'static str,
     hint: Option<String>,
 }
 
 /// The address of a cluster, or of what manages it: without the path of its API, and without slashes at its end.
-pub(super) fn cluster_address(
-    section: &mut Section<'_, '_>,
-    key: &'static str,
-    plain: bool,
-    faults: &mut Faults<'_>,
-) -> Option<Url> {
-    let mut url = read(section, key, Leads::ToACluster, plain, faults)?;
+pub(super) fn cluster_address(section: &mut Section<'_>, key: &'static str, plain: bool) -> Option<Url> {
+    let mut url = read(section, key, AddressKind::Base, plain)?;
     trim(&mut url);
     Some(url)
 }
 
-/// Any other one. `plain`: `http://` will do.
-pub(super) fn address(
-    section: &mut Section<'_, '_>,
-    key: &'static str,
-    plain: bool,
-    faults: &mut Faults<'_>,
-) -> Option<Url> {
-    read(section, key, Leads::Anywhere, plain, faults)
+/// Any other one. `plain`: `http://` is allowed.
+pub(super) fn address(section: &mut Section<'_>, key: &'static str, plain: bool) -> Option<Url> {
+    read(section, key, AddressKind::Endpoint, plain)
 }
 
-fn read(
-    section: &mut Section<'_, '_>,
-    key: &'static str,
-    leads: Leads,
-    plain: bool,
-    faults: &mut Faults<'_>,
-) -> Option<Url> {
-    let At { value, span } = section.string(key, faults)?;
-    match checked(value, leads, plain) {
-        Ok(url) => Some(url),
-        Err(Refused { what, hint: Some(hint) }) => {
-            faults.add_with_hint(span, &section.key(key), what, hint);
-            None
-        }
-        Err(Refused { what, hint: None }) => {
-            faults.add(span, &section.key(key), what);
-            None
-        }
-    }
+fn read(section: &mut Section<'_>, key: &'static str, kind: AddressKind, plain: bool) -> Option<Url> {
+    let Located { value, span } = section.string(key)?;
+    let fault = |InvalidAddress { what, hint }| section.faults.push(span, &section.key(key), what, hint);
+    checked(value, kind, plain).map_err(fault).ok()
 }
 
-fn checked(text: &str, leads: Leads, plain: bool) -> Result<Url, Refused> {
-    let refused = |what, hint: String| Err(Refused { what, hint: Some(hint) });
+fn checked(text: &str, kind: AddressKind, plain: bool) -> Result<Url, InvalidAddress> {
+    let invalid = |what, hint: String| Err(InvalidAddress { what, hint: Some(hint) });
     let url = match Url::parse(text) {
         Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => url,
-        Ok(_) | Err(_) => return Err(no_address(text)),
+        Ok(_) | Err(_) => return Err(not_an_address(text)),
     };
     if !url.username().is_empty() || url.password().is_some() {
-        let what = "a secret may not stand in the list, nor in an address";
-        return refused(what, "leave user and password out of the address".to_owned());
+        let what = "do not put a secret in an address: anyone with the list or a backup would have it";
+        return invalid(what, "remove user and password from the address".to_owned());
     }
-    let instead = || format!("write \"{}\"", bare(&url, leads));
+    let instead = || format!("write \"{}\"", bare(&url, kind));
     if url.query().is_some() || url.fragment().is_some() {
-        return refused("expected an address without '?' and '#'", instead());
+        return invalid("expected an address without '?' and '#'", instead());
     }
-    if leads == Leads::ToACluster && api(&url).is_some() {
-        return refused("expected the address of the cluster alone, found a path of its API", instead());
+    if kind == AddressKind::Base && api(&url).is_some() {
+        return invalid("expected the address of the cluster, found a path of its API", instead());
     }
     if url.scheme() == "http" && !plain && !is_loopback(&url) {
-        let what = "http:// would send the management token in clear over the network";
-        return refused(
+        let what = "http:// would send the management token unencrypted over the network";
+        return invalid(
             what,
-            "use https://, or set allow_plain_http = true where the way is safe otherwise".to_owned(),
+            "use https://, or set allow_plain_http = true where the network is safe".to_owned(),
         );
     }
     Ok(url)
 }
 
-/// A password may stand in it: it is not shown, but for what is left of it as an address.
-fn no_address(text: &str) -> Refused {
+/// It may have a password: it is not quoted, but for the part that is an address.
+fn not_an_address(text: &str) -> InvalidAddress {
     let zone = text.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
     if zone.is_some_and(|(host, _)| host.contains('%')) {
-        return Refused {
+        return InvalidAddress {
             what: "an address with a zone ('%') is not supported",
-            hint: Some("write a host name, or an address that needs no zone".to_owned()),
+            hint: Some("write a host name, or an address without a zone".to_owned()),
         };
     }
     let rest = text.split_once("://").map_or(text.trim_start_matches('/'), |(_, rest)| rest);
@@ -106,18 +77,18 @@ fn no_address(text: &str) -> Refused {
     // One word may be anything, a secret too.
     let is_like_a_host = rest.contains(['.', ':']) && !rest.contains('@') && !rest.starts_with('/');
     let meant = meant.filter(|_| is_like_a_host);
-    Refused {
+    InvalidAddress {
         what: "expected an address such as \"https://cluster.example.com\"",
-        hint: meant.map(|url| format!("write \"{}\"", bare(&url, Leads::ToACluster))),
+        hint: meant.map(|url| format!("write \"{}\"", bare(&url, AddressKind::Base))),
     }
 }
 
 /// The address alone.
-fn bare(url: &Url, leads: Leads) -> String {
+fn bare(url: &Url, kind: AddressKind) -> String {
     let mut url = url.clone();
     url.set_query(None);
     url.set_fragment(None);
-    if leads == Leads::ToACluster
+    if kind == AddressKind::Base
         && let Some(path) = api(&url).map(str::to_owned)
     {
         url.set_path(&path);

@@ -5,8 +5,8 @@ use std::{ops::RangeInclusive, time::Duration};
 use toml::de::DeValue;
 
 use super::{
-    fault::{Faults, Shown},
-    tree::{At, Section},
+    excerpt::Excerpt,
+    section::{Located, Section},
 };
 use crate::duration::{self as durations, EXPECTED, NotDuration};
 
@@ -42,56 +42,50 @@ const fn of_seconds(key: &'static str, seconds: RangeInclusive<u64>) -> Bounds<D
 }
 
 /// A duration within its bounds.
-pub(super) fn duration(
-    section: &mut Section<'_, '_>,
-    bounds: &Bounds<Duration>,
-    faults: &mut Faults<'_>,
-) -> Option<At<Duration>> {
+pub(super) fn duration(section: &mut Section<'_>, bounds: &Bounds<Duration>) -> Option<Located<Duration>> {
     let value = section.get(bounds.key)?;
     let (key, span) = (section.key(bounds.key), value.span());
     let DeValue::String(text) = value.get_ref() else {
         let what = format!("expected {EXPECTED}, found {}", value.get_ref().type_str());
-        faults.add(span, &key, what);
+        section.faults.add(span, &key, what);
         return None;
     };
     let (least, most) = (durations::render(bounds.least), durations::render(bounds.most));
     match durations::parse(text) {
         Ok(value) if value < bounds.least => {
-            faults.add(span, &key, format!("expected at least {least}, found {}", Shown(text)));
+            section.faults.add(span, &key, format!("expected at least {least}, found {}", Excerpt(text)));
         }
-        Ok(value) if value <= bounds.most => return Some(At { value, span }),
+        Ok(value) if value <= bounds.most => return Some(Located { value, span }),
         Ok(_) | Err(NotDuration::TooLong) => {
-            faults.add(span, &key, format!("expected at most {most}, found {}", Shown(text)));
+            section.faults.add(span, &key, format!("expected at most {most}, found {}", Excerpt(text)));
         }
         Err(NotDuration::Malformed) => {
-            let what = format!("expected {EXPECTED}, found {}", Shown(text));
-            match durations::guess(text) {
-                Some(guess) => faults.add_with_hint(span, &key, what, format!("write \"{guess}\"")),
-                None => faults.add(span, &key, what),
-            }
+            let what = format!("expected {EXPECTED}, found {}", Excerpt(text));
+            let hint = durations::guess(text).map(|guess| format!("write \"{guess}\""));
+            section.faults.push(span, &key, what, hint);
         }
     }
     None
 }
 
 /// A whole number within its bounds.
-pub(super) fn count(
-    section: &mut Section<'_, '_>,
-    bounds: &Bounds<u32>,
-    faults: &mut Faults<'_>,
-) -> Option<u32> {
+pub(super) fn count(section: &mut Section<'_>, bounds: &Bounds<u32>) -> Option<u32> {
     let Bounds { key, least, most } = bounds;
     let value = section.get(key)?;
     let DeValue::Integer(number) = value.get_ref() else {
         let what = format!("expected {least} to {most}, found {}", value.get_ref().type_str());
-        faults.add(value.span(), &section.key(key), what);
+        section.faults.add(value.span(), &section.key(key), what);
         return None;
     };
     // One that no integer holds is beyond the bounds too.
     let count = u32::from_str_radix(number.as_str(), number.radix()).ok();
     let count = count.filter(|count| (least..=most).contains(&count));
     if count.is_none() {
-        faults.add(value.span(), &section.key(key), format!("expected {least} to {most}, found {number}"));
+        section.faults.add(
+            value.span(),
+            &section.key(key),
+            format!("expected {least} to {most}, found {number}"),
+        );
     }
     count
 }

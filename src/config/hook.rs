@@ -2,13 +2,11 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use toml::de::DeTable;
-
 use super::{
-    ConfigError,
-    fault::{Faults, Shown},
-    list::not_toml,
-    tree::{At, Section},
+    document::document,
+    error::ConfigError,
+    faults::Faults,
+    section::{Located, Section},
 };
 use crate::{
     hint::Hint as _,
@@ -21,17 +19,14 @@ pub const MAX_HOOK_BYTES: u64 = 4 << 20;
 /// Checks the text of `hooks.d/UNIT`; `file` is for faults only.
 ///
 /// # Errors
-/// It has faults: all of them are said.
+/// It has faults: all of them are reported.
 pub fn parse_hook(text: &str, file: &Path, unit: Unit) -> Result<Hook, ConfigError> {
-    let mut faults = Faults::new(text);
-    let (tree, errors) = DeTable::parse_recoverable(text);
-    for error in &errors {
-        not_toml(error.span().unwrap_or(0..0), error.message(), text, &mut faults);
-    }
-    let mut root = Section::alone(tree.get_ref());
-    let tokens = tokens(&mut root, &mut faults);
-    let action = action(&mut root, &mut faults);
-    root.finish(&mut faults);
+    let faults = Faults::new(text);
+    let tree = document(text, &faults);
+    let mut root = Section::single(tree.get_ref(), &faults);
+    let tokens = tokens(&mut root);
+    let action = action(&mut root);
+    root.finish();
     let hook = tokens.zip(action).map(|(tokens, action)| Hook { unit, tokens, action });
     faults.into_result(file, hook)
 }
@@ -45,7 +40,7 @@ pub fn render_hook(hook: &Hook) -> String {
         names => format!("[\n  {},\n]", names.join(",\n  ")),
     };
     format!(
-        "# What `influx-tokend hook add` was told: when one of these tokens has a new value, this is done to\n\
+        "# From `influx-tokend hook add`. When one of these tokens has a new value, the action is done to\n\
          # {}: \"reload\" (a restart, where it cannot reload) or \"restart\".\n\
          tokens = {tokens}\naction = \"{}\"\n",
         hook.unit,
@@ -53,41 +48,36 @@ pub fn render_hook(hook: &Hook) -> String {
     )
 }
 
-fn tokens(root: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Option<BTreeSet<Name>> {
+fn tokens(root: &mut Section<'_>) -> Option<BTreeSet<Name>> {
     if root.get("tokens").is_none() {
-        faults.add(0..0, "tokens", "is missing, expected tokens = [\"NAME\", …]");
-        return None;
+        root.faults.add_with_hint(0..0, "", "needs \"tokens\"", "add tokens = [\"NAME\", …]");
     }
-    let At { value, span } = root.strings("tokens", faults)?;
+    let Located { value, span } = root.strings("tokens")?;
     if value.is_empty() {
-        faults.add_with_hint(span, "tokens", "names no token", "a hook that follows none is removed instead");
-        return None;
+        let hint = "remove the hook with `influx-tokend hook remove UNIT`";
+        root.faults.add_with_hint(span, "tokens", "is empty, expected at least one token", hint);
     }
     let mut names = BTreeSet::new();
-    for At { value, span } in value {
+    for Located { value, span } in value {
         match value.parse::<Name>() {
             Ok(name) => _ = names.insert(name),
-            Err(error) => match error.hint() {
-                Some(hint) => faults.add_with_hint(span, "tokens", error.to_string(), hint),
-                None => faults.add(span, "tokens", error.to_string()),
-            },
+            Err(error) => root.faults.push(span, "tokens", error.to_string(), error.hint()),
         }
     }
     Some(names)
 }
 
-fn action(root: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Option<HookAction> {
-    let expected = "\"reload\" or \"restart\"";
+fn action(root: &mut Section<'_>) -> Option<HookAction> {
     if root.get("action").is_none() {
-        faults.add(0..0, "action", format!("is missing, expected {expected}"));
-        return None;
+        root.faults.add_with_hint(
+            0..0,
+            "",
+            "needs \"action\"",
+            "add action = \"reload\" or action = \"restart\"",
+        );
     }
-    let At { value, span } = root.string("action", faults)?;
-    let action = [HookAction::Reload, HookAction::Restart].into_iter().find(|action| action.word() == value);
-    if action.is_none() {
-        faults.add(span, "action", format!("expected {expected}, found {}", Shown(value)));
-    }
-    action
+    let words = [HookAction::Reload, HookAction::Restart].map(|action| (action.word(), action));
+    root.choice("action", &words)
 }
 
 #[cfg(test)]
@@ -106,7 +96,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_what_is_read(
+        fn rendered_hooks_are_parsed_again(
             names in prop::collection::btree_set("[A-Za-z0-9_]{1,128}", 1..5),
             restart in any::<bool>(),
         ) {
@@ -120,15 +110,15 @@ mod tests {
         }
 
         #[test]
-        fn no_text_is_too_strange(text in "\\PC{0,80}") {
+        fn any_text_is_a_hook_or_a_fault(text in "\\PC{0,80}") {
             let _whatever = parse_hook(&text, Path::new("f"), unit());
         }
     }
 
     #[test]
-    fn every_fault_is_said_with_its_line_and_what_would_do() {
+    fn every_fault_has_its_line_and_what_was_expected() {
         let text = "tokens = [\"edge-writer\", 3]\naktion = \"reload\"\naction = \"reboot\"\n";
-        let said = faults(text);
+        let message = faults(text);
         for part in [
             "hooks.d/telegraf.service:1:11: tokens: token name \"edge-writer\" contains '-'",
             "call it \"edge_writer\"",
@@ -137,15 +127,15 @@ mod tests {
             "did you mean \"action\"?",
             "3:10: action: expected \"reload\" or \"restart\", found \"reboot\"",
         ] {
-            assert!(said.contains(part), "{part}\n{said}");
+            assert!(message.contains(part), "{part}\n{message}");
         }
     }
 
     #[test]
-    fn what_is_missing_is_said() {
-        assert!(faults("").contains("tokens: is missing, expected tokens = [\"NAME\", …]"));
-        assert!(faults("tokens = [\"a\"]").contains("action: is missing"));
-        assert!(faults("tokens = []\naction = \"reload\"").contains("names no token"));
+    fn missing_keys_are_faults() {
+        assert!(faults("").contains("1:1: needs \"tokens\"\n  hint: add tokens = [\"NAME\", …]"));
+        assert!(faults("tokens = [\"a\"]").contains("needs \"action\""));
+        assert!(faults("tokens = []\naction = \"reload\"").contains("tokens: is empty"));
         assert!(faults("tokens = \"a\"\naction = \"reload\"").contains("expected an array of strings"));
         assert!(faults("tokens = [\"a\"").contains("not TOML"));
     }

@@ -1,210 +1,121 @@
-//! The whole list, top down.
+//! The whole list.
 
 use std::{
     collections::BTreeMap,
-    ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use toml::de::{DeTable, DeValue};
-
 use super::{
-    Config, ConfigError, Context, Influxctl,
-    bounds::{self, count, duration},
-    fault::{Faults, Shown, is_like_a_token},
-    path::path,
-    server::{self, servers},
-    store::store,
-    token::{Defaults as TokenDefaults, tokens},
-    tree::{At, Section},
+    bounds::{self, duration},
+    context::ListContext,
+    deliver::deliver,
+    document::{document, refuse_tokens},
+    error::ConfigError,
+    faults::Faults,
+    influxctl::InfluxctlConfig,
+    lifecycle::lifecycle,
+    load::read,
+    section::Section,
+    server::{ServerConfig, influxctl_for_missing_ids, servers},
+    store::{StoreConfig, store},
+    token::tokens,
 };
-use crate::model::{Database, Lifecycle, Probe};
+use crate::model::{Lifecycle, Name, ServerName, Spec};
 
 /// How often servers are asked, where the list does not say.
 const RECONCILE: Duration = Duration::from_secs(15 * 60);
 
-pub(super) fn parse(text: &str, file: &Path, context: &Context) -> Result<Config, ConfigError> {
-    let mut faults = Faults::new(text);
-    let (tree, errors) = DeTable::parse_recoverable(text);
-    for error in &errors {
-        let span = error.span().unwrap_or(0..0);
-        not_toml(span, error.message(), text, &mut faults);
-    }
-    refuse_tokens(tree.get_ref(), &mut faults);
-    let mut root = Section::new(tree.get_ref(), "", 0..0);
-    let config = config(&mut root, context, &mut faults);
-    root.finish(&mut faults);
-    faults.into_result(file, config)
+/// Everything a list says, checked, every default filled in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// How often the servers are asked.
+    pub reconcile: Duration,
+    /// `[server]` (as [`ServerName::DEFAULT`]) or `[servers.NAME]`; may be empty: then nothing is minted.
+    pub servers: BTreeMap<ServerName, ServerConfig>,
+    /// `[store]`.
+    pub store: StoreConfig,
+    /// `[deliver.files]`, where that table is there.
+    pub files: Option<PathBuf>,
+    /// `[deliver.socket]`; the other run-time files of the daemon are beside it.
+    pub socket: PathBuf,
+    /// The folder of hooks; the list cannot set it.
+    pub hooks: PathBuf,
+    /// `[lifecycle]`.
+    pub lifecycle: Lifecycle,
+    /// `[[token]]`, by name; shared, for there may be many.
+    pub specs: Arc<BTreeMap<Name, Spec>>,
 }
 
-/// See [`Config::salvage`].
-pub(super) fn salvage(text: &str, context: &Context) -> Config {
-    let (tree, _) = DeTable::parse_recoverable(text);
-    let mut root = Section::new(tree.get_ref(), "", 0..0);
-    let mut unheard = Faults::new(text);
-    let store = store(&mut root, context, &mut unheard);
-    let (socket, files) = deliver(&mut root, context, &mut unheard);
-    Config {
-        reconcile: RECONCILE,
-        servers: BTreeMap::new(),
-        store,
-        files,
-        socket,
-        hooks: context.defaults.hooks.clone(),
-        lifecycle: Lifecycle::default(),
-        specs: Arc::default(),
+impl Config {
+    /// Reads and checks a list.
+    ///
+    /// # Errors
+    /// It cannot be read, or has faults: all of them are reported.
+    pub fn load(path: &Path, context: &ListContext) -> Result<Self, ConfigError> {
+        Self::parse(&read(path)?, path, context)
     }
-}
 
-/// Of the first server of Cloud Dedicated whose ids are not all there: how a person's influxctl is run for it.
-pub(super) fn unidentified(text: &str) -> Option<Influxctl> {
-    let (tree, _) = DeTable::parse_recoverable(text);
-    let mut root = Section::new(tree.get_ref(), "", 0..0);
-    let mut unheard = Faults::new(text);
-    let several = root.section("servers", &mut unheard).map(|several| several.named(&mut unheard));
-    let servers = root.section("server", &mut unheard).into_iter();
-    let mut servers = servers.chain(several.into_iter().flatten().map(|(_, section)| section));
-    servers.find_map(|section| server::unidentified(section, &mut unheard))
-}
+    /// Checks the text of a list; `file` is for faults only.
+    ///
+    /// # Errors
+    /// It has faults: all of them are reported.
+    pub fn parse(text: &str, file: &Path, context: &ListContext) -> Result<Self, ConfigError> {
+        let faults = Faults::new(text);
+        let tree = document(text, &faults);
+        refuse_tokens(tree.get_ref(), &faults);
+        let mut root = Section::root(tree.get_ref(), &faults);
+        let config = Self::of(&mut root, context);
+        root.finish();
+        faults.into_result(file, config)
+    }
 
-fn config(root: &mut Section<'_, '_>, context: &Context, faults: &mut Faults<'_>) -> Option<Config> {
-    let reconcile = duration(root, &bounds::RECONCILE, faults).map_or(RECONCILE, |at| at.value);
-    let servers = servers(root, context, faults);
-    let store = store(root, context, faults);
-    let (socket, files) = deliver(root, context, faults);
-    let (lifecycle, defaults) = lifecycle(root, faults);
-    let specs = tokens(root, context, &servers, &lifecycle, &defaults, faults);
-    // A server that is not whole has been said; what is left is not used.
-    let servers = servers.into_iter().map(|(name, server)| Some((name, server?))).collect::<Option<_>>()?;
-    let hooks = context.defaults.hooks.clone();
-    Some(Config { reconcile, servers, store, files, socket, hooks, lifecycle, specs: specs.into() })
-}
+    /// `None` where a server is not whole, which is a fault: the rest is not used then.
+    fn of(root: &mut Section<'_>, context: &ListContext) -> Option<Self> {
+        let reconcile = duration(root, &bounds::RECONCILE).map_or(RECONCILE, |found| found.value);
+        let servers = servers(root, context);
+        let store = store(root, context);
+        let (socket, files) = deliver(root, context);
+        let (lifecycle, defaults) = lifecycle(root);
+        let specs = tokens(root, context, &servers, &lifecycle, &defaults).into();
+        let servers =
+            servers.into_iter().map(|(name, server)| Some((name, server?))).collect::<Option<_>>()?;
+        let hooks = context.defaults.hooks.clone();
+        Some(Self { reconcile, servers, store, files, socket, hooks, lifecycle, specs })
+    }
 
-fn deliver(
-    root: &mut Section<'_, '_>,
-    context: &Context,
-    faults: &mut Faults<'_>,
-) -> (PathBuf, Option<PathBuf>) {
-    let mut socket = context.defaults.socket.clone();
-    let mut files = None;
-    let Some(mut section) = root.section("deliver", faults) else { return (socket, files) };
-    if let Some(mut table) = section.section("socket", faults) {
-        socket = path(&mut table, "path", context, faults).unwrap_or(socket);
-        table.finish(faults);
-    }
-    if let Some(mut table) = section.section("files", faults) {
-        files =
-            Some(path(&mut table, "path", context, faults).unwrap_or_else(|| context.defaults.files.clone()));
-        table.finish(faults);
-    }
-    section.finish(faults);
-    (socket, files)
-}
-
-fn lifecycle(root: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> (Lifecycle, TokenDefaults) {
-    let mut lifecycle = Lifecycle::default();
-    let mut defaults = TokenDefaults { lifetime: None, probe: Some(Probe::default()) };
-    let Some(mut section) = root.section("lifecycle", faults) else { return (lifecycle, defaults) };
-    defaults.lifetime = duration(&mut section, &bounds::LIFETIME, faults);
-    if let Some(At { value, .. }) = duration(&mut section, &bounds::OVERLAP, faults) {
-        lifecycle.overlap = value;
-    }
-    if let Some(At { value, span }) = duration(&mut section, &bounds::OVERLAP_CAP, faults) {
-        if value < lifecycle.overlap {
-            faults.add(span, "[lifecycle] overlap_cap", "is shorter than overlap");
-        }
-        lifecycle.overlap_cap = Some(value);
-    }
-    if let Some(At { value, .. }) = duration(&mut section, &bounds::GRACE, faults) {
-        lifecycle.grace = value;
-    }
-    if let Some(At { value, span }) = section.string("local_clock", faults) {
-        lifecycle.trust_local_clock = value == "trusted";
-        if value != "trusted" {
-            faults.add(
-                span,
-                "[lifecycle] local_clock",
-                format!("expected \"trusted\", found {}", Shown(value)),
-            );
+    /// Where the store is and where secrets are delivered to, of a list that may have faults; without servers and tokens.
+    /// The records in the store can then be kept and delivered.
+    #[must_use]
+    pub fn salvage(text: &str, context: &ListContext) -> Self {
+        let unused = Faults::new(text);
+        let tree = document(text, &unused);
+        let mut root = Section::root(tree.get_ref(), &unused);
+        let store = store(&mut root, context);
+        let (socket, files) = deliver(&mut root, context);
+        Self {
+            reconcile: RECONCILE,
+            servers: BTreeMap::new(),
+            store,
+            files,
+            socket,
+            hooks: context.defaults.hooks.clone(),
+            lifecycle: Lifecycle::default(),
+            specs: Arc::default(),
         }
     }
-    if let Some(probe) = probe(&mut section, defaults.probe.as_ref(), faults) {
-        defaults.probe = probe;
-    }
-    section.finish(faults);
-    (lifecycle, defaults)
-}
 
-/// `probe = false`, or a table over what holds otherwise.
-#[expect(clippy::option_option, reason = "not said, turned off, or how")]
-pub(super) fn probe(
-    section: &mut Section<'_, '_>,
-    otherwise: Option<&Probe>,
-    faults: &mut Faults<'_>,
-) -> Option<Option<Probe>> {
-    let value = section.get("probe")?;
-    match value.get_ref() {
-        DeValue::Boolean(false) => return Some(None),
-        DeValue::Table(_) => {}
-        _ => {
-            faults.add(
-                value.span(),
-                &section.key("probe"),
-                "expected false, or a table such as { successes = 3 }",
-            );
-            return None;
-        }
-    }
-    let mut probe = otherwise.cloned().unwrap_or_default();
-    let mut table = section.section("probe", faults)?;
-    if let Some(value) = count(&mut table, &bounds::SUCCESSES, faults) {
-        probe.successes = value;
-    }
-    if let Some(At { value, .. }) = duration(&mut table, &bounds::INTERVAL, faults) {
-        probe.interval = value;
-    }
-    if let Some(At { value, .. }) = duration(&mut table, &bounds::DEADLINE, faults) {
-        probe.deadline = value;
-    }
-    if let Some(At { value, span }) = table.string("database", faults) {
-        match value.parse() {
-            Ok(Database::All) => faults.add(span, &table.key("database"), "expected one database, not \"*\""),
-            Ok(database) => probe.database = Some(database),
-            Err(error) => faults.add(span, &table.key("database"), error.to_string()),
-        }
-    }
-    table.finish(faults);
-    Some(Some(probe))
-}
-
-/// A token anywhere in a list is a secret in the wrong place.
-fn refuse_tokens(table: &DeTable<'_>, faults: &mut Faults<'_>) {
-    fn walk(value: &toml::Spanned<DeValue<'_>>, faults: &mut Faults<'_>) {
-        match value.get_ref() {
-            DeValue::String(text) if is_like_a_token(text) => faults.add_with_hint(
-                value.span(),
-                "",
-                "a token stands here: whoever may read the list, and each copy of it, has it",
-                "revoke that token, and put its successor where `management_token` can name it",
-            ),
-            DeValue::Array(array) => array.iter().for_each(|value| walk(value, faults)),
-            DeValue::Table(table) => table.iter().for_each(|(_, value)| walk(value, faults)),
-            _ => {}
-        }
-    }
-    table.iter().for_each(|(_, value)| walk(value, faults));
-}
-
-/// What the parser says, in one line.
-pub(super) fn not_toml(span: Range<usize>, message: &str, text: &str, faults: &mut Faults<'_>) {
-    let what = message.lines().next().unwrap_or_default();
-    match text.get(span.clone()).filter(|_| what == "duplicate key") {
-        Some(key) => {
-            let what = format!("not TOML: key {} given twice in its table", Shown(key));
-            faults.add_with_hint(span, "", what, "keep one of the two");
-        }
-        None => faults.add(span, "", format!("not TOML: {what}")),
+    /// How a person runs influxctl, which may list clusters, for the first server that needs the ids of its cluster and
+    /// does not have both.
+    #[must_use]
+    pub fn influxctl_for_missing_ids(text: &str) -> Option<InfluxctlConfig> {
+        let unused = Faults::new(text);
+        let tree = document(text, &unused);
+        let mut root = Section::root(tree.get_ref(), &unused);
+        let several = root.section("servers").map(|several| several.tables());
+        let servers = root.section("server").into_iter();
+        let mut servers = servers.chain(several.into_iter().flatten().map(|(_, section)| section));
+        servers.find_map(|section| influxctl_for_missing_ids(section))
     }
 }

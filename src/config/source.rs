@@ -1,100 +1,95 @@
 //! Where a secret comes from; never the secret itself.
 
-use std::ops::Range;
+use std::path::PathBuf;
 
 use super::{
-    Context, TokenSource,
-    fault::{Faults, may_be_a_secret},
+    context::ListContext,
+    excerpt::may_be_a_secret,
     path::path as path_of,
-    tree::{At, Section},
+    section::{Located, Section},
 };
+
+/// Where a secret that a person made comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenSource {
+    /// A systemd credential: a file of this name in `$CREDENTIALS_DIRECTORY`.
+    Credential(String),
+    /// The content of a file.
+    File(PathBuf),
+    /// What a program prints.
+    Command(Vec<String>),
+    /// An environment variable; for one-shot commands only.
+    Env(String),
+}
 
 const EXPECTED: &str =
     "one of { credential = \"NAME\" }, { file = \"PATH\" }, { command = [\"PROGRAM\", …] }";
-const NOT_HERE: &str =
-    "a secret may not stand in the list: whoever may read the list, and each copy of it, would have it";
-const PUT_IT: &str = "put it into a file of its own, mode 0600, or a systemd credential, and name that here";
+const SECRET_IN_LIST: &str =
+    "do not put a secret in the list: anyone with the file or a backup would have it";
+const STORE_IT: &str = "store it in a file with mode 0600 or in a systemd credential, and name that here";
 
 /// `key = { credential | file | command | env }` of a section.
 pub(super) fn source(
-    section: &mut Section<'_, '_>,
+    section: &mut Section<'_>,
     key: &'static str,
-    context: &Context,
-    faults: &mut Faults<'_>,
+    context: &ListContext,
 ) -> Option<TokenSource> {
     let path = section.key(key);
     let value = section.get(key)?;
-    let Some(table) = value.get_ref().as_table() else {
+    if !value.get_ref().is_table() {
         let what =
-            if value.get_ref().is_str() { NOT_HERE.to_owned() } else { format!("expected {EXPECTED}") };
-        faults.add_with_hint(value.span(), &path, what, PUT_IT);
+            if value.get_ref().is_str() { SECRET_IN_LIST.to_owned() } else { format!("expected {EXPECTED}") };
+        section.faults.add_with_hint(value.span(), &path, what, STORE_IT);
         return None;
-    };
-    let mut source = Section::new(table, path.clone(), value.span());
-    let mut given: Vec<At<TokenSource>> = Vec::new();
-    if let Some(At { value, span }) = source.string("credential", faults) {
-        credential(value, span, &path, &mut given, faults);
+    }
+    let mut source = section.section(key)?;
+    let mut found = Vec::new();
+    if let Some(Located { value, span }) = source.string("credential") {
+        // A credential's name is a file name (systemd.exec(5)).
+        if value.is_empty() || value.contains('/') || matches!(value, "." | "..") || value.len() > 255 {
+            section.faults.add(span, &path, "expected the name of a systemd credential, without a path");
+        } else {
+            found.push(TokenSource::Credential(value.to_owned()));
+        }
     }
     if let Some(file) = source.get("file") {
         if file.get_ref().as_str().is_some_and(may_be_a_secret) {
-            faults.add_with_hint(file.span(), &path, NOT_HERE, PUT_IT);
+            section.faults.add_with_hint(file.span(), &path, SECRET_IN_LIST, STORE_IT);
             return None;
         }
-        let file = At {
-            value: TokenSource::File(path_of(&mut source, "file", context, faults)?),
-            span: file.span(),
-        };
-        given.push(file);
+        found.push(TokenSource::File(path_of(&mut source, "file", context)?));
     }
-    if let Some(At { value, span }) = source.strings("command", faults) {
+    if let Some(Located { value, span }) = source.strings("command") {
         if value.first().is_none_or(|program| program.value.is_empty()) {
-            faults.add(span, &path, "expected a program and its arguments");
+            section.faults.add(span, &path, "expected a program and its arguments");
         } else {
-            let command = value.iter().map(|part| part.value.to_owned()).collect();
-            given.push(At { value: TokenSource::Command(command), span });
+            found.push(TokenSource::Command(value.iter().map(|part| part.value.to_owned()).collect()));
         }
     }
-    if let Some(At { value, span }) = source.string("env", faults) {
-        if context.one_shot {
-            given.push(At { value: TokenSource::Env(value.to_owned()), span });
-        } else {
-            let what = "an environment variable can be read by every process of the same user, for as long as the daemon runs";
-            faults.add_with_hint(span, &path, what, "use it for one-shot commands such as `apply` only");
+    if let Some(Located { value, span }) = source.string("env") {
+        if !context.one_shot {
+            let what = "every process of the same user can read an environment variable for as long as the daemon runs";
+            section.faults.add_with_hint(
+                span,
+                &path,
+                what,
+                "use it for one-shot commands such as `apply` only",
+            );
             return None;
         }
+        found.push(TokenSource::Env(value.to_owned()));
     }
-    for forbidden in ["token", "value", "secret", "password"] {
-        if let Some(value) = source.get(forbidden) {
-            faults.add_with_hint(value.span(), &path, NOT_HERE, PUT_IT);
-            return None;
-        }
+    if let Some(value) = ["token", "value", "secret", "password"].into_iter().find_map(|key| source.get(key))
+    {
+        section.faults.add_with_hint(value.span(), &path, SECRET_IN_LIST, STORE_IT);
+        return None;
     }
     let span = source.span.clone();
-    source.finish(faults);
-    match given.len() {
-        1 => given.pop().map(|at| at.value),
-        0 => {
-            faults.add(span, &path, format!("expected {EXPECTED}"));
-            None
-        }
-        _ => {
-            faults.add(span, &path, format!("expected only {EXPECTED}"));
-            None
-        }
+    source.finish();
+    if found.len() != 1 {
+        let only = if found.is_empty() { "" } else { "only " };
+        section.faults.add(span, &path, format!("expected {only}{EXPECTED}"));
+        return None;
     }
-}
-
-fn credential(
-    name: &str,
-    span: Range<usize>,
-    path: &str,
-    given: &mut Vec<At<TokenSource>>,
-    faults: &mut Faults<'_>,
-) {
-    // A credential's name is a file name (systemd.exec(5)).
-    if name.is_empty() || name.contains('/') || name == "." || name == ".." || name.len() > 255 {
-        faults.add(span, path, "expected the name of a systemd credential, without a path");
-    } else {
-        given.push(At { value: TokenSource::Credential(name.to_owned()), span });
-    }
+    found.pop()
 }

@@ -1,4 +1,9 @@
-//! Lists, good and bad, and what a person reads about them.
+//! Lists, good and bad, and the messages about them.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use proptest::prelude::*;
 
@@ -12,11 +17,11 @@ mod bounds;
 mod hints;
 mod servers;
 
-fn context() -> Context {
-    Context {
+fn context() -> ListContext {
+    ListContext {
         host: "edge7".to_owned(),
         one_shot: false,
-        defaults: Defaults {
+        defaults: DefaultPaths {
             store: "/var/lib/influx-tokend".into(),
             socket: "/run/influx-tokend/secrets.sock".into(),
             files: "/run/influx-tokend/secrets".into(),
@@ -40,7 +45,7 @@ fn with_server(rest: &str) -> Result<Config, ConfigError> {
     parse(&format!("{SERVER}{rest}"))
 }
 
-fn said(result: Result<Config, ConfigError>) -> String {
+fn message(result: Result<Config, ConfigError>) -> String {
     result.expect_err("a fault").to_string()
 }
 
@@ -102,16 +107,16 @@ fn one_token_for_several_servers() {
         config.specs.values().map(|spec| (spec.name.as_str(), spec.server.0.as_str())).collect();
     assert_eq!(names, [("t", "a"), ("t_b", "b")]);
     let again = format!("{servers}{token}[[token]]\nname = \"t_b\"\nwrite = [\"x\"]\nserver = \"a\"\n");
-    assert!(said(parse(&again)).contains("there are two tokens called \"t_b\""));
+    assert!(message(parse(&again)).contains("token \"t_b\" given twice"));
     let unnamed = format!("{servers}[[token]]\nname = \"t\"\nwrite = [\"x\"]\n");
-    assert!(said(parse(&unnamed)).contains("needs \"server\": one of \"a\", \"b\""));
+    assert!(message(parse(&unnamed)).contains("needs \"server\": one of \"a\", \"b\""));
 }
 
-/// What follows a valid server, and every line a person then reads.
+/// What follows a valid server, and the message.
 const BAD: &[(&str, &str)] = &[
     (
         "reconcil = \"1m\"\n",
-        "tokens.toml:5:1: [server]: unknown key \"reconcil\"\n  hint: did you mean \"reconcile\"? it belongs at the top of the list, before the first table",
+        "tokens.toml:5:1: [server]: unknown key \"reconcil\"\n  hint: did you mean \"reconcile\"? move it to the top of the list, before the first table",
     ),
     (
         "[[token]]\nname = \"edge-writer\"\nwrite = [\"a\"]\n",
@@ -129,8 +134,8 @@ const BAD: &[(&str, &str)] = &[
     ),
     (
         "[[token]]\nname = \"a\"\nwrite = [\"a\"]\nlifetime = \"1h\"\n",
-        "tokens.toml:8:12: [[token]] \"a\": lifetime is too short: it is renewed 1800 s before it ends, and probe \
-         deadline, overlap and reserve take 4350 s\n  hint: lengthen it, or shorten overlap or the probe's deadline",
+        "tokens.toml:8:12: [[token]] \"a\": lifetime is too short: rotation is due 1800 s before it expires, and \
+         probe deadline, overlap and reserve take 4350 s\n  hint: lengthen it, or shorten overlap or the deadline of the probe",
     ),
     (
         "[[token]]\nname = \"a\"\nwrite = [\"a\"]\nserver = \"defualt\"\n",
@@ -138,12 +143,12 @@ const BAD: &[(&str, &str)] = &[
     ),
     (
         "[[token]]\nname = \"a\"\n",
-        "tokens.toml:5:1: [[token]] \"a\": grants nothing: expected \"read\", \"write\" or both",
+        "tokens.toml:5:1: [[token]] \"a\": has no grants: expected \"read\", \"write\" or both",
     ),
     ("[[token]]\nwrite = [\"a\"]\n", "tokens.toml:5:1: [[token]] 1: needs \"name\""),
     (
         "[[token]]\nname = \"a\"\nwrite = [\"a\"]\n[[token]]\nname = \"a\"\nread = [\"a\"]\n",
-        "tokens.toml:8:1: [[token]]: there are two tokens called \"a\", the first on line 5\n  hint: give one of them another name",
+        "tokens.toml:8:1: [[token]]: token \"a\" given twice, first on line 5\n  hint: rename one of them",
     ),
     (
         "[[token]]\nname = \"a\"\nwrite = \"a\"\n",
@@ -151,15 +156,15 @@ const BAD: &[(&str, &str)] = &[
     ),
     (
         "[[token]]\nname = \"a\"\nwrite = [\"a{hots}\"]\n",
-        "tokens.toml:7:10: [[token]] \"a\" write: unknown placeholder at \"{hots}\"\n  hint: only {host} is known",
+        "tokens.toml:7:10: [[token]] \"a\" write: unknown placeholder at \"{hots}\"\n  hint: use {host}, the only placeholder",
     ),
     (
         "[[token]]\nname = \"a\"\nwrite = [\"a\"]\ndescription = \"x [influx-tokend y\"\n",
-        "tokens.toml:8:15: [[token]] \"a\" description: may not look like the label that is put after it",
+        "tokens.toml:8:15: [[token]] \"a\" description: contains \"[influx-tokend \": the label that follows it starts so",
     ),
     (
         "[store]\nrecipients = [\"ssh-ed25519 AAAA\"]\n",
-        "tokens.toml:6:15: [store] recipients: ssh keys are not used: the library for them has an open advisory",
+        "tokens.toml:6:15: [store] recipients: ssh keys are not supported: their library has an open security advisory",
     ),
     (
         "[store]\npath = \"relative\"\n",
@@ -170,31 +175,31 @@ const BAD: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn what_a_person_reads_about_a_bad_list() {
+fn messages_about_a_bad_list() {
     for (rest, expected) in BAD {
-        let said = said(with_server(rest));
-        assert!(said.contains(expected), "{rest}\n--- expected\n{expected}\n--- said\n{said}");
+        let message = message(with_server(rest));
+        assert!(message.contains(expected), "{rest}\n--- expected\n{expected}\n--- message\n{message}");
     }
 }
 
 #[test]
-fn all_faults_are_said_at_once_in_order() {
-    let said = said(parse(
+fn all_faults_are_reported_at_once_in_order() {
+    let message = message(parse(
         "reconcile = 5\n[server]\nproduct = \"clusterd\"\nurl = \"ftp://x\"\n[lifecycle]\ngrace = \"soon\"\n[[token]]\nname = \"a b\"\n",
     ));
-    let lines: Vec<&str> = said
+    let lines: Vec<&str> = message
         .lines()
         .filter(|line| line.starts_with("tokens.toml"))
         .map(|line| line.split(' ').next().unwrap_or(""))
         .collect();
     let expected = ["1:13", "2:1", "3:11", "4:7", "6:9", "7:1", "8:8"].map(|at| format!("tokens.toml:{at}:"));
-    assert_eq!(lines, expected, "{said}");
-    assert!(said.contains("did you mean \"clustered\"?"), "{said}");
-    assert!(!said.contains("account"), "{said}");
+    assert_eq!(lines, expected, "{message}");
+    assert!(message.contains("did you mean \"clustered\"?"), "{message}");
+    assert!(!message.contains("account"), "{message}");
 }
 
 #[test]
-fn a_token_in_the_list_is_refused_with_the_reason_and_never_repeated() {
+fn a_token_in_the_list_is_refused_with_the_reason_and_never_shown() {
     let canary = "apiv1_canary0123456789canary0123456789";
     for line in [
         format!("management_token = \"{canary}\""),
@@ -206,20 +211,22 @@ fn a_token_in_the_list_is_refused_with_the_reason_and_never_repeated() {
     ] {
         let error = parse(&format!("[server]\nproduct = \"clustered\"\nurl = \"https://c\"\n{line}\n"))
             .expect_err(&line);
-        let said = format!("{error} {error:?} {:?}", error.hint());
-        assert!(said.contains("whoever may read the list"), "{line}: {said}");
-        assert!(!said.contains("canary"), "{line}: {said}");
+        let message = format!("{error} {error:?} {:?}", error.hint());
+        assert!(message.contains("anyone with the file or a backup"), "{line}: {message}");
+        assert!(!message.contains("canary"), "{line}: {message}");
     }
     let in_url = SERVER.replace("https://", "https://user:canary@");
-    let error = said(parse(&in_url));
-    assert!(error.contains("a secret may not stand in the list") && !error.contains("canary"), "{error}");
+    let error = message(parse(&in_url));
+    assert!(error.contains("do not put a secret in an address") && !error.contains("canary"), "{error}");
 }
 
 #[test]
 fn the_environment_is_for_one_shot_commands() {
     let list = SERVER.replace("{ credential = \"influx-tokend.management-token\" }", "{ env = \"TOKEN\" }");
-    assert!(said(parse(&list)).contains("can be read by every process of the same user"));
-    let one_shot = Context { one_shot: true, ..context() };
+    assert!(
+        message(parse(&list)).contains("every process of the same user can read an environment variable")
+    );
+    let one_shot = ListContext { one_shot: true, ..context() };
     let config = Config::parse(&list, Path::new("x"), &one_shot).expect("a valid list");
     let server = &config.servers[&ServerName("default".to_owned())];
     assert_eq!(server.secret(), Some(&TokenSource::Env("TOKEN".to_owned())));
@@ -233,7 +240,7 @@ fn plain_http_is_for_loopback() {
     for url in ["http://127.0.0.1:8086", "http://[::1]", "http://localhost"] {
         assert!(with(url, "").is_ok(), "{url}");
     }
-    assert!(said(with("http://cluster.example.com", "")).contains("in clear over the network"));
+    assert!(message(with("http://cluster.example.com", "")).contains("unencrypted over the network"));
     assert!(with("http://cluster.example.com", "allow_plain_http = true\n").is_ok());
 }
 
@@ -269,16 +276,16 @@ fn a_cluster_of_cloud_dedicated_is_found_by_its_ids() {
 }
 
 #[test]
-fn what_a_person_reads_about_the_ids_of_a_cluster() {
-    let shown = "hint: `influxctl cluster list --format json` shows it, as";
+fn messages_about_the_ids_of_a_cluster() {
+    let hint = "hint: find it with `influxctl cluster list --format json`, as";
     for (lines, expected) in [
-        (String::new(), format!("tokens.toml:1:1: [server]: needs \"account\"\n  {shown} account_id")),
-        (String::new(), format!("tokens.toml:1:1: [server]: needs \"cluster\"\n  {shown} cluster_id")),
+        (String::new(), format!("tokens.toml:1:1: [server]: needs \"account\"\n  {hint} account_id")),
+        (String::new(), format!("tokens.toml:1:1: [server]: needs \"cluster\"\n  {hint} cluster_id")),
         (
             ids("edge", CLUSTER),
             format!(
                 "tokens.toml:3:11: [server] account: expected a UUID such as \"11111111-1111-4111-8111-111111111111\", \
-                 found \"edge\"\n  {shown} account_id"
+                 found \"edge\"\n  {hint} account_id"
             ),
         ),
         (ids(ACCOUNT, &CLUSTER.replace('a', "g")), "[server] cluster: expected a UUID".to_owned()),
@@ -286,18 +293,18 @@ fn what_a_person_reads_about_the_ids_of_a_cluster() {
         ("account = 5\n".to_owned(), "[server] account: expected a string, found integer".to_owned()),
         ("acount = \"x\"\n".to_owned(), "did you mean \"account\"?".to_owned()),
     ] {
-        let said = dedicated(&lines).expect_err(&lines).to_string();
-        assert!(said.contains(&expected), "{lines}\n--- expected\n{expected}\n--- said\n{said}");
+        let message = dedicated(&lines).expect_err(&lines).to_string();
+        assert!(message.contains(&expected), "{lines}\n--- expected\n{expected}\n--- message\n{message}");
     }
-    let said = said(parse(&format!("{SERVER}{}", ids(ACCOUNT, "edge"))));
+    let message = message(parse(&format!("{SERVER}{}", ids(ACCOUNT, "edge"))));
     for (place, key) in [("5:11", "account"), ("6:11", "cluster")] {
         let expected = format!(
-            "tokens.toml:{place}: [server] {key}: is of Cloud Dedicated, not of Clustered\n  hint: leave it out, or write \
+            "tokens.toml:{place}: [server] {key}: not used with product = \"clustered\"\n  hint: remove it, or write \
              product = \"dedicated\" if it is Cloud Dedicated"
         );
-        assert!(said.contains(&expected), "{said}");
+        assert!(message.contains(&expected), "{message}");
     }
-    assert_eq!(said.matches("hint: ").count(), 2, "{said}");
+    assert_eq!(message.matches("hint: ").count(), 2, "{message}");
 }
 
 /// A server whose management token is issued, with these keys of `oauth`.
@@ -306,7 +313,7 @@ fn issued(keys: &str) -> Result<OAuthClient, ConfigError> {
     let token = "management_token = { credential = \"influx-tokend.management-token\" }";
     let mut config = parse(&SERVER.replace(token, &oauth))?;
     match config.servers.remove(&ServerName("default".to_owned())).expect("the server").via {
-        Via::Http(ManagementToken::Issued(client)) => Ok(*client),
+        Via::Http(ManagementTokenConfig::OAuth(client)) => Ok(*client),
         other => panic!("{other:?}"),
     }
 }
@@ -339,7 +346,7 @@ fn a_management_token_may_be_issued() {
 }
 
 #[test]
-fn what_a_person_reads_about_a_management_token_that_is_to_be_issued() {
+fn messages_about_oauth() {
     let with = |more: &str| format!("{CLIENT}, {more}");
     for (keys, expected) in [
         (String::new(), "[server] management_token oauth: needs \"token_url\""),
@@ -347,9 +354,9 @@ fn what_a_person_reads_about_a_management_token_that_is_to_be_issued() {
         (String::new(), "[server] management_token oauth: needs \"client_secret\""),
         (
             CLIENT.replace("{ credential = \"x\" }", "\"canary\""),
-            "client_secret: a secret may not stand in the list",
+            "client_secret: do not put a secret in the list",
         ),
-        (CLIENT.replace("https", "http"), "token_url: http:// would send the management token in clear"),
+        (CLIENT.replace("https", "http"), "token_url: http:// would send the management token unencrypted"),
         (
             with("authentication = \"bearer\""),
             "authentication: expected \"basic\" or \"post\", found \"bearer\"",
@@ -358,22 +365,22 @@ fn what_a_person_reads_about_a_management_token_that_is_to_be_issued() {
         (with("scopes = \"a\""), "scopes: expected an array of strings, found string"),
         (with("scope = \"a\""), "unknown key \"scope\"\n  hint: did you mean \"scopes\"?"),
         (with("audience = \"\""), "audience: expected 1 to 1024 bytes"),
-        (with("parameters = { client_secret = \"canary\" }"), "\"client_secret\" may not stand here"),
+        (with("parameters = { client_secret = \"canary\" }"), "\"client_secret\" cannot be set here"),
         (with("parameters = { x = 1 }"), "parameters x: expected a string, found integer"),
         (with("x = { oauth = 1 }"), "unknown key \"x\""),
     ] {
         let error = issued(&keys).expect_err(&keys);
-        let said = format!("{error}");
-        assert!(said.contains(expected), "{keys}\n--- expected\n{expected}\n--- said\n{said}");
-        assert!(!format!("{said} {error:?}").contains("canary"), "{said}");
+        let message = format!("{error}");
+        assert!(message.contains(expected), "{keys}\n--- expected\n{expected}\n--- message\n{message}");
+        assert!(!format!("{message} {error:?}").contains("canary"), "{message}");
     }
     let token = "{ credential = \"influx-tokend.management-token\" }";
     let both = SERVER.replace(token, &format!("{{ file = \"/x\", oauth = {{ {CLIENT} }} }}"));
-    assert!(said(parse(&both)).contains("[server] management_token: unknown key \"file\""));
+    assert!(message(parse(&both)).contains("[server] management_token: unknown key \"file\""));
     let oauth = SERVER.replace(token, &format!("{{ oauth = {{ {CLIENT} }} }}\nvia = \"influxctl\""));
     assert!(
-        said(parse(&oauth))
-            .contains("influxctl takes no management token that \"oauth\" gets\n  hint: leave via")
+        message(parse(&oauth))
+            .contains("influxctl cannot use a management token from \"oauth\"\n  hint: remove via")
     );
 }
 
@@ -381,7 +388,7 @@ fn what_a_person_reads_about_a_management_token_that_is_to_be_issued() {
 fn a_list_without_server_or_token_is_valid() {
     let config = parse("").expect("a valid list");
     assert!(config.servers.is_empty() && config.specs.is_empty());
-    assert!(said(parse("[[token]]\nname = \"a\"\nwrite = [\"x\"]\n")).contains("names no server"));
+    assert!(message(parse("[[token]]\nname = \"a\"\nwrite = [\"x\"]\n")).contains("has no server"));
 }
 
 #[test]
@@ -392,12 +399,12 @@ fn a_unit_is_matched_whole() {
     for unit in ["telegraf.service", "telegraf@*.service", "telegraf*", "session-[0-9].scope"] {
         assert!(with(unit).is_ok(), "{unit}");
     }
-    let told = said(with("telegraf"));
+    let text = message(with("telegraf"));
     assert!(
-        told.contains("expected a unit, found \"telegraf\"\n  hint: write \"telegraf.service\""),
-        "{told}"
+        text.contains("expected a unit, found \"telegraf\"\n  hint: write \"telegraf.service\""),
+        "{text}"
     );
-    assert!(said(with("telegraf[.service")).contains("is no pattern"));
+    assert!(message(with("telegraf[.service")).contains("is not a valid pattern"));
 }
 
 #[test]
@@ -408,7 +415,7 @@ fn a_thousand_tokens() {
 }
 
 #[test]
-fn what_a_person_reads_about_a_file_that_is_no_list() {
+fn messages_about_a_file_that_is_not_a_list() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = |name: &str, bytes: &[u8]| {
         let path = folder.path().join(name);
@@ -420,9 +427,9 @@ fn what_a_person_reads_about_a_file_that_is_no_list() {
     for (path, expected) in [
         (folder.path().join("none"), "cannot read the list: No such file or directory"),
         (folder.path().to_owned(), "is a folder, expected a list in TOML"),
-        (file("latin", b"a = 1\n# caf\xe9\n"), "is not UTF-8 (line 2, byte 6 of it)"),
-        (huge, "is larger than 16 MiB"),
-        (PathBuf::from("/dev/zero"), "is no regular file, expected a list in TOML"),
+        (file("latin", b"a = 1\n# caf\xe9\n"), "is not UTF-8: line 2, byte 6"),
+        (huge, "is too large to be a token list: more than 16 MiB"),
+        (PathBuf::from("/dev/zero"), "is not a regular file, expected a list in TOML"),
     ] {
         let error = Config::load(&path, &context()).expect_err(expected);
         assert!(error.to_string().contains(expected), "{error}");
@@ -431,7 +438,7 @@ fn what_a_person_reads_about_a_file_that_is_no_list() {
 }
 
 #[test]
-fn a_list_with_faults_still_tells_where_the_store_is() {
+fn a_list_with_faults_still_has_its_store() {
     let salvaged =
         Config::salvage("[store]\npath = \"/srv/x\"\n[[token]]\nname = \"-\"\n[broken\n", &context());
     assert_eq!(salvaged.store.path, Path::new("/srv/x"));
@@ -440,13 +447,13 @@ fn a_list_with_faults_still_tells_where_the_store_is() {
 
 proptest! {
     #[test]
-    fn no_text_makes_it_panic(text in "\\PC{0,200}") {
+    fn no_text_panics(text in "\\PC{0,200}") {
         let _whatever = parse(&text);
         let _whatever = Config::salvage(&text, &context());
     }
 
     #[test]
-    fn no_list_like_text_makes_it_panic(
+    fn no_text_like_a_list_panics(
         parts in prop::collection::vec(
             prop::sample::select(vec![
                 "[server]\n", "[servers.a]\n", "[[token]]\n", "[store]\n", "[deliver.files]\n", "[lifecycle]\n",
@@ -459,7 +466,7 @@ proptest! {
     }
 
     #[test]
-    fn a_valid_list_says_what_was_written(
+    fn a_valid_list_has_every_token_of_its_text(
         names in prop::collection::btree_set("[a-z_]{1,12}", 1..8), days in 2_u64..1000, read: bool,
     ) {
         let grant = if read { "read" } else { "write" };

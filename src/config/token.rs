@@ -1,77 +1,68 @@
 //! `[[token]]`.
 
 use std::{
-    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
-    ops::Range,
     time::Duration,
 };
 
 use super::{
-    Context, ServerConfig,
     bounds::{self, duration},
-    fault::{Faults, Shown},
-    list::probe,
-    tree::{At, Section, guess},
+    context::ListContext,
+    excerpt::Excerpt,
+    lifecycle::TokenDefaults,
+    probe::probe,
+    section::{Located, Section},
+    server::ServerConfig,
+    suggestion::did_you_mean,
 };
 use crate::{
     hint::Hint as _,
-    model::{Allow, Database, Grants, Lifecycle, Name, Pickup, Probe, ServerName, Spec, due_age, room},
+    model::{
+        Allow, Database, DatabaseNames, Grants, InvalidDatabase, InvalidName, Lifecycle, Name, Pickup, Probe,
+        ServerName, Spec, due_age, room,
+    },
 };
 
-/// More tokens than this are a slip.
+/// More tokens than these are a probable mistake.
 const MAX_TOKENS: usize = 20_000;
 /// The longest description, in characters, before the label.
 const MAX_DESCRIPTION: usize = 256;
 /// The most names in one `allow`: each is looked up when the token is delivered.
 const MAX_ALLOW: usize = 64;
 
-/// What holds for tokens that do not say otherwise.
-pub(super) struct Defaults {
-    pub(super) lifetime: Option<At<Duration>>,
-    pub(super) probe: Option<Probe>,
-}
-
 type Servers = BTreeMap<ServerName, Option<ServerConfig>>;
 
 pub(super) fn tokens(
-    root: &mut Section<'_, '_>,
-    context: &Context,
+    root: &mut Section<'_>,
+    context: &ListContext,
     servers: &Servers,
     lifecycle: &Lifecycle,
-    defaults: &Defaults,
-    faults: &mut Faults<'_>,
+    defaults: &TokenDefaults,
 ) -> BTreeMap<Name, Spec> {
     let mut specs = BTreeMap::new();
-    let sections = root.sections("token", faults);
+    let sections = root.sections("token");
     if sections.len() > MAX_TOKENS {
         let count = sections.len();
-        faults.add(
-            sections[MAX_TOKENS].span.clone(),
-            "[[token]]",
-            format!("{count} tokens, at most {MAX_TOKENS} are kept"),
-        );
+        let what = format!("expected at most {MAX_TOKENS} tokens, found {count}");
+        root.faults.add(sections[MAX_TOKENS].span.clone(), "[[token]]", what);
         return specs;
     }
     if let Some(section) = sections.first()
         && servers.is_empty()
     {
-        let what = "the list names no server to mint it on";
-        faults.add_with_hint(section.span.clone(), "[[token]]", what, "add a [server] table");
+        let what = "the list has no server to mint it on";
+        section.faults.add_with_hint(section.span.clone(), "[[token]]", what, "add a [server] table");
     }
-    let one = One { context, servers, lifecycle, defaults };
-    let (mut places, mut lines) = (faults.places(), BTreeMap::new());
+    let reader = TokenReader { context, servers, lifecycle, defaults };
+    let (mut places, mut lines) = (root.faults.places(), BTreeMap::new());
     for section in sections {
         let span = section.span.clone();
         let (line, _) = places.at(span.start);
-        for spec in one.token(section, faults) {
+        for spec in reader.token(section) {
             let first = *lines.entry(spec.name.clone()).or_insert(line);
             if specs.contains_key(&spec.name) {
-                let what = format!(
-                    "there are two tokens called {:?}, the first on line {first}",
-                    spec.name.as_str()
-                );
-                faults.add_with_hint(span.clone(), "[[token]]", what, "give one of them another name");
+                let what = format!("token {:?} given twice, first on line {first}", spec.name.as_str());
+                root.faults.add_with_hint(span.clone(), "[[token]]", what, "rename one of them");
             }
             specs.insert(spec.name.clone(), spec);
         }
@@ -79,30 +70,29 @@ pub(super) fn tokens(
     specs
 }
 
-struct One<'a> {
-    context: &'a Context,
+struct TokenReader<'a> {
+    context: &'a ListContext,
     servers: &'a Servers,
     lifecycle: &'a Lifecycle,
-    defaults: &'a Defaults,
+    defaults: &'a TokenDefaults,
 }
 
-impl One<'_> {
-    /// One for each server it is for; none where something is wrong, and said.
-    fn token(&self, mut section: Section<'_, '_>, faults: &mut Faults<'_>) -> Vec<Spec> {
-        let name = self.name(&mut section, faults);
-        let servers = self.servers(&mut section, faults);
-        let grants = self.grants(&mut section, faults);
-        let description = self.description(&mut section, faults);
-        let lifetime = duration(&mut section, &bounds::LIFETIME, faults);
-        let allow = allow(&mut section, faults);
-        let pickup = pickup(&mut section, faults);
-        let probe = probe(&mut section, self.defaults.probe.as_ref(), faults)
-            .unwrap_or_else(|| self.defaults.probe.clone());
+impl TokenReader<'_> {
+    /// A spec for each of its servers; none where something is wrong, which is a fault.
+    fn token(&self, mut section: Section<'_>) -> Vec<Spec> {
+        let name = name(&mut section);
+        let servers = self.servers(&mut section);
+        let grants = self.grants(&mut section, &servers);
+        let description = self.description(&mut section);
+        let lifetime = duration(&mut section, &bounds::LIFETIME);
+        let allow = allow(&mut section);
+        let pickup = pickup(&mut section);
+        let probe =
+            probe(&mut section, self.defaults.probe.as_ref()).unwrap_or_else(|| self.defaults.probe.clone());
         let lifetime = lifetime.as_ref().or(self.defaults.lifetime.as_ref());
-        self.check_lifetime(lifetime, probe.as_ref(), section.path(), faults);
-        let span = section.span.clone();
-        let path = section.path().to_owned();
-        section.finish(faults);
+        self.check_lifetime(lifetime, probe.as_ref(), &section);
+        let (span, path, faults) = (section.span.clone(), section.path().to_owned(), section.faults);
+        section.finish();
         let (Some(name), Some(grants)) = (name, grants) else { return vec![] };
         let spec_for = |name: Name, server: &ServerName| {
             Some(Spec {
@@ -128,41 +118,23 @@ impl One<'_> {
         specs
     }
 
-    fn name(&self, section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Option<Name> {
-        let Some(At { value, span }) = section.string("name", faults) else {
-            if section.get("name").is_none() {
-                faults.add(section.span.clone(), section.path(), "needs \"name\"");
-            }
-            return None;
-        };
-        match value.parse::<Name>() {
-            Ok(name) => {
-                section.rename(format!("[[token]] {:?}", name.as_str()));
-                Some(name)
-            }
-            Err(error) => {
-                match error.hint() {
-                    Some(hint) => faults.add_with_hint(span, section.path(), error.to_string(), hint),
-                    None => faults.add(span, section.path(), error.to_string()),
-                }
-                None
-            }
-        }
-    }
-
     /// `server = "NAME"` or `servers = […]`; with one server in the list neither is needed.
-    fn servers(&self, section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Vec<ServerName> {
-        let single = section.string("server", faults);
-        let several = section.strings("servers", faults);
-        let named: Vec<At<&str>> = match (single, several) {
+    fn servers(&self, section: &mut Section<'_>) -> Vec<ServerName> {
+        let single = section.string("server");
+        let several = section.strings("servers");
+        let named: Vec<Located<&str>> = match (single, several) {
             (Some(at), Some(_)) => {
-                faults.add(at.span, section.path(), "\"server\" and \"servers\" exclude each other");
+                section.faults.add(at.span, section.path(), "\"server\" and \"servers\" exclude each other");
                 return vec![];
             }
             (Some(at), None) => vec![at],
-            (None, Some(At { value, span })) => {
+            (None, Some(Located { value, span })) => {
                 if value.is_empty() {
-                    faults.add(span, section.path(), "\"servers\" names no server");
+                    section.faults.add(
+                        span,
+                        section.path(),
+                        "\"servers\" is empty, expected at least one server",
+                    );
                 }
                 value
             }
@@ -171,45 +143,49 @@ impl One<'_> {
                     let names: Vec<String> =
                         self.servers.keys().map(|name| format!("{:?}", name.0)).collect();
                     let what = format!("needs \"server\": one of {}", names.join(", "));
-                    faults.add(section.span.clone(), section.path(), what);
+                    section.faults.add(section.span.clone(), section.path(), what);
                     return vec![];
                 }
                 return self.servers.keys().cloned().collect();
             }
         };
         let mut seen = BTreeSet::new();
-        named.into_iter().filter_map(|at| self.known_server(&at, section.path(), &mut seen, faults)).collect()
+        named.into_iter().filter_map(|at| self.known_server(&at, section, &mut seen)).collect()
     }
 
     fn known_server(
         &self,
-        at: &At<&str>,
-        path: &str,
+        at: &Located<&str>,
+        section: &Section<'_>,
         seen: &mut BTreeSet<ServerName>,
-        faults: &mut Faults<'_>,
     ) -> Option<ServerName> {
         let name = ServerName(at.value.to_owned());
         if !self.servers.contains_key(&name) {
-            let what = format!("unknown server {}", Shown(at.value));
-            let hint = guess(at.value, self.servers.keys().map(|name| name.0.as_str()))
+            let what = format!("unknown server {}", Excerpt(at.value));
+            let hint = did_you_mean(at.value, self.servers.keys().map(|name| name.0.as_str()))
                 .unwrap_or_else(|| format!("add [servers.{}]", at.value));
-            faults.add_with_hint(at.span.clone(), path, what, hint);
+            section.faults.add_with_hint(at.span.clone(), section.path(), what, hint);
             return None;
         }
         if !seen.insert(name.clone()) {
-            faults.add(at.span.clone(), path, format!("names server {:?} twice", at.value));
+            section.faults.add(at.span.clone(), section.path(), format!("server {:?} given twice", at.value));
             return None;
         }
         Some(name)
     }
 
-    fn grants(&self, section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Option<Grants> {
-        let read = self.databases(section, "read", faults);
-        let write = self.databases(section, "write", faults);
+    fn grants(&self, section: &mut Section<'_>, servers: &[ServerName]) -> Option<Grants> {
+        let read = self.databases(section, "read", servers);
+        let write = self.databases(section, "write", servers);
         let grants = Grants::of(read?, write?);
         if grants.is_empty() {
-            let what = "grants nothing: expected \"read\", \"write\" or both";
-            faults.add_with_hint(section.span.clone(), section.path(), what, "write = [\"DATABASE\"]");
+            let what = "has no grants: expected \"read\", \"write\" or both";
+            section.faults.add_with_hint(
+                section.span.clone(),
+                section.path(),
+                what,
+                "add write = [\"DATABASE\"]",
+            );
             return None;
         }
         Some(grants)
@@ -218,135 +194,146 @@ impl One<'_> {
     /// `None` where one is wrong.
     fn databases(
         &self,
-        section: &mut Section<'_, '_>,
+        section: &mut Section<'_>,
         key: &'static str,
-        faults: &mut Faults<'_>,
+        servers: &[ServerName],
     ) -> Option<Vec<Database>> {
-        let Some(At { value, .. }) = section.strings(key, faults) else {
+        let Some(Located { value, .. }) = section.strings(key) else {
             return section.get(key).is_none().then(Vec::new);
         };
-        let path = section.key(key);
-        let parsed = value.into_iter().map(|At { value, span }| {
-            let text = self.expand(value, &span, &path, faults)?;
-            match text.parse() {
-                Ok(database) => Some(database),
-                Err(error) => {
-                    faults.add(span, &path, format!("{error}, found {}", Shown(value)));
-                    None
-                }
-            }
+        let parsed = value.into_iter().map(|at| {
+            let invalid = |error| {
+                let what = format!("{error}, found {}", Excerpt(at.value));
+                section.faults.add(at.span.clone(), &section.key(key), what);
+            };
+            let name = self.expand(&at, key, section)?;
+            self.database(&name, servers).map_err(invalid).ok()
         });
-        // All of them, so that every fault is said.
+        // All of them, so that every fault is reported.
         let parsed: Vec<Option<Database>> = parsed.collect();
         parsed.into_iter().collect()
     }
 
-    fn description(&self, section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Option<String> {
-        let At { value, span } = section.string("description", faults)?;
-        let path = section.key("description");
-        let text = self.expand(value, &span, &path, faults)?;
-        if text.chars().count() > MAX_DESCRIPTION || text.chars().any(char::is_control) {
-            faults.add(
-                span,
-                &path,
-                format!("expected at most {MAX_DESCRIPTION} characters and no control characters"),
-            );
-            return None;
-        }
-        if text.contains("[influx-tokend ") {
-            faults.add(span, &path, "may not look like the label that is put after it");
-            return None;
-        }
-        Some(text)
+    /// One that each of these servers takes.
+    fn database(&self, name: &str, servers: &[ServerName]) -> Result<Database, InvalidDatabase> {
+        let servers = servers.iter().filter_map(|name| self.servers.get(name)?.as_ref());
+        let rules = servers.map(|server| server.product.descriptor().database_names);
+        let shortest = rules.min_by_key(|rule| rule.max).unwrap_or(DatabaseNames { max: Database::MAX });
+        let invalid = |_| InvalidDatabase { max: shortest.max };
+        let database = name.parse().map_err(invalid)?;
+        shortest.check(&database).map(|()| database)
     }
 
-    /// `{host}` becomes this host's name; anything else in braces is a slip.
-    fn expand(&self, text: &str, span: &Range<usize>, path: &str, faults: &mut Faults<'_>) -> Option<String> {
+    fn description(&self, section: &mut Section<'_>) -> Option<String> {
+        let at = section.string("description")?;
+        let text = self.expand(&at, "description", section)?;
+        let what = if text.chars().count() > MAX_DESCRIPTION || text.chars().any(char::is_control) {
+            format!("expected at most {MAX_DESCRIPTION} characters and no control characters")
+        } else if text.contains("[influx-tokend ") {
+            "contains \"[influx-tokend \": the label that follows it starts so".to_owned()
+        } else {
+            return Some(text);
+        };
+        section.faults.add(at.span, &section.key("description"), what);
+        None
+    }
+
+    /// `{host}` becomes this host's name; anything else in braces is a probable mistake.
+    fn expand(&self, at: &Located<&str>, key: &str, section: &Section<'_>) -> Option<String> {
+        let text = at.value;
         let expanded = text.replace("{host}", &self.context.host);
         if let Some(start) = text.replace("{host}", "").find(['{', '}']) {
             let rest = &text.replace("{host}", "")[start..];
-            let what = format!("unknown placeholder at {}", Shown(rest));
-            faults.add_with_hint(span.clone(), path, what, "only {host} is known");
+            let what = format!("unknown placeholder at {}", Excerpt(rest));
+            section.faults.add_with_hint(
+                at.span.clone(),
+                &section.key(key),
+                what,
+                "use {host}, the only placeholder",
+            );
             return None;
         }
         Some(expanded)
     }
 
     /// Rule 10: between the latest moment a rotation is due and the expiry there must be room for a slow probe, the
-    /// overlap, and somebody to notice.
+    /// overlap, and a person to notice.
     fn check_lifetime(
         &self,
-        lifetime: Option<&At<Duration>>,
+        lifetime: Option<&Located<Duration>>,
         probe: Option<&Probe>,
-        path: &str,
-        faults: &mut Faults<'_>,
+        section: &Section<'_>,
     ) {
-        let Some(At { value: lifetime, span }) = lifetime else { return };
+        let Some(Located { value: lifetime, span }) = lifetime else { return };
         let due = due_age(*lifetime);
         let needed = room(*lifetime, probe, self.lifecycle.overlap);
         if *lifetime - due < needed {
             let what = format!(
-                "lifetime is too short: it is renewed {} s before it ends, and probe deadline, overlap and reserve take {} s",
+                "lifetime is too short: rotation is due {} s before it expires, and probe deadline, overlap and reserve take {} s",
                 (*lifetime - due).as_secs(),
                 needed.as_secs()
             );
-            faults.add_with_hint(
-                span.clone(),
-                path,
-                what,
-                "lengthen it, or shorten overlap or the probe's deadline",
-            );
+            let hint = "lengthen it, or shorten overlap or the deadline of the probe";
+            section.faults.add_with_hint(span.clone(), section.path(), what, hint);
         }
     }
 }
 
-fn allow(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Allow {
-    let Some(mut table) = section.section("allow", faults) else { return Allow::default() };
-    let mut texts = |key| -> Vec<String> {
-        let names = match key {
-            "units" => table.strings(key, faults).map(|At { value, span }| At {
-                value: value.into_iter().map(|At { value, span }| At { value: value.into(), span }).collect(),
-                span,
-            }),
-            _ => table.names_and_ids(key, faults),
-        };
-        let Some(At { value, span }) = names else { return vec![] };
-        if value.len() > MAX_ALLOW || value.iter().any(|at| at.value.is_empty() || at.value.len() > 256) {
-            faults.add(
-                span,
-                &table.key(key),
-                format!("expected at most {MAX_ALLOW} names, none of them empty"),
-            );
-        }
-        if key == "units" {
-            value.iter().for_each(|unit| check_unit(unit, &table.key(key), faults));
-        }
-        value.into_iter().map(|at| at.value.into_owned()).collect()
-    };
-    let allow = Allow { users: texts("users"), groups: texts("groups"), units: texts("units") };
-    table.finish(faults);
-    allow
+fn name(section: &mut Section<'_>) -> Option<Name> {
+    section.require("name");
+    let Located { value, span } = section.string("name")?;
+    let fault =
+        |error: InvalidName| section.faults.push(span, section.path(), error.to_string(), error.hint());
+    let name: Name = value.parse().map_err(fault).ok()?;
+    section.rename(format!("[[token]] {:?}", name.as_str()));
+    Some(name)
+}
+
+fn allow(section: &mut Section<'_>) -> Allow {
+    let Some(mut table) = section.section("allow") else { return Allow::default() };
+    let [users, groups] = ["users", "groups"].map(|key| {
+        let names = table.names_and_ids(key);
+        checked_names(names, key, &table)
+    });
+    let units = table.strings("units");
+    for unit in units.iter().flat_map(|units| &units.value) {
+        check_unit(unit, &table);
+    }
+    let units = checked_names(units, "units", &table);
+    table.finish();
+    Allow { users, groups, units }
+}
+
+fn checked_names<T: AsRef<str>>(
+    names: Option<Located<Vec<Located<T>>>>,
+    key: &str,
+    table: &Section<'_>,
+) -> Vec<String> {
+    let Some(Located { value, span }) = names else { return vec![] };
+    let names: Vec<String> = value.into_iter().map(|name| name.value.as_ref().to_owned()).collect();
+    if names.len() > MAX_ALLOW || names.iter().any(|name| name.is_empty() || name.len() > 256) {
+        table.faults.add(
+            span,
+            &table.key(key),
+            format!("expected at most {MAX_ALLOW} names of 1 to 256 bytes"),
+        );
+    }
+    names
 }
 
 /// A unit is matched whole, so one without its suffix would never match.
-fn check_unit(unit: &At<Cow<'_, str>>, key: &str, faults: &mut Faults<'_>) {
-    if glob::Pattern::new(&unit.value).is_err() {
-        faults.add(unit.span.clone(), key, format!("{} is no pattern", Shown(&unit.value)));
+fn check_unit(unit: &Located<&str>, table: &Section<'_>) {
+    if glob::Pattern::new(unit.value).is_err() {
+        let what = format!("{} is not a valid pattern", Excerpt(unit.value));
+        table.faults.add(unit.span.clone(), &table.key("units"), what);
     } else if !unit.value.contains(['.', '*', '?', '[']) {
-        let what = format!("expected a unit, found {}", Shown(&unit.value));
-        faults.add_with_hint(unit.span.clone(), key, what, format!("write \"{}.service\"", unit.value));
+        let what = format!("expected a unit, found {}", Excerpt(unit.value));
+        let hint = format!("write \"{}.service\"", unit.value);
+        table.faults.add_with_hint(unit.span.clone(), &table.key("units"), what, hint);
     }
 }
 
-fn pickup(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Pickup {
-    let Some(At { value, span }) = section.string("pickup", faults) else { return Pickup::Unknown };
-    match value {
-        "unknown" => Pickup::Unknown,
-        "proven" => Pickup::Proven,
-        other => {
-            let what = format!("expected \"unknown\" or \"proven\", found {}", Shown(other));
-            faults.add(span, &section.key("pickup"), what);
-            Pickup::Unknown
-        }
-    }
+fn pickup(section: &mut Section<'_>) -> Pickup {
+    let words = [("unknown", Pickup::Unknown), ("proven", Pickup::Proven)];
+    section.choice("pickup", &words).unwrap_or(Pickup::Unknown)
 }

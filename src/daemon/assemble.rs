@@ -8,7 +8,7 @@ use crate::{
     config::{AgeConfig, Config, ConfigError, StoreConfig, StoreKind, TokenSource},
     deliver::{Deliver, Deliveries, Hooks, Memory},
     hint::Hint,
-    influxdb::{AnyServer, ServerError, remove_leftovers},
+    influxdb::{self, ServerError, remove_leftovers},
     lifecycle::{ChangeError, Clock as _, DisownError, Keeper, Ledger, Settings, Shared, SystemClock},
     model::{Known, Secret, ServerName},
     operate,
@@ -135,8 +135,12 @@ async fn ledger_of(store: HostStore) -> Result<Ledger<HostStore>, AssembleError>
     match machine {
         Machine::Same => {}
         Machine::Other => {
-            tracing::warn!("this store comes from another machine: its tokens are replaced, not ended");
-            ledger.disown(&SystemClock.moment()).await?;
+            tracing::warn!("this store comes from another machine: its tokens are replaced, not revoked");
+            // Its values are delivered all the same; nothing is planned with them before all are set apart.
+            match ledger.disown(&SystemClock.moment()).await {
+                Err(error @ DisownError::Unread(_)) => tracing::error!("{error}"),
+                outcome => outcome?,
+            }
         }
         Machine::Undetectable(why) => tracing::info!("a copied store would not be noticed: {why}"),
     }
@@ -329,8 +333,8 @@ pub fn connect<T: Store, D: Deliver>(
         timeout: server.timeout,
         lifecycle: config.lifecycle.clone(),
     };
-    let any = AnyServer::connect(name, server, &private_folder(config))?;
-    Ok(Keeper::new(name.clone(), server.key(), any, shared.clone(), settings))
+    let client = influxdb::connect(name, server, &private_folder(config))?;
+    Ok(Keeper::new(name.clone(), server.key(), client, shared.clone(), settings))
 }
 
 /// # Panics

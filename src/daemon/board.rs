@@ -123,7 +123,7 @@ impl Board {
         if let Some(error) = &report.server_error {
             let is_refused = match error {
                 Unanswered::Server(error) => error.refuses_the_secret(),
-                Unanswered::Time(_) => false,
+                Unanswered::Time(_) | Unanswered::Shared(_) => false,
             };
             self.server_error(name, &error.to_string(), error.hint(), is_refused);
             self.restart_if_lasting(name, may_restart);

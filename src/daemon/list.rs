@@ -39,7 +39,7 @@ pub(super) enum Reload {
 /// There is neither a valid list nor a store that has accepted one, or something that it names is not available.
 pub(super) async fn first(
     path: &Path,
-    context: &config::Context,
+    context: &config::ListContext,
     desk: &Desk,
 ) -> Result<(Accepted, Arc<Home>), AssembleError> {
     let parsed = config::read(path).and_then(|text| Ok((Config::parse(&text, path, context)?, text)));
@@ -47,7 +47,7 @@ pub(super) async fn first(
         Ok((config, text)) => (config, Some(text), None),
         Err(error) => {
             // Also of one that is gone or no text: what was accepted before is where the store usually is.
-            let salvaged = Config::salvage(&config::read_remains(path), context);
+            let salvaged = Config::salvage(&config::read_lossy(path), context);
             // None is made for a list that cannot be believed.
             if !store::exists(&salvaged.store.path) {
                 return Err(error.into());
@@ -75,7 +75,7 @@ pub(super) async fn first(
 
 fn last_accepted(
     path: &Path,
-    context: &config::Context,
+    context: &config::ListContext,
     there: Config,
     ledger: &Ledger<HostStore>,
     fault: &str,
@@ -92,7 +92,7 @@ fn last_accepted(
 /// Takes over a changed list, if it is valid.
 pub(super) async fn reload(
     path: &Path,
-    context: &config::Context,
+    context: &config::ListContext,
     accepted: &Accepted,
     home: &Home,
 ) -> Reload {

@@ -67,7 +67,7 @@ pub enum End {
 ///
 /// # Errors
 /// The process cannot be set up at all: signals, or the first list with no accepted one to fall back on.
-pub async fn run(list: PathBuf, context: config::Context) -> Result<End, AssembleError> {
+pub async fn run(list: PathBuf, context: config::ListContext) -> Result<End, AssembleError> {
     let mut signals = Signals::new().map_err(AssembleError::Signals)?;
     let supervisor = Supervisor;
     let board = Arc::new(Board::new());
@@ -155,7 +155,11 @@ pub async fn run(list: PathBuf, context: config::Context) -> Result<End, Assembl
     tracing::info!("stopping");
     let drain = drain(&accepted.config);
     supervisor.extend_timeout(drain + DRAIN);
-    alive_while(supervisor, &mut watchdog, keepers.stop(drain)).await;
+    let stop = async {
+        keepers.stop(drain).await;
+        home.ledger.finish().await;
+    };
+    alive_while(supervisor, &mut watchdog, stop).await;
     // Last: consumers are answered as long as there is somebody to answer.
     desk.stop().await;
     Ok(end)
@@ -183,7 +187,7 @@ async fn alive_while<T>(supervisor: Supervisor, watchdog: &mut Watchdog, work: i
 /// Opens what the list names. A store that is not available is waited for; it is never taken for empty.
 async fn start(
     list: &std::path::Path,
-    context: &config::Context,
+    context: &config::ListContext,
     supervisor: Supervisor,
     desk: &Desk,
 ) -> Result<(Accepted, Arc<Home>), AssembleError> {

@@ -47,7 +47,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What the daemon's command line works with.
 pub(super) struct Operator {
     pub(super) list: PathBuf,
-    pub(super) context: config::Context,
+    pub(super) context: config::ListContext,
     pub(super) home: Arc<Home>,
     pub(super) board: Arc<Board>,
     pub(super) keepers: Arc<Registry>,

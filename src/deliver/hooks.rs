@@ -69,7 +69,7 @@ impl Hooks {
             Some(Ok(text)) => Ok(Some(text)),
             Some(Err(_)) => Err(io::Error::other("it is not UTF-8")),
         });
-        match text.map_err(|error| unreadable(&file, "the hook", &error))? {
+        match text.map_err(|error| ConfigError::Hook { file: file.clone(), error })? {
             Some(text) => parse_hook(&text, &file, unit.clone()).map(Some),
             None => Ok(None),
         }
@@ -82,7 +82,7 @@ impl Hooks {
         let units = match units_in(&self.folder) {
             Ok(units) => units,
             Err(error) => {
-                read.faults.push(unreadable(&self.folder, "the hooks", &error));
+                read.faults.push(ConfigError::Hook { file: self.folder.clone(), error });
                 return read;
             }
         };
@@ -208,16 +208,6 @@ fn remove(file: &Path) -> io::Result<bool> {
     }
 }
 
-fn unreadable(file: &Path, what: &str, error: &io::Error) -> ConfigError {
-    ConfigError::Unreadable {
-        file: file.to_owned(),
-        what: format!("cannot read {what}: {error}"),
-        fix: Some(
-            "make it a file of root's that all may read; `influx-tokend hook add` writes such".to_owned(),
-        ),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{MetadataExt as _, symlink};
@@ -289,7 +279,7 @@ mod tests {
         assert_eq!(units, ["good.service", "linked.service"]);
         let said: Vec<String> = faults.iter().map(ToString::to_string).collect();
         for (said, wanted) in said.iter().zip([
-            "bad.service:1:1: action: is missing",
+            "bad.service:1:1: needs \"action\"",
             "binary.service\": cannot read the hook: it is not UTF-8",
             "folder.service\": cannot read the hook: it is no regular file",
             "large.service\": cannot read the hook: it is larger than",

@@ -1,9 +1,12 @@
 //! Requests that did not succeed, and why.
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{ffi::OsString, fmt, path::PathBuf, time::Duration};
 
 use super::TlsCause;
-use crate::{model::ServerName, source::SourceError};
+use crate::{
+    model::{Product, ServerName},
+    source::SourceError,
+};
 
 /// A request to the management API that did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -11,6 +14,8 @@ use crate::{model::ServerName, source::SourceError};
 pub struct ServerError {
     /// Which server, by its name in the list.
     pub server: ServerName,
+    /// Its kind, which knows what to do.
+    pub product: Product,
     /// What was asked: `list tokens`, `mint token` and so on.
     pub verb: &'static str,
     /// What came of it.
@@ -21,7 +26,7 @@ pub struct ServerError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The server answered with a status that is no success.
+    /// The server answered with a status that is not a success.
     #[error("{status}{}", message.as_ref().map(|message| format!(": {message}")).unwrap_or_default())]
     Status {
         /// The HTTP status.
@@ -54,7 +59,7 @@ pub enum ErrorKind {
         why: String,
     },
     /// No answer in time.
-    #[error("no answer within {} s", .0.as_secs())]
+    #[error("timed out after {} s", .0.as_secs())]
     Timeout(Duration),
     /// The connection ended before the answer did.
     #[error("the answer was cut off: {0}")]
@@ -82,8 +87,8 @@ pub enum ErrorKind {
         /// What came of it.
         why: Box<ErrorKind>,
     },
-    /// The server does not take what the identity provider issued.
-    #[error("401{}: what {by} issued is not taken", message.as_ref().map(|message| format!(": {message}")).unwrap_or_default())]
+    /// The server refuses what the identity provider issued.
+    #[error("401{}: the server refuses the token from {by}", message.as_ref().map(|message| format!(": {message}")).unwrap_or_default())]
     IssuedRefused {
         /// The provider's address.
         by: String,
@@ -91,9 +96,9 @@ pub enum ErrorKind {
         message: Option<String>,
     },
     /// It could not be handed to influxctl.
-    #[error("the management token cannot be handed over: {0}")]
+    #[error("cannot pass the management token on: {0}")]
     NotHanded(String),
-    /// There is no influxctl.
+    /// influxctl is not installed.
     #[error("there is no {program:?}{}", if program.components().count() > 1 { String::new() } else { format!(" on PATH ({path:?})") })]
     NoProgram {
         /// What was looked for.
@@ -102,7 +107,7 @@ pub enum ErrorKind {
         path: OsString,
     },
     /// An influxctl that cannot do it.
-    #[error("influxctl {found} is too old: {least} or later can do this")]
+    #[error("influxctl {found} is too old: expected {least} or later")]
     Outdated {
         /// The version that is installed.
         found: String,
@@ -116,21 +121,53 @@ pub enum ErrorKind {
     #[error("influxctl: refused: {code}{}", message.as_ref().map(|message| format!(": {message}")).unwrap_or_default())]
     Refused {
         /// The gRPC code.
-        code: &'static str,
+        code: RefusalCode,
         /// The message, shortened, without control characters.
         message: Option<String>,
     },
     /// An answer of influxctl's in a form that is not known here.
-    #[error("unexpected answer: `{command}` answers {shape}")]
+    #[error("unexpected answer: `{command}` printed {shape}")]
     UnknownShape {
         /// The words it was run with.
         command: &'static str,
         /// Names and kinds in its answer, without any text.
         shape: String,
     },
-    /// It cannot be asked for this, or its answer is not understood.
-    #[error("cannot be told: {0}")]
-    Untold(String),
+    /// influxctl cannot do it, or its answer is not understood.
+    #[error("influxctl cannot do this: {0}")]
+    Unsupported(String),
+}
+
+/// The gRPC codes by which a server refuses, so that nothing was done. Not those that may come of what a proxy or a timeout
+/// did to a call that arrived, nor `AlreadyExists` and `ResourceExhausted`: as 409 and 429 over HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "they are gRPC's own names")]
+pub enum RefusalCode {
+    Unauthenticated,
+    PermissionDenied,
+    InvalidArgument,
+    NotFound,
+    FailedPrecondition,
+    OutOfRange,
+    Unimplemented,
+}
+
+impl RefusalCode {
+    pub(super) const ALL: [Self; 7] = [
+        Self::Unauthenticated,
+        Self::PermissionDenied,
+        Self::InvalidArgument,
+        Self::NotFound,
+        Self::FailedPrecondition,
+        Self::OutOfRange,
+        Self::Unimplemented,
+    ];
+}
+
+impl fmt::Display for RefusalCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
 }
 
 impl ServerError {
@@ -150,7 +187,7 @@ impl ServerError {
         }
     }
 
-    /// Whether what this process presents, kept where the list says, is not taken: as it stands it never will be.
+    /// Whether what this process presents, kept where the list says, is refused: as it is, it always will be.
     #[must_use]
     pub fn refuses_the_secret(&self) -> bool {
         match &self.kind {
@@ -180,7 +217,7 @@ impl ServerError {
             | ErrorKind::NotHanded(_)
             | ErrorKind::NoProgram { .. }
             | ErrorKind::Outdated { .. }
-            | ErrorKind::Untold(_) => false,
+            | ErrorKind::Unsupported(_) => false,
             ErrorKind::Timeout(_)
             | ErrorKind::Cut(_)
             | ErrorKind::TooLarge(_)
@@ -194,7 +231,7 @@ impl ServerError {
     /// Whether it cannot do this at all: an older release, or no right to.
     #[must_use]
     pub fn is_unable(&self) -> bool {
-        matches!(self.status(), Some(403 | 404)) || matches!(self.kind, ErrorKind::Untold(_))
+        matches!(self.status(), Some(403 | 404)) || matches!(self.kind, ErrorKind::Unsupported(_))
     }
 
     /// Whether trying again soon is pointless: somebody has to change something first.

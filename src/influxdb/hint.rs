@@ -2,34 +2,24 @@
 
 use url::Url;
 
-use super::{ErrorKind, ServerError};
+use super::{ErrorKind, RefusalCode, ServerError};
 use crate::hint::Hint;
 
 impl Hint for ServerError {
     fn hint(&self) -> Option<String> {
         let hint = match &self.kind {
-            ErrorKind::Status { status: 401, .. } => {
-                "the management token is unknown there, expired or revoked: make one with `influxctl management create`, \
-                 put it where `management_token` says, and run `influx-tokend apply`; of a credential a restart alone \
-                 reads another"
+            ErrorKind::Status { status: 401, .. } => self.product.descriptor().hints.unauthorized,
+            ErrorKind::Status { status: 403, .. }
+            | ErrorKind::Refused { code: RefusalCode::PermissionDenied, .. } => {
+                "the management token has no right to this: check who created it"
             }
-            ErrorKind::Status { status: 403, .. } => {
-                "the management token has no right to this: see who made it"
-            }
-            ErrorKind::Status { status: 404, .. } => {
-                "the server has no such API: InfluxDB Clustered has it since release 20250508; see also that `url` is \
-                 the cluster's address alone, and for Cloud Dedicated that `account` and `cluster` are those that \
-                 `influxctl cluster list --format json` shows"
-            }
+            ErrorKind::Status { status: 404, .. } => self.product.descriptor().hints.not_found,
             ErrorKind::Redirect { location, .. } => return Some(redirect_hint(location.as_deref())),
             ErrorKind::Dns(_) => "check the host in `url`, and this host's resolver",
             ErrorKind::Connect(_) => "check host and port in `url`, and what lies between",
             ErrorKind::Tls { cause, .. } => return cause.hint("ca_file", "url"),
             ErrorKind::Compressed(_) => {
                 "a proxy before the server compresses answers: turn that off there for the paths below `url`"
-            }
-            ErrorKind::Refused { code: "PermissionDenied", .. } => {
-                "the management token has no right to this: see who made it"
             }
             ErrorKind::NoProgram { .. } => {
                 "install influxctl 2.10.0 or later (InfluxData's documentation, \"Install influxctl\"), or name its path in \
@@ -40,13 +30,13 @@ impl Hint for ServerError {
                 "this answer of influxctl's is not known here: please report it, as it stands, with `influxctl version`"
             }
             ErrorKind::Timeout(_) => {
-                "see whether it is overloaded; an answer that takes longer, a long list say, needs another `timeout`"
+                "check whether the server is overloaded; a long list may need a longer `timeout`"
             }
-            ErrorKind::Nonsense(_) => "something else than InfluxDB may answer at this address",
+            ErrorKind::Nonsense(_) => "another program than InfluxDB may answer at this address",
             ErrorKind::ManagementToken(error) | ErrorKind::ClientSecret(error) => return error.hint(),
             ErrorKind::NotIssued { why, .. } => return not_issued_hint(why),
             ErrorKind::IssuedRefused { .. } => {
-                "see that the cluster is set up with this provider, that `scopes` and `audience` are what it expects, and that \
+                "check that the cluster is set up with this provider, that `scopes` and `audience` are what it expects, and that \
                  this client may manage tokens there"
             }
             _ => return None,
@@ -79,11 +69,11 @@ fn redirect_hint(location: Option<&str>) -> String {
 fn not_issued_hint(why: &ErrorKind) -> Option<String> {
     let hint = match why {
         ErrorKind::Status { status: 400 | 401 | 403, .. } => {
-            "see that `client_id` and what `client_secret` names are the provider's, that it lets this client use the client \
+            "check that `client_id` and what `client_secret` names are the provider's, that it lets this client use the client \
              credentials grant with these `scopes`, and whether it wants authentication = \"post\""
         }
         ErrorKind::Status { status: 404 | 405, .. } | ErrorKind::Nonsense(_) => {
-            "see that `token_url` is the provider's token endpoint: `token_endpoint` in what it shows at \
+            "check that `token_url` is the provider's token endpoint: `token_endpoint` in what it shows at \
              /.well-known/openid-configuration"
         }
         ErrorKind::Redirect { .. } => "write the address it points to as `token_url`, if you trust it",

@@ -29,13 +29,15 @@ use super::{
 };
 use crate::{
     config::{ClientCertificate, ServerConfig},
-    model::{Secret, ServerDate, ServerName, Time},
+    model::{Product, Secret, ServerDate, ServerName, Time},
 };
 
 /// Longer than this no server makes us wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 /// The largest answer to anything but a list.
 pub(super) const MAX_BODY: usize = 1 << 20;
+/// The largest list.
+pub(super) const MAX_LIST: usize = 64 << 20;
 
 /// The longest text of a date that is shown, in characters.
 const MAX_DATE: usize = 60;
@@ -48,6 +50,7 @@ const KEPT: Duration = Duration::from_secs(20);
 #[derive(Clone, Debug)]
 pub(super) struct Http {
     name: ServerName,
+    product: Product,
     /// For one request, connection included.
     pub(super) timeout: Duration,
     /// Keeps connections: for the management API.
@@ -59,7 +62,7 @@ pub(super) struct Http {
 }
 
 /// An answer, read whole. It may have secrets in it, wherever the server likes to put them.
-pub(super) struct Answer {
+pub(super) struct ServerAnswer {
     pub(super) status: u16,
     pub(super) date: ServerDate,
     pub(super) retry_after: Option<Duration>,
@@ -70,16 +73,23 @@ pub(super) struct Answer {
     pub(super) body: Zeroizing<Vec<u8>>,
 }
 
+/// What a server says of a request that did not succeed.
+#[derive(serde::Deserialize)]
+pub(super) struct ErrorBody {
+    #[serde(alias = "error")]
+    pub(super) message: String,
+}
+
 /// A request that got no whole answer.
 #[derive(Debug)]
-pub(super) struct Failed {
+pub(super) struct FailedRequest {
     pub(super) error: ServerError,
     /// Not a byte of the request has left.
     pub(super) unsent: bool,
 }
 
-impl From<Failed> for ServerError {
-    fn from(failed: Failed) -> Self {
+impl From<FailedRequest> for ServerError {
+    fn from(failed: FailedRequest) -> Self {
         failed.error
     }
 }
@@ -107,12 +117,16 @@ impl Http {
             proxy: config.proxy.as_ref(),
             timeout: config.timeout,
         };
-        Self::connecting(name, &connecting)
+        Self::connecting(name, config.product, &connecting)
     }
 
     /// # Errors
     /// Certificates cannot be read, or the system has none and some are needed.
-    pub(super) fn connecting(name: &ServerName, how: &Connecting<'_>) -> Result<Self, ServerError> {
+    pub(super) fn connecting(
+        name: &ServerName,
+        product: Product,
+        how: &Connecting<'_>,
+    ) -> Result<Self, ServerError> {
         let build = || -> Result<(Client, Client), ErrorKind> {
             let pooled = builder(how)?.pool_idle_timeout(KEPT);
             let fresh = builder(how)?.pool_max_idle_per_host(0);
@@ -124,8 +138,15 @@ impl Http {
             Ok((built(pooled)?, built(fresh)?))
         };
         let (pooled, fresh) =
-            build().map_err(|kind| ServerError { server: name.clone(), verb: "set up", kind })?;
-        Ok(Self { name: name.clone(), timeout: how.timeout, pooled, fresh, answered: Arc::default() })
+            build().map_err(|kind| ServerError { server: name.clone(), product, verb: "set up", kind })?;
+        Ok(Self {
+            name: name.clone(),
+            product,
+            timeout: how.timeout,
+            pooled,
+            fresh,
+            answered: Arc::default(),
+        })
     }
 
     /// Sends a request and reads the whole answer.
@@ -134,15 +155,15 @@ impl Http {
         verb: &'static str,
         request: RequestBuilder,
         limit: usize,
-    ) -> Result<Answer, Failed> {
-        let failed = |kind, unsent| Failed { error: self.error(verb, kind), unsent };
+    ) -> Result<ServerAnswer, FailedRequest> {
+        let failed = |kind, unsent| FailedRequest { error: self.error(verb, kind), unsent };
         let response = self
             .respond(request)
             .await
             .map_err(|error| failed(self.kind_of(&error), error.is_connect() || error.is_builder()))?;
         let headers = response.headers();
         let date = date(headers);
-        let mut answer = Answer {
+        let mut answer = ServerAnswer {
             status: response.status().as_u16(),
             retry_after: retry_after(headers, &date),
             date,
@@ -188,7 +209,7 @@ impl Http {
         if told.is_some_and(|length| length > limit) {
             return Err(ErrorKind::TooLarge(limit));
         }
-        // Sized beforehand where the length is told, so that growing leaves no copy of a secret behind.
+        // Sized beforehand where the length is known, so that growing leaves no copy of a secret behind.
         let mut body = Zeroizing::new(Vec::with_capacity(told.unwrap_or(64 << 10)));
         while let Some(piece) = response.chunk().await.map_err(|error| self.kind_of(&error))? {
             if body.len() + piece.len() > limit {
@@ -200,7 +221,7 @@ impl Http {
     }
 
     pub(super) fn error(&self, verb: &'static str, kind: ErrorKind) -> ServerError {
-        ServerError { server: self.name.clone(), verb, kind }
+        ServerError { server: self.name.clone(), product: self.product, verb, kind }
     }
 
     fn kind_of(&self, error: &reqwest::Error) -> ErrorKind {
@@ -216,7 +237,7 @@ impl Http {
     }
 }
 
-impl Answer {
+impl ServerAnswer {
     pub(super) fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
@@ -242,7 +263,7 @@ impl Answer {
         }
     }
 
-    /// Why this is no success, in the server's words where it has some, and they repeat none of these secrets.
+    /// Why this is not a success, in the server's words where it has some that repeat none of these secrets.
     pub(super) fn failure(&self, secrets: &[&Secret]) -> ErrorKind {
         if (300..400).contains(&self.status) {
             let location = self.location.as_deref().and_then(|location| shown(location, secrets));
@@ -256,13 +277,8 @@ impl Answer {
     }
 
     fn message(&self, secrets: &[&Secret]) -> Option<String> {
-        #[derive(serde::Deserialize)]
-        struct Complaint {
-            #[serde(alias = "error")]
-            message: String,
-        }
-        match serde_json::from_slice::<Complaint>(&self.body) {
-            Ok(complaint) => shown(&Zeroizing::new(complaint.message), secrets),
+        match serde_json::from_slice::<ErrorBody>(&self.body) {
+            Ok(error) => shown(&Zeroizing::new(error.message), secrets),
             Err(_) if self.compressed.is_some() => Some("a compressed text".to_owned()),
             Err(_) if self.is_page() => Some("an HTML page".to_owned()),
             Err(_) => shown(std::str::from_utf8(&self.body).ok()?.lines().next()?, secrets),
@@ -271,7 +287,7 @@ impl Answer {
 
     /// What a success must be to be believed. What it is labelled as does not matter where it can be read.
     pub(super) fn json<'a, T: serde::Deserialize<'a>>(&'a self) -> Result<T, ErrorKind> {
-        // What is wrong is told by place alone: the text around it may be a token.
+        // The error names the place alone: the text around it may be a token.
         serde_json::from_slice(&self.body).map_err(|error| {
             if let Some(coding) = &self.compressed {
                 return ErrorKind::Compressed(coding.clone());
@@ -352,7 +368,7 @@ pub(super) fn under(url: &Url, segments: &[&str]) -> Url {
     url
 }
 
-/// The system's resolver, with an error that can be told from others.
+/// The system's resolver, with an error of its own type.
 struct SystemResolver;
 
 #[derive(Debug, thiserror::Error)]
@@ -412,7 +428,7 @@ fn date(headers: &HeaderMap) -> ServerDate {
     let text = String::from_utf8_lossy(value.as_bytes());
     let at = httpdate::parse_http_date(&text).ok().and_then(|at| Time::try_from(at).ok());
     let unreadable = || ServerDate::Unreadable(clean(&text).chars().take(MAX_DATE).collect());
-    at.map_or_else(unreadable, ServerDate::Told)
+    at.map_or_else(unreadable, ServerDate::At)
 }
 
 /// Seconds, or a date (RFC 9110, 10.2.3), which is measured from the answer's own: by no other clock than the one that made
@@ -423,7 +439,7 @@ fn retry_after(headers: &HeaderMap, date: &ServerDate) -> Option<Duration> {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => {
             let until = Time::try_from(httpdate::parse_http_date(&value).ok()?).ok()?;
-            Duration::try_from(until.duration_since(date.told()?)).ok()?
+            Duration::try_from(until.duration_since(date.time()?)).ok()?
         }
     };
     Some(wait.min(LONGEST_WAIT))

@@ -10,7 +10,7 @@ use super::{
     oauth::{Issued, Provider},
 };
 use crate::{
-    config::{self, TokenSource},
+    config::{self, ServerConfig, TokenSource},
     model::{Secret, ServerName},
     source::read_token,
 };
@@ -21,18 +21,18 @@ const MARGIN: Duration = Duration::from_secs(60);
 /// What lets us in to the management API.
 #[derive(Debug)]
 pub(super) struct ManagementToken {
-    origin: Origin,
-    held: Mutex<Option<Held>>,
+    origin: ManagementTokenOrigin,
+    held: Mutex<Option<CachedToken>>,
 }
 
 #[derive(Debug)]
-enum Origin {
+enum ManagementTokenOrigin {
     Kept(TokenSource),
     Issued(Box<Provider>),
 }
 
 #[derive(Debug)]
-struct Held {
+struct CachedToken {
     token: Secret,
     /// Since boot, time asleep included; `None`: for this pass only.
     good_until: Option<Duration>,
@@ -41,45 +41,45 @@ struct Held {
 impl ManagementToken {
     /// One that is read where it is kept.
     pub(super) fn kept(source: TokenSource) -> Self {
-        Self { origin: Origin::Kept(source), held: Mutex::new(None) }
+        Self { origin: ManagementTokenOrigin::Kept(source), held: Mutex::new(None) }
     }
 
-    /// Sets a client of the provider up, where one issues it; sends nothing. `timeout`: of one request to it.
+    /// Sets a client of the provider up, where one issues it; sends nothing.
     ///
     /// # Errors
     /// Certificates cannot be read, or the system has none and some are needed.
     pub(super) fn new(
         name: &ServerName,
-        token: config::ManagementToken,
-        timeout: Duration,
+        config: &ServerConfig,
+        token: config::ManagementTokenConfig,
     ) -> Result<Self, ServerError> {
         let origin = match token {
-            config::ManagementToken::Kept(source) => return Ok(Self::kept(source)),
-            config::ManagementToken::Issued(client) => {
-                Origin::Issued(Box::new(Provider::new(name, *client, timeout)?))
+            config::ManagementTokenConfig::Source(source) => return Ok(Self::kept(source)),
+            config::ManagementTokenConfig::OAuth(client) => {
+                ManagementTokenOrigin::Issued(Box::new(Provider::new(name, config, *client)?))
             }
         };
         Ok(Self { origin, held: Mutex::new(None) })
     }
 
-    /// Held while reading or asking: eight mints at once do it once.
+    /// Locked while reading or asking: eight mints at once do it once.
     pub(super) async fn get(&self) -> Result<Secret, ErrorKind> {
         let mut held = self.held.lock().await;
-        if let Some(Held { token, good_until }) = &*held
+        if let Some(CachedToken { token, good_until }) = &*held
             && good_until.is_none_or(|until| since_boot() < until)
         {
             return Ok(token.clone());
         }
         *held = None;
         let got = match &self.origin {
-            Origin::Kept(source) => {
+            ManagementTokenOrigin::Kept(source) => {
                 let token = read_token(source).await.map_err(ErrorKind::ManagementToken)?;
-                Held { token, good_until: None }
+                CachedToken { token, good_until: None }
             }
-            Origin::Issued(provider) => {
+            ManagementTokenOrigin::Issued(provider) => {
                 let asked = since_boot();
                 let Issued { token, lifetime } = provider.issue().await?;
-                Held { token, good_until: lifetime.map(|lifetime| good_until(asked, lifetime)) }
+                CachedToken { token, good_until: lifetime.map(|lifetime| good_until(asked, lifetime)) }
             }
         };
         let token = got.token.clone();
@@ -104,8 +104,8 @@ impl ManagementToken {
     /// Who issued it, if anybody did.
     pub(super) fn issued_by(&self) -> Option<String> {
         match &self.origin {
-            Origin::Kept(_) => None,
-            Origin::Issued(provider) => Some(provider.address()),
+            ManagementTokenOrigin::Kept(_) => None,
+            ManagementTokenOrigin::Issued(provider) => Some(provider.address()),
         }
     }
 }

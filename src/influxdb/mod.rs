@@ -1,68 +1,111 @@
-//! The servers that mint, list and end tokens.
+//! The servers that mint, list and revoke tokens.
 //!
-//! [`Server`] is all that the life cycle knows of a product; one file per product implements it, over the one
-//! HTTP client of `http.rs`, or by influxctl.
+//! [`Server`] is all that the life cycle knows of one; a folder per product implements it, over the one HTTP client of
+//! `http.rs`. Files import one way: what all products use, then a product, then [`connect`].
 
-use std::{collections::BTreeSet, fmt, future::Future, time::Duration};
+use std::{collections::BTreeSet, fmt, path::Path, time::Duration};
 
-use crate::model::{
-    Capabilities, Credential, Grants, Instance, Listed, Listing, Marker, ServerDate, Time, TokenId,
+use async_trait::async_trait;
+
+use crate::{
+    config::ServerConfig,
+    model::{
+        Credential, Descriptor, Grants, Instance, Listed, Listing, Marker, Product, ServerDate, ServerName,
+        Time, TokenId,
+    },
 };
 
-mod any;
 mod cluster;
-mod cluster_ids;
-mod data_plane;
 mod error;
 mod hint;
 mod http;
-mod influxctl;
-mod list;
-mod management_api;
 mod management_token;
 mod oauth;
-mod rows;
 mod server_text;
 #[cfg(test)]
 mod tests;
 mod times;
 mod tls;
 
-pub use any::AnyServer;
-pub use cluster::Cluster;
-pub use error::{ErrorKind, ServerError};
-pub use influxctl::{KnownCluster, known_clusters, remove_leftovers};
+pub use cluster::{KnownCluster, known_clusters, remove_leftovers};
+pub use error::{ErrorKind, RefusalCode, ServerError};
 pub use tls::TlsCause;
 
+/// A client of the server in a list, by its product; sends nothing. `private`: a folder on tmpfs that is ours alone.
+///
+/// # Errors
+/// Certificates cannot be read, or the system has none and some are needed.
+pub fn connect(
+    name: &ServerName,
+    config: &ServerConfig,
+    private: &Path,
+) -> Result<Box<dyn Server>, ServerError> {
+    match config.product {
+        Product::Clustered | Product::Dedicated => cluster::connect(name, config, private),
+    }
+}
+
 /// One InfluxDB deployment.
-pub trait Server: Send + Sync {
-    /// What it can do.
-    fn capabilities(&self) -> Capabilities;
+#[async_trait]
+pub trait Server: fmt::Debug + Send + Sync {
+    /// What it can do, by its product and the way to it.
+    fn descriptor(&self) -> Descriptor;
 
     /// Its whole list, of which the rows are read and kept that concern this store.
-    fn list(&self, interest: &Interest<'_>) -> impl Future<Output = Result<Listing, ServerError>> + Send;
+    async fn list(&self, interest: &Interest<'_>) -> Result<Listing, ServerError>;
 
     /// The names of all its databases.
-    fn databases(&self) -> impl Future<Output = Result<BTreeSet<String>, ServerError>> + Send;
+    async fn databases(&self) -> Result<BTreeSet<String>, ServerError>;
 
     /// Mints one token. Never repeats a request whose fate is unknown.
-    fn mint(&self, order: &Order) -> impl Future<Output = Result<Minted, MintError>> + Send;
+    async fn mint(&self, order: &Order) -> Result<Minted, MintError>;
 
     /// One token; `None` where the server does not know it.
-    fn get(&self, id: &TokenId) -> impl Future<Output = Result<Option<Listed>, ServerError>> + Send;
+    async fn get(&self, id: &TokenId) -> Result<Option<Listed>, ServerError>;
 
     /// Replaces all grants of a token.
-    fn patch(
-        &self,
-        id: &TokenId,
-        grants: &Grants,
-    ) -> impl Future<Output = Result<Listed, ServerError>> + Send;
+    async fn patch(&self, id: &TokenId, grants: &Grants) -> Result<Listed, ServerError>;
 
-    /// Ends a token. One that the server does not know has ended.
-    fn revoke(&self, id: &TokenId) -> impl Future<Output = Result<(), ServerError>> + Send;
+    /// Revokes a token. One that the server does not know is revoked.
+    async fn revoke(&self, id: &TokenId) -> Result<(), ServerError>;
 
-    /// Asks the data plane, on a new connection, whether it takes the credential. Changes nothing there.
-    fn check(&self, credential: &Credential, check: &Check) -> impl Future<Output = Verdict> + Send;
+    /// Asks the data plane, on a new connection, whether it accepts the credential. Changes nothing there.
+    async fn check(&self, credential: &Credential, check: &Check) -> Verdict;
+}
+
+#[async_trait]
+impl Server for Box<dyn Server> {
+    fn descriptor(&self) -> Descriptor {
+        (**self).descriptor()
+    }
+
+    async fn list(&self, interest: &Interest<'_>) -> Result<Listing, ServerError> {
+        (**self).list(interest).await
+    }
+
+    async fn databases(&self) -> Result<BTreeSet<String>, ServerError> {
+        (**self).databases().await
+    }
+
+    async fn mint(&self, order: &Order) -> Result<Minted, MintError> {
+        (**self).mint(order).await
+    }
+
+    async fn get(&self, id: &TokenId) -> Result<Option<Listed>, ServerError> {
+        (**self).get(id).await
+    }
+
+    async fn patch(&self, id: &TokenId, grants: &Grants) -> Result<Listed, ServerError> {
+        (**self).patch(id, grants).await
+    }
+
+    async fn revoke(&self, id: &TokenId) -> Result<(), ServerError> {
+        (**self).revoke(id).await
+    }
+
+    async fn check(&self, credential: &Credential, check: &Check) -> Verdict {
+        (**self).check(credential, check).await
+    }
 }
 
 /// Which rows of a list concern this store.
@@ -77,14 +120,24 @@ pub struct Interest<'a> {
 /// What is minted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
-    /// The whole description, label included.
+    /// What bears the label, label included: its description, or where else the product has it.
     pub description: String,
     /// What it may do.
     pub grants: Grants,
-    /// When it expires by itself.
-    pub expires_at: Option<Time>,
-    /// The label's, so that errors can say which.
+    /// How long it is to live; `None`: until it is revoked, as always where tokens do not expire.
+    pub lifetime: Option<Duration>,
+    /// When it is ordered, by the server's clock as far as that is known.
+    pub at: Time,
+    /// The label's.
     pub marker: Marker,
+}
+
+impl Order {
+    /// When it is to expire, in whole seconds: for products that want a time.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<Time> {
+        Time::from_second(self.at.saturating_add(self.lifetime?).ok()?.as_second()).ok()
+    }
 }
 
 /// A token that exists since a moment ago. The secret is in no other place: seal it. The rest is what the server claims.
@@ -115,7 +168,7 @@ pub struct Minted {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LabelEcho {
     /// Nothing: it has no description.
-    Untold,
+    Missing,
     /// It is there, to the letter.
     Kept,
     /// The description has another end: in a list the token is not known again.

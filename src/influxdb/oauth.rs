@@ -13,11 +13,11 @@ use zeroize::Zeroizing;
 
 use super::{
     ErrorKind, ServerError,
-    http::{Answer, Connecting, Http, authorization},
+    http::{Connecting, Http, ServerAnswer, authorization},
     server_text::shown,
 };
 use crate::{
-    config::{OAuthAuthentication, OAuthClient},
+    config::{OAuthAuthentication, OAuthClient, ServerConfig},
     model::{Secret, ServerName},
     source::read_secret,
 };
@@ -36,7 +36,7 @@ pub(super) struct Provider {
 #[derive(Debug)]
 pub(super) struct Issued {
     pub(super) token: Secret,
-    /// For how long, where the provider tells.
+    /// For how long, where the provider says so.
     pub(super) lifetime: Option<Duration>,
 }
 
@@ -44,8 +44,8 @@ impl Provider {
     /// Sends nothing yet.
     pub(super) fn new(
         name: &ServerName,
+        config: &ServerConfig,
         client: OAuthClient,
-        timeout: Duration,
     ) -> Result<Self, ServerError> {
         let connecting = Connecting {
             urls: &[&client.token_url],
@@ -53,9 +53,9 @@ impl Provider {
             client_certificate: None,
             insecure_skip_verify: false,
             proxy: client.proxy.as_ref(),
-            timeout,
+            timeout: config.timeout,
         };
-        let http = Http::connecting(name, &connecting)?;
+        let http = Http::connecting(name, config.product, &connecting)?;
         Ok(Self { http, client })
     }
 
@@ -110,15 +110,15 @@ fn encoded(text: &str) -> Zeroizing<String> {
 }
 
 /// In the provider's words (5.2), which may not repeat what it was sent.
-fn refusal(answer: &Answer, secret: &Secret) -> ErrorKind {
+fn refusal(answer: &ServerAnswer, secret: &Secret) -> ErrorKind {
     #[derive(Deserialize)]
-    struct Refusal<'a> {
+    struct OAuthError<'a> {
         #[serde(borrow)]
         error: Cow<'a, str>,
         #[serde(default, borrow)]
         error_description: Option<Cow<'a, str>>,
     }
-    let Ok(Refusal { error, error_description }) = serde_json::from_slice(&answer.body) else {
+    let Ok(OAuthError { error, error_description }) = serde_json::from_slice(&answer.body) else {
         return answer.failure(&[secret]);
     };
     let message = Zeroizing::new(match error_description {
@@ -133,7 +133,7 @@ fn refusal(answer: &Answer, secret: &Secret) -> ErrorKind {
 }
 
 /// What a success has (5.1).
-fn issued(answer: &Answer) -> Result<Issued, ErrorKind> {
+fn issued(answer: &ServerAnswer) -> Result<Issued, ErrorKind> {
     #[derive(Deserialize)]
     struct Success<'a> {
         #[serde(borrow)]
@@ -148,10 +148,10 @@ fn issued(answer: &Answer) -> Result<Issued, ErrorKind> {
     let token = Secret::new(access_token.into_owned());
     let unusable = |what: &str| Err(ErrorKind::Nonsense(what.to_owned()));
     if !token_type.eq_ignore_ascii_case("bearer") {
-        return unusable("the token is no bearer token");
+        return unusable("not a bearer token");
     }
     if token.expose().is_empty() || !token.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
-        return unusable("the token is no word that can be sent in a header");
+        return unusable("the token has characters not valid in a header");
     }
     let seconds = match &expires_in {
         Some(serde_json::Value::String(text)) => text.parse().ok(),

@@ -17,7 +17,8 @@ use url::Url;
 use super::*;
 use crate::{
     config::{
-        ClientCertificate, ManagementToken, OAuthAuthentication, OAuthClient, ServerConfig, TokenSource, Via,
+        ClientCertificate, ManagementTokenConfig, OAuthAuthentication, OAuthClient, ServerConfig,
+        TokenSource, Via,
     },
     hint::Hint as _,
     model::{ClusterIds, Database, Label, Listing, Product, Secret, ServerName},
@@ -109,7 +110,7 @@ fn config(url: &str, folder: &Path) -> ServerConfig {
         cluster: None,
         data_url: url.clone(),
         url,
-        via: Via::Http(ManagementToken::Kept(TokenSource::File(token))),
+        via: Via::Http(ManagementTokenConfig::Source(TokenSource::File(token))),
         ca_file: None,
         client_certificate: None,
         insecure_skip_verify: false,
@@ -118,8 +119,8 @@ fn config(url: &str, folder: &Path) -> ServerConfig {
     }
 }
 
-fn connect(config: &ServerConfig) -> Result<Cluster, ServerError> {
-    Cluster::new(&ServerName("default".into()), config, Path::new("/nonexistent"))
+fn connect(config: &ServerConfig) -> Result<Box<dyn Server>, ServerError> {
+    super::connect(&ServerName("default".into()), config, Path::new("/nonexistent"))
 }
 
 /// No row of any list concerns anybody.
@@ -137,7 +138,8 @@ fn order() -> Order {
     Order {
         description: "d".into(),
         grants: Grants::of([database("b"), database("a")], [database("b"), Database::All]),
-        expires_at: Some("2030-01-01T00:00:00Z".parse().expect("a time")),
+        lifetime: Some(Duration::from_secs(365 * 86_400)),
+        at: "2029-01-01T00:00:00.9Z".parse().expect("a time"),
         marker: Marker::from_bits([1; 16]),
     }
 }

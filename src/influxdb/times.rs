@@ -33,13 +33,13 @@ pub(super) enum ClaimedTime {
 
 /// A claim, and how it was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Claim {
+pub(super) struct TimeClaim {
     pub(super) time: ClaimedTime,
     /// It has no zone, and is read as UTC.
     pub(super) zoneless: bool,
 }
 
-impl Claim {
+impl TimeClaim {
     const UNREADABLE: Self = Self { time: ClaimedTime::Unreadable, zoneless: false };
 
     fn utc(time: ClaimedTime) -> Self {
@@ -51,9 +51,9 @@ impl Claim {
         let field = field?.get();
         match field.as_bytes().first() {
             Some(b'n') => None,
-            Some(b'"') => match serde_json::from_str::<Text<'_>>(field) {
-                Ok(Text(text)) if text.trim().is_empty() => None,
-                Ok(Text(text)) => Some(Self::of_text(text.trim())),
+            Some(b'"') => match serde_json::from_str::<JsonText<'_>>(field) {
+                Ok(JsonText(text)) if text.trim().is_empty() => None,
+                Ok(JsonText(text)) => Some(Self::of_text(text.trim())),
                 Err(_) => Some(Self::UNREADABLE),
             },
             Some(b'{') => Some(Self::utc(of_object(field).unwrap_or(ClaimedTime::Unreadable))),
@@ -75,7 +75,7 @@ impl Claim {
 }
 
 #[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+struct JsonText<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// As protobuf has it: `{"seconds":n,"nanos":n}`, of which either may be missing or be text.
 #[derive(Deserialize)]
@@ -107,9 +107,9 @@ fn beyond(is_future: bool) -> ClaimedTime {
     if is_future { ClaimedTime::BeyondCalendar } else { ClaimedTime::At(Time::MIN) }
 }
 
-fn parse(text: &str) -> Option<Claim> {
+fn parse(text: &str) -> Option<TimeClaim> {
     if text.starts_with(ZERO_DATE) {
-        return Some(Claim::utc(beyond(false)));
+        return Some(TimeClaim::utc(beyond(false)));
     }
     let text = cut_fraction(text);
     let pieces = Pieces::parse(text.as_bytes()).ok()?;
@@ -120,7 +120,7 @@ fn parse(text: &str) -> Option<Claim> {
     }
     let time = offset.unwrap_or(Offset::UTC).to_timestamp(civil);
     let time = time.map_or_else(|_| beyond(civil.year() > 0), ClaimedTime::At);
-    Some(Claim { time, zoneless: offset.is_none() })
+    Some(TimeClaim { time, zoneless: offset.is_none() })
 }
 
 /// Whether a year of more than four digits is ahead, and what follows it.

@@ -3,10 +3,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use tokio::{sync::oneshot, task::JoinSet};
 
 use crate::{
@@ -46,6 +47,8 @@ struct Entries {
     /// The next change writes them whole, whatever it changes.
     not_durable: BTreeSet<Name>,
     instances: Instances,
+    /// Another machine may use these tokens, and they are not set apart yet.
+    is_shared: bool,
 }
 
 /// Why a change was not made.
@@ -85,6 +88,7 @@ impl<T: Store> Ledger<T> {
             in_doubt: BTreeSet::new(),
             not_durable: BTreeSet::new(),
             instances: store.instances().await?,
+            is_shared: false,
         };
         for (name, read) in store.load().await? {
             entries.set(&name, read.map(Some));
@@ -178,8 +182,10 @@ impl<T: Store> Ledger<T> {
     /// be read; repeated if it was interrupted.
     ///
     /// # Errors
-    /// Some records, or the instance, are as they were.
+    /// Some records, or the instance, are as they were; [`Self::is_shared`] until it is repeated.
     pub async fn disown(&self, now: &Moment) -> Result<(), DisownError> {
+        self.inner.entries().is_shared = true;
+        self.read_again().await;
         let known = self.known();
         let is_ours = |known: &Known| matches!(known, Known::Ours(_));
         let unread = known.iter().filter(|(_, known)| !is_ours(known)).map(|(name, _)| name.clone());
@@ -190,8 +196,28 @@ impl<T: Store> Ledger<T> {
         let all = known.keys().map(|name| (name.clone(), Event::Inherited)).collect();
         self.apply_to_all(all, now).await?;
         let instances = self.inner.store.renew_instance().await?;
-        self.inner.entries().instances = instances;
+        let mut entries = self.inner.entries();
+        (entries.instances, entries.is_shared) = (instances, false);
         Ok(())
+    }
+
+    /// Whether [`Self::disown`] has not come to its end: nothing may be planned with these tokens.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.inner.entries().is_shared
+    }
+
+    /// Reads the records that could not be read: somebody may have put them back.
+    async fn read_again(&self) {
+        let unread = self.faults().into_iter().map(|fault| fault.name);
+        for name in unread {
+            let again = name.clone();
+            self.locked(&name, |inner| async move {
+                let there = inner.store.read(&again).await;
+                inner.entries().set(&again, there);
+            })
+            .await;
+        }
     }
 
     /// The tokens of a copied store are this host's from now on (the opposite of [`Self::disown`], but for what that
@@ -248,7 +274,7 @@ impl<T: Store> Ledger<T> {
     {
         let locked = self.inner.lock_of(name).lock_owned().await;
         let (done, outcome) = oneshot::channel();
-        let acting = act(self.inner.clone());
+        let acting = AssertUnwindSafe(act(self.inner.clone())).catch_unwind();
         {
             let mut writes = lock(&self.writes);
             while writes.try_join_next().is_some() {}
@@ -260,8 +286,10 @@ impl<T: Store> Ledger<T> {
             });
         }
         match outcome.await {
-            Ok(outcome) => outcome,
-            Err(_) => std::panic::resume_unwind(Box::new("a write of a record panicked")),
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(panic)) => std::panic::resume_unwind(panic),
+            // The runtime has stopped, and with it all that waits.
+            Err(_) => std::future::pending().await,
         }
     }
 }
@@ -440,3 +468,6 @@ impl Entries {
         Arc::make_mut(&mut self.known).insert(record.name.clone(), Known::Ours(record));
     }
 }
+
+#[cfg(test)]
+mod tests;

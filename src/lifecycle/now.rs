@@ -77,7 +77,7 @@ pub fn judging_time(
     latest_sealed: Option<Time>,
 ) -> Result<Time, NoTime> {
     match date {
-        &ServerDate::Told(date) => {
+        &ServerDate::At(date) => {
             if synchronised && !agree(date, local) {
                 Err(NoTime::Contradiction { date, local })
             } else {
@@ -115,7 +115,7 @@ pub(super) fn latest_sealed<'a>(records: impl Iterator<Item = &'a Known>) -> Opt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ServerDate::{Absent, Told, Unreadable};
+    use ServerDate::{Absent, At, Unreadable};
 
     fn at(second: i64) -> Time {
         Time::from_second(BUILT + second).expect("a time")
@@ -124,16 +124,16 @@ mod tests {
     #[test]
     fn the_servers_date_wins_over_a_clock_that_nobody_keeps() {
         let boot_1970 = Time::UNIX_EPOCH;
-        assert_eq!(judging_time(&Told(at(9)), boot_1970, false, false, None), Ok(at(9)));
+        assert_eq!(judging_time(&At(at(9)), boot_1970, false, false, None), Ok(at(9)));
         assert!(judging_time(&Absent, boot_1970, true, true, None).is_err(), "before this program was built");
     }
 
     #[test]
     fn a_date_far_from_a_kept_clock_judges_nothing() {
-        assert!(judging_time(&Told(at(0)), at(601), true, false, None).is_err());
-        assert!(judging_time(&Told(at(601)), at(0), true, false, None).is_err());
-        assert_eq!(judging_time(&Told(at(0)), at(599), true, false, None), Ok(at(0)));
-        assert_eq!(judging_time(&Told(at(0)), at(601), false, false, None), Ok(at(0)));
+        assert!(judging_time(&At(at(0)), at(601), true, false, None).is_err());
+        assert!(judging_time(&At(at(601)), at(0), true, false, None).is_err());
+        assert_eq!(judging_time(&At(at(0)), at(599), true, false, None), Ok(at(0)));
+        assert_eq!(judging_time(&At(at(0)), at(601), false, false, None), Ok(at(0)));
     }
 
     #[test]

@@ -300,7 +300,7 @@ mod tests {
         Spec {
             name: name.parse().expect("a name"),
             server: ServerName(ServerName::DEFAULT.to_owned()),
-            key: ServerKey { product: Product::Clustered, origin: "https://c".to_owned(), cluster: None },
+            key: ServerKey::new(Product::Clustered, "https://c"),
             grants: [].into_iter().collect(),
             description: String::new(),
             lifetime: None,

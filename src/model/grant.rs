@@ -35,12 +35,15 @@ pub enum Database {
 
 /// A database name that no server takes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a database name has 1 to {max} characters and no control characters", max = Database::MAX)]
-pub struct InvalidDatabase;
+#[error("a database name has 1 to {max} characters and no control characters")]
+pub struct InvalidDatabase {
+    /// The longest name, in characters.
+    pub max: usize,
+}
 
 impl Database {
-    /// The longest name, in characters (Clustered management API, `ClusterDatabaseName`).
-    pub const MAX: usize = 64;
+    /// No product takes a longer name, in characters; each has its own rule ([`super::DatabaseNames`]).
+    pub const MAX: usize = 1024;
 }
 
 impl FromStr for Database {
@@ -51,7 +54,7 @@ impl FromStr for Database {
             return Ok(Self::All);
         }
         if text.is_empty() || text.chars().count() > Self::MAX || text.chars().any(char::is_control) {
-            return Err(InvalidDatabase);
+            return Err(InvalidDatabase { max: Self::MAX });
         }
         Ok(Self::Named(text.to_owned()))
     }

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::Name;
+use super::{LabelPlace, Name};
 
 /// 128 random bits in lower-case hexadecimal.
 fn is_hex128(text: &str) -> bool {
@@ -68,7 +68,10 @@ random_id! {
     Instance
 }
 
-/// `[influx-tokend <instance>/<name>/<marker>]`, the end of a description.
+const WRONG: &str = "not a label";
+
+/// `[influx-tokend <instance>/<name>/<marker>]` at the end of a description, or `influx-tokend/<instance>/<name>/<marker>` as
+/// the name of a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Label {
     /// Whose.
@@ -94,13 +97,40 @@ impl Label {
     }
 }
 
+impl LabelPlace {
+    /// What stands in the place of the label, which is added to the description where the place has one.
+    #[must_use]
+    pub fn text(self, label: &Label, description: &str) -> String {
+        match self {
+            Self::Description | Self::TokenName => label.follow(description),
+            Self::UserName => {
+                let Label { instance, name, marker } = label;
+                format!("influx-tokend/{instance}/{name}/{marker}")
+            }
+        }
+    }
+
+    /// The label in what stands there, if there is one, to the letter.
+    #[must_use]
+    pub fn find(self, text: &str) -> Option<Label> {
+        match self {
+            Self::Description | Self::TokenName => Label::find(text),
+            Self::UserName => Label::of_parts(text.strip_prefix("influx-tokend/")?).ok(),
+        }
+    }
+}
+
 impl FromStr for Label {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const WRONG: &str = "not a label";
-        let inner =
-            text.strip_prefix("[influx-tokend ").and_then(|rest| rest.strip_suffix(']')).ok_or(WRONG)?;
+        let inner = text.strip_prefix("[influx-tokend ").and_then(|rest| rest.strip_suffix(']'));
+        Self::of_parts(inner.ok_or(WRONG)?)
+    }
+}
+
+impl Label {
+    fn of_parts(inner: &str) -> Result<Self, &'static str> {
         let mut parts = inner.split('/');
         let (Some(instance), Some(name), Some(marker), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
@@ -137,7 +167,12 @@ mod tests {
                 name: name.parse().expect("a name"),
                 marker: Marker::from_bits(marker),
             };
-            prop_assert_eq!(Label::find(&label.follow(&description)), Some(label));
+            for place in [LabelPlace::Description, LabelPlace::TokenName, LabelPlace::UserName] {
+                let text = place.text(&label, &description);
+                prop_assert_eq!(place.find(&text), Some(label.clone()));
+                let is_word = !text.contains([' ', ':', '[']);
+                prop_assert!(is_word || place != LabelPlace::UserName, "{text}");
+            }
         }
     }
 
@@ -156,6 +191,7 @@ mod tests {
             format!("[Influx-tokend {hex}/a/{hex}]"),
         ] {
             assert_eq!(Label::find(&text), None, "{text}");
+            assert_eq!(LabelPlace::UserName.find(&text), None, "{text}");
         }
     }
 }

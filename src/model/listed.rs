@@ -61,7 +61,7 @@ pub struct RowFault {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServerDate {
     /// The server's time.
-    Told(Time),
+    At(Time),
     /// There is one, and it is not a date: its text, as it may be shown.
     Unreadable(String),
     /// There is none.
@@ -71,9 +71,9 @@ pub enum ServerDate {
 impl ServerDate {
     /// The server's time, where it can be read.
     #[must_use]
-    pub fn told(&self) -> Option<Time> {
+    pub fn time(&self) -> Option<Time> {
         match self {
-            Self::Told(at) => Some(*at),
+            Self::At(at) => Some(*at),
             Self::Unreadable(_) | Self::Absent => None,
         }
     }
@@ -88,15 +88,4 @@ pub enum Databases {
     Known(BTreeSet<String>),
     /// They cannot be listed, and why: an older release, or no right to.
     Unlistable(String),
-}
-
-/// What a product and its transport can do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Capabilities {
-    /// Grants can be changed in place.
-    pub patch: bool,
-    /// Tokens can expire by themselves.
-    pub expiry: bool,
-    /// Ended tokens may stay in the list, marked as such.
-    pub lists_revoked: bool,
 }

@@ -10,6 +10,7 @@ mod hook;
 mod label;
 mod listed;
 mod name;
+mod product;
 mod record;
 mod server;
 mod spec;
@@ -26,13 +27,16 @@ pub use evidence::{Anchor, Evidence, FailedMint, Holders, Known, Probed, Word};
 pub use grant::{Action, Database, Grant, Grants, InvalidDatabase};
 pub use hook::{Behind, Generations, Hook, HookAction};
 pub use label::{Instance, Label, Marker};
-pub use listed::{Capabilities, Databases, Listed, Listing, RowFault, ServerDate};
+pub use listed::{Databases, Listed, Listing, RowFault, ServerDate};
 pub use name::{InvalidName, Name};
+pub use product::{
+    Address, DatabaseNames, Descriptor, Expiry, GrantSupport, Hints, LabelPlace, ListScope, Product,
+};
 pub use record::{
     Conflict, Contents, Event, Gone, Held, Intent, MAX_RECORD_BYTES, NotAllowed, Origin, Record,
     RecordVersion, Retiring, RetiringState, Revoked,
 };
-pub use server::{ClusterIds, NotUuid, Product, ServerKey, ServerName, TokenId, Uuid};
+pub use server::{ClusterIds, NotUuid, ServerKey, ServerName, TokenId, Uuid};
 pub use spec::{Lifecycle, Pickup, Probe, Spec, due_age, room};
 pub use time::{Time, after, before, since};
 pub use unit::{InvalidUnit, Unit};

@@ -4,25 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// A kind of InfluxDB.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Product {
-    /// InfluxDB Clustered.
-    Clustered,
-    /// InfluxDB Cloud Dedicated.
-    Dedicated,
-}
-
-impl fmt::Display for Product {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Clustered => "clustered",
-            Self::Dedicated => "dedicated",
-        })
-    }
-}
+use super::Product;
 
 /// What a list calls a server: the NAME of `[servers.NAME]`, or `default` for `[server]`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -50,12 +32,24 @@ pub struct ServerKey {
     /// Which cluster, where one origin manages several: [`ClusterIds`] as text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
+    /// Which organisation, where one deployment has several: its id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organisation: Option<String>,
+}
+
+impl ServerKey {
+    /// A deployment that has its own origin.
+    #[must_use]
+    pub fn new(product: Product, origin: impl Into<String>) -> Self {
+        Self { product, origin: origin.into(), cluster: None, organisation: None }
+    }
 }
 
 impl fmt::Display for ServerKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.origin)?;
-        self.cluster.iter().try_for_each(|cluster| write!(f, " (cluster {cluster})"))
+        self.cluster.iter().try_for_each(|cluster| write!(f, " (cluster {cluster})"))?;
+        self.organisation.iter().try_for_each(|organisation| write!(f, " (organisation {organisation})"))
     }
 }
 
@@ -87,7 +81,7 @@ impl Uuid {
     }
 }
 
-/// A text that is no UUID.
+/// A text that is not a UUID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected a UUID such as \"11111111-1111-4111-8111-111111111111\"")]
 pub struct NotUuid;
@@ -124,5 +118,29 @@ impl std::borrow::Borrow<str> for TokenId {
 impl fmt::Display for TokenId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn organisations_and_clusters_at_one_origin_are_servers_of_their_own() {
+        let plain = ServerKey::new(Product::Clustered, "https://c");
+        let of =
+            |organisation: &str| ServerKey { organisation: Some(organisation.to_owned()), ..plain.clone() };
+        let both = ServerKey { cluster: Some("1/2".to_owned()), ..of("0a") };
+        assert!(plain != of("0a") && of("0a") != of("0b") && of("0a") != both);
+        let shown = [&plain, &of("0a"), &both].map(ToString::to_string);
+        assert_eq!(
+            shown,
+            ["https://c", "https://c (organisation 0a)", "https://c (cluster 1/2) (organisation 0a)"]
+        );
+        for key in [plain, both] {
+            let json = serde_json::to_string(&key).expect("JSON");
+            assert_eq!(json.contains("organisation"), key.organisation.is_some(), "{json}");
+            assert_eq!(serde_json::from_str::<ServerKey>(&json).expect("a key"), key);
+        }
     }
 }

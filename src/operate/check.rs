@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Keepers, plan::Notice};
 use crate::{
-    config::{Config, Influxctl, Login, ServerConfig, Via},
+    config::{Config, InfluxctlConfig, Login, ServerConfig, Via},
     deliver::{Deliver, Hooks},
     lifecycle::plan::Matter,
     store::Store,
@@ -29,7 +29,7 @@ impl Checked {
     #[must_use]
     pub fn list(config: &Config) -> Self {
         let is_a_persons = |server: &ServerConfig| {
-            matches!(&server.via, Via::Influxctl(Influxctl { login: Login::Profile { .. }, .. }))
+            matches!(&server.via, Via::Influxctl(InfluxctlConfig { login: Login::Profile { .. }, .. }))
         };
         let by_login = config.servers.iter().filter(|(_, server)| is_a_persons(server));
         let notes = by_login.map(|(name, _)| Notice {

@@ -16,11 +16,11 @@ pub mod strays;
 pub mod undo;
 
 use crate::{
-    influxdb::AnyServer,
+    influxdb::Server,
     lifecycle::{Keeper, SystemClock},
 };
 
 /// The keeper of one of this host's servers, whether it may change anything or only looks.
-pub type HostKeeper<T, D> = Keeper<AnyServer, T, D, SystemClock>;
+pub type HostKeeper<T, D> = Keeper<Box<dyn Server>, T, D, SystemClock>;
 /// All of them.
 pub type Keepers<'a, T, D> = &'a [&'a HostKeeper<T, D>];

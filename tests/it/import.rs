@@ -110,18 +110,18 @@ fn over_a_current_token_it_takes_its_place_and_the_old_one_retires() {
 }
 
 #[test]
-fn over_a_next_it_takes_its_place_and_that_one_retires() {
-    let host = host(&format!("{SHORT}{LISTED}"));
+fn over_a_next_it_takes_its_place_and_that_one_is_revoked_as_nobody_had_it() {
+    let host = host(LISTED);
     host.sandbox.set_activation(Activation::all(Duration::from_secs(3600)));
-    host.list(&format!("{SHORT}{LISTED}probe = {{ deadline = \"10ms\" }}\n"));
+    host.list(&format!("{LISTED}probe = {{ deadline = \"10ms\" }}\n"));
     assert_eq!(host.tokend(&["apply"]).code, Some(1), "its own is not accepted in time");
     let next = host.live("t0")[0].clone();
     let token = by_hand(&host, &[("write", "telemetry")]);
-    host.list(&format!("{SHORT}{LISTED}"));
+    host.list(LISTED);
     imported(&host, &["t0"], &token);
     assert_eq!(host.delivered("t0"), Some(token.secret.clone()));
-    later(&host);
-    assert!(!is_live(&host, &next) && is_live(&host, &token));
+    host.apply();
+    assert!(!is_live(&host, &next) && is_live(&host, &token), "it has no overlap");
 }
 
 #[test]

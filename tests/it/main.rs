@@ -23,6 +23,7 @@ mod hooks;
 mod host;
 mod hostile;
 mod import;
+mod imports;
 mod influxctl;
 mod install_exec;
 mod kernel_keyring;

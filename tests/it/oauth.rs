@@ -76,10 +76,12 @@ fn a_daemon_asks_for_another_only_when_it_needs_one() {
     // Its key is another: what it has issued is not taken any more, and that nobody could know.
     host.sandbox.end_issued();
     let ran = host.tokend(&["apply"]);
-    let told =
-        format!("list tokens: 401: unauthorized: what {} issued is not taken", host.sandbox.token_url());
+    let told = format!(
+        "list tokens: 401: unauthorized: the server refuses the token from {}",
+        host.sandbox.token_url()
+    );
     assert!(ran.code == Some(4) && ran.stderr.contains(&told), "{ran:?}");
-    assert!(ran.stderr.contains("hint: see that the cluster is set up with this provider"), "{ran:?}");
+    assert!(ran.stderr.contains("hint: check that the cluster is set up with this provider"), "{ran:?}");
     host.apply();
     assert_eq!(asked(&host).len(), 2);
     assert!(!daemon.has_ended());
@@ -131,10 +133,10 @@ fn what_a_person_reads_when_none_is_issued() {
             &[],
             "{\"error\":\"invalid_client\",\"error_description\":\"who is that\"}",
             "401: invalid_client: who is that",
-            "see that `client_id` and what `client_secret` names are the provider's",
+            "check that `client_id` and what `client_secret` names are the provider's",
         ),
         (400, &[], "{\"error\":\"invalid_scope\"}", "400: invalid_scope", "with these `scopes`"),
-        (401, &[], &echo, "401\n", "see that `client_id`"),
+        (401, &[], &echo, "401\n", "check that `client_id`"),
         (
             404,
             &[("content-type", "text/html")],
@@ -150,25 +152,19 @@ fn what_a_person_reads_when_none_is_issued() {
             "`token_endpoint` in what it shows",
         ),
         (200, &[], "{\"access_token\":\"x\"}", "not what the API describes", "`token_url`"),
-        (
-            200,
-            &[],
-            "{\"access_token\":\"x\",\"token_type\":\"mac\"}",
-            "the token is no bearer token",
-            "`token_url`",
-        ),
+        (200, &[], "{\"access_token\":\"x\",\"token_type\":\"mac\"}", "not a bearer token", "`token_url`"),
         (
             200,
             &[],
             "{\"access_token\":\"x y\",\"token_type\":\"Bearer\"}",
-            "no word that can be sent",
+            "characters not valid in a header",
             "`token_url`",
         ),
         (
             200,
             &[],
             "{\"access_token\":\"\",\"token_type\":\"Bearer\"}",
-            "no word that can be sent",
+            "characters not valid in a header",
             "`token_url`",
         ),
         (200, &[], &long, "larger than 65536 bytes", ""),

@@ -327,7 +327,7 @@ fn a_management_token_that_is_refused_is_told_and_another_one_taken_without_a_re
     running.assert_away(REFUSED);
     let since = running.server()["since"].clone();
     let hint =
-        "\n  hint: the management token is unknown there, expired or revoked: make one with `influxctl";
+        "\n  hint: the management token is unknown there, expired or revoked: create one with `influxctl";
     assert!(running.told().contains(hint), "{}", running.told());
     assert_eq!((&running.token("t0")["state"], running.waits("t0")), (&"ready".into(), String::new()));
     // What is sealed is delivered all the same, again and again; what is not has to wait, and that is said.

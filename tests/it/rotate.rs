@@ -264,3 +264,38 @@ fn a_cut_off_rotation_is_finished_by_the_next_run() {
     assert_eq!(host.status_of("t0")["generation"], 2);
     assert_eq!(host.live("t0").len(), 2, "one new, and the old one in its overlap");
 }
+
+#[test]
+fn a_former_token_that_is_being_revoked_does_not_become_current_again() {
+    let host = Host::new();
+    let old = rotate_until_due(&host);
+    let list = fs::read_to_string(host.path("tokens.toml")).unwrap();
+    host.write("tokens.toml", &list.replace("timeout = \"1s\"", "timeout = \"20s\""));
+    let new = host.delivered("t0");
+    host.sandbox.clear_requests();
+    // The request waits at the server, and the old token works meanwhile.
+    host.sandbox.fault(Fault::on(
+        Some(Method::DELETE),
+        "/api/v0/tokens",
+        Effect::Delay(Duration::from_secs(4)),
+    ));
+    let daemon = host.daemon();
+    let is_asked = || host.sandbox.requests().iter().any(|request| request.method == "DELETE");
+    wait_until("the revocation", is_asked, || daemon.log());
+    let ran = host.tokend(&["rotate", "--undo", "t0"]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.stderr.contains("token t0: has no former token that still works"), "{ran:?}");
+    wait_until("the old one is revoked", || !host.is_live(&old), || daemon.log());
+    assert_eq!(host.delivered("t0"), new);
+    assert_eq!(daemon.stop().0, Some(0));
+    host.assert_settled("t0");
+}
+
+#[test]
+fn a_rotation_is_logged_as_one_promotion() {
+    let host = settled("");
+    let ran = host.tokend(&["--log", "info", "rotate", "t0"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let promotions = ran.stderr.lines().filter(|line| line.contains(" promoted ") && line.contains("t0"));
+    assert_eq!(promotions.count(), 1, "{ran:?}");
+}

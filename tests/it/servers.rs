@@ -35,7 +35,7 @@ fn list_faults() -> Vec<(&'static str, Effect, &'static str, &'static str)> {
             "html",
             status(200, "<html>hello</html>", &html),
             "unexpected answer: an HTML page",
-            "something else than InfluxDB",
+            "another program than InfluxDB",
         ),
         ("html 502", status(502, "<html>bad gateway</html>", &html), "list tokens: 502: an HTML page", ""),
         (
@@ -48,12 +48,12 @@ fn list_faults() -> Vec<(&'static str, Effect, &'static str, &'static str)> {
             "not json",
             status(200, "[{]", &[]),
             "unexpected answer: the body is not JSON",
-            "something else than InfluxDB",
+            "another program than InfluxDB",
         ),
         ("null", status(200, "null", &[]), "unexpected answer: the body is not what the API describes", ""),
         ("cut", Effect::CutBefore, "the answer was cut off", ""),
         ("half", Effect::HalfBody, "the answer was cut off", ""),
-        ("nothing", Effect::Silence, "no answer within 1 s", ""),
+        ("nothing", Effect::Silence, "timed out after 1 s", ""),
         ("endless", Effect::EndlessBody, "the answer is larger than 67108864 bytes", ""),
     ]
 }
@@ -68,7 +68,7 @@ fn what_a_person_reads_when_the_list_fails() {
         host.sandbox.clear_faults();
         assert_eq!(ran.code, Some(1), "{name}: {ran:?}");
         // A large answer may run into the time limit first.
-        let slow = name == "endless" && ran.stderr.contains("no answer within 1 s");
+        let slow = name == "endless" && ran.stderr.contains("timed out after 1 s");
         assert!(slow || ran.stderr.contains(expected), "{name}: {ran:?}");
         assert!(ran.stderr.contains("server \"default\""), "{name}: {ran:?}");
         assert!(ran.stderr.contains(hint), "{name}: {ran:?}");
@@ -89,7 +89,7 @@ fn a_mint_that_fails_is_told_and_leaves_no_stray_behind() {
         ("cut before", |path| on_mint(path, Effect::CutBefore), "the answer was cut off"),
         ("cut after", |path| on_mint(path, Effect::CutAfter), "the answer was cut off"),
         ("half", |path| on_mint(path, Effect::HalfBody), "the answer was cut off"),
-        ("nothing", |path| on_mint(path, Effect::SilenceAfter), "no answer within 1 s"),
+        ("nothing", |path| on_mint(path, Effect::SilenceAfter), "timed out after 1 s"),
     ];
     for (name, fault, expected) in faults {
         on_each(|host| {

@@ -2,9 +2,10 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
+use influx_tokend::model::RecordVersion;
 use jiff::SignedDuration;
 
-use crate::host::Host;
+use crate::host::{Host, wait_until};
 
 pub(crate) fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
     fs::create_dir_all(to).unwrap();
@@ -81,7 +82,9 @@ fn a_record_of_a_later_version_is_delivered_and_left_alone() {
         .unwrap();
     let json = String::from_utf8(age::decrypt(&identity, &fs::read(&file).unwrap()).unwrap()).unwrap();
     let with = |version: &str| {
-        let json = json.replace("\"version\":\"1.4\"", &format!("\"version\":\"{version}\",\"more\":[1]"));
+        let written = format!("\"version\":\"{}\"", RecordVersion::CURRENT);
+        assert!(json.contains(&written), "{json}");
+        let json = json.replace(&written, &format!("\"version\":\"{version}\",\"more\":[1]"));
         fs::write(&file, age::encrypt(&identity.to_public(), json.as_bytes()).unwrap()).unwrap();
     };
     with("1.7");
@@ -437,4 +440,45 @@ fn who_asks_while_the_store_does_not_open_hears_that_and_gets_it_later() {
     host.assert_settled("t0");
     assert_eq!(host.tokend(&["status"]).code, Some(0));
     assert_eq!(daemon.stop().0, Some(0));
+}
+
+/// All or nothing: the tokens of a record that cannot be read are the other machine's as much as the rest.
+#[test]
+fn a_copy_with_an_unreadable_record_waits_until_it_is_put_back() {
+    let host = Host::new();
+    with_machine_id(
+        &host,
+        "overlap = \"0s\"\noverlap_cap = \"1h\"\n[[token]]\nname = \"t0\"\nwrite = [\"telemetry\"]\n\
+         [[token]]\nname = \"t1\"\nwrite = [\"telemetry\"]\n",
+    );
+    host.apply();
+    let of_the_other = [host.live("t0")[0].clone(), host.live("t1")[0].clone()];
+    let file = host.path("store/tokens/t1.age");
+    let sealed = fs::read(&file).unwrap();
+    fs::write(&file, "damaged").unwrap();
+    host.write("machine-id", "ffffffffffffffffffffffffffffffff\n");
+    let instance = fs::read_to_string(host.path("store/instance")).unwrap();
+    host.sandbox.clear_requests();
+    let daemon = host.daemon();
+    daemon
+        .wait_for("the tokens of a copied store are set apart all together, and a record cannot be read: t1");
+    // What can be read is delivered; nothing is asked of the server.
+    wait_until(
+        "t0 is delivered",
+        || host.delivered("t0").as_deref() == Some(&*of_the_other[0].secret),
+        || daemon.log(),
+    );
+    let status = host.tokend(&["status"]);
+    assert!(status.stdout.contains("set apart"), "{status:?}");
+    assert_eq!(host.sandbox.requests().len(), 0, "{:?}", host.sandbox.requests());
+    assert_eq!(fs::read_to_string(host.path("store/instance")).unwrap(), instance);
+    fs::write(&file, sealed).unwrap();
+    wait_until("both have a token of their own", || host.sandbox.live().len() == 4, || daemon.log());
+    assert_eq!(daemon.stop().0, Some(0));
+    // Nothing of the other machine's is ever revoked from here.
+    host.sandbox.shift_clock(SignedDuration::from_hours(2));
+    host.apply();
+    for token in of_the_other {
+        assert!(host.is_live(&token.id), "{token:?}");
+    }
 }

@@ -78,7 +78,9 @@ fn tell_clusters(context: &Context, format: Format) -> Result<(), Failure> {
     struct Known {
         clusters: Vec<KnownCluster>,
     }
-    let Some(influxctl) = Config::unidentified(&config::read_remains(&context.list)) else { return Ok(()) };
+    let Some(influxctl) = Config::influxctl_for_missing_ids(&config::read_lossy(&context.list)) else {
+        return Ok(());
+    };
     let known = context.block_on(async { Ok::<_, Failure>(known_clusters(influxctl).await) })?;
     match (known, format) {
         (Ok(None), _) => {}

@@ -105,7 +105,7 @@ impl Hint for Failure {
 /// What every subcommand starts from.
 pub(super) struct Context {
     pub(super) list: PathBuf,
-    pub(super) config: config::Context,
+    pub(super) config: config::ListContext,
     paths: Paths,
 }
 
@@ -123,10 +123,10 @@ impl Context {
         start_log(log.unwrap_or(usual))?;
         let paths = Paths::of_this_process();
         let list = list.unwrap_or_else(|| paths.list.clone());
-        let context = config::Context {
+        let context = config::ListContext {
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             one_shot: !is_daemon,
-            defaults: config::Defaults {
+            defaults: config::DefaultPaths {
                 store: paths.store.clone(),
                 socket: paths.socket.clone(),
                 files: paths.files.clone(),
@@ -159,7 +159,7 @@ impl Context {
 
     /// As much of the list as can be read.
     fn salvaged(&self) -> Config {
-        Config::salvage(&config::read_remains(&self.list), &self.config)
+        Config::salvage(&config::read_lossy(&self.list), &self.config)
     }
 
     /// Where the store is, as far as the list can be read.

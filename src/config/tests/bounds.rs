@@ -25,35 +25,35 @@ const BOUNDS: [(&str, &str, [&str; 4]); 11] = [
     ),
 ];
 
-/// The message for this key alone: the lists have other faults.
-fn said_of(key: &str, list: &str) -> Vec<String> {
-    let said = parse(list).err().map(|error| error.to_string()).unwrap_or_default();
+/// The messages for this key: the lists have other faults.
+fn messages_of(key: &str, list: &str) -> Vec<String> {
+    let message = parse(list).err().map(|error| error.to_string()).unwrap_or_default();
     let about = |line: &&str| line.contains(&format!(": {key}: expected"));
-    said.lines().filter(about).map(|line| line.split_once(": ").expect("a place").1.to_owned()).collect()
+    message.lines().filter(about).map(|line| line.split_once(": ").expect("a place").1.to_owned()).collect()
 }
 
 #[test]
 fn every_duration_has_a_least_and_a_most() {
     for (list, key, [less, least, most, more]) in BOUNDS {
-        let said = |value: &str| said_of(key, &list.replace("{}", &format!("\"{value}\"")));
+        let message = |value: &str| messages_of(key, &list.replace("{}", &format!("\"{value}\"")));
         for within in [least, most] {
-            assert_eq!(said(within), [""; 0], "{key} {within}");
+            assert_eq!(message(within), [""; 0], "{key} {within}");
         }
         if !less.is_empty() {
-            assert_eq!(said(less), [format!("{key}: expected at least {least}, found \"{less}\"")]);
+            assert_eq!(message(less), [format!("{key}: expected at least {least}, found \"{less}\"")]);
         }
-        assert_eq!(said(more), [format!("{key}: expected at most {most}, found \"{more}\"")]);
+        assert_eq!(message(more), [format!("{key}: expected at most {most}, found \"{more}\"")]);
     }
 }
 
 #[test]
-fn a_bound_is_said_with_its_line() {
-    let said = said(with_server("[lifecycle]\nlifetime = \"36501d\"\n"));
-    assert_eq!(said, "tokens.toml:6:12: [lifecycle] lifetime: expected at most 36500d, found \"36501d\"");
+fn a_bound_is_reported_with_its_line() {
+    let message = message(with_server("[lifecycle]\nlifetime = \"36501d\"\n"));
+    assert_eq!(message, "tokens.toml:6:12: [lifecycle] lifetime: expected at most 36500d, found \"36501d\"");
 }
 
 #[test]
-fn what_is_no_duration_is_said_with_what_was_meant() {
+fn an_invalid_duration_is_reported_with_a_guess() {
     for (value, found, hint) in [
         ("\"90 days\"", "\"90 days\"", "\n  hint: write \"90d\""),
         ("\"1h30m\"", "\"1h30m\"", "\n  hint: write \"90m\""),
@@ -64,10 +64,10 @@ fn what_is_no_duration_is_said_with_what_was_meant() {
         ("1.5", "float", ""),
         ("true", "boolean", ""),
     ] {
-        let said = said(with_server(&format!("[lifecycle]\ngrace = {value}\n")));
+        let message = message(with_server(&format!("[lifecycle]\ngrace = {value}\n")));
         let expected =
             "[lifecycle] grace: expected a whole number and one of ms, s, m, h, d, as in \"90d\", found";
-        assert_eq!(said, format!("tokens.toml:6:9: {expected} {found}{hint}"));
+        assert_eq!(message, format!("tokens.toml:6:9: {expected} {found}{hint}"));
     }
 }
 
@@ -87,11 +87,11 @@ fn a_count_has_a_least_and_a_most() {
         ("3.0", "float"),
     ] {
         let expected = format!("[lifecycle] probe successes: expected 1 to 100, found {found}");
-        assert!(said(with(beyond)).contains(&expected), "{beyond}: {}", said(with(beyond)));
+        assert!(message(with(beyond)).contains(&expected), "{beyond}: {}", message(with(beyond)));
     }
 }
 
-/// Twenty thousand faults took seconds, and hold up what shows the watchdog that the daemon lives.
+/// Twenty thousand faults took seconds, and delay what shows the watchdog that the daemon lives.
 #[test]
 fn faults_beyond_a_number_are_counted() {
     let tokens = |count: usize| -> String {
@@ -100,9 +100,9 @@ fn faults_beyond_a_number_are_counted() {
             .collect()
     };
     for count in [1, 50, 51, 1000, 1001, 20_000] {
-        let said = said(with_server(&tokens(count)));
-        assert_eq!(said.matches("unknown key").count(), count.min(50), "{count}");
-        let more = said.rsplit_once("\nand ").map(|(_, more)| more.to_owned());
+        let message = message(with_server(&tokens(count)));
+        assert_eq!(message.matches("unknown key").count(), count.min(50), "{count}");
+        let more = message.rsplit_once("\nand ").map(|(_, more)| more.to_owned());
         assert_eq!(more, (count > 50).then(|| format!("{} more", count - 50)), "{count}");
     }
 }
@@ -110,11 +110,11 @@ fn faults_beyond_a_number_are_counted() {
 #[test]
 fn places_are_right_on_long_lines_and_behind_wide_characters() {
     let list = "x = [\"ä\", { y = 1 }]\n[store]\npath = \"é\"\nkind = \"ö\"\nz = 'ü'\nü = 1\n";
-    let said = said(parse(list));
-    let places = said.lines().filter_map(|line| line.strip_prefix("tokens.toml:")).map(|line| {
+    let message = message(parse(list));
+    let places = message.lines().filter_map(|line| line.strip_prefix("tokens.toml:")).map(|line| {
         let mut parts = line.split(':');
         (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
     });
     let expected = [("1", "1"), ("3", "8"), ("4", "8"), ("5", "1")];
-    assert_eq!(places.take(4).collect::<Vec<_>>(), expected, "{said}");
+    assert_eq!(places.take(4).collect::<Vec<_>>(), expected, "{message}");
 }

@@ -1,118 +1,118 @@
-//! Slips that people make: what they read, and that the hint leads on.
+//! Mistakes that people make: the message, and that its hint leads to a valid list.
 
 use super::*;
 
-/// A list with a slip, what a person reads, and the list that the hint makes of it.
-struct Slip {
+/// A list with a mistake, the message, and the list that the hint makes of it.
+struct Mistake {
     list: &'static str,
-    said: &'static str,
-    /// What the hint has replaced, and by what; where it has nothing written, a list without a fault.
+    message: &'static str,
+    /// What the hint replaces, and by what; where it replaces nothing, a change that removes the fault.
     fixed: (&'static str, &'static str),
 }
 
-const fn slip(list: &'static str, said: &'static str, fixed: (&'static str, &'static str)) -> Slip {
-    Slip { list, said, fixed }
+const fn mistake(list: &'static str, message: &'static str, fixed: (&'static str, &'static str)) -> Mistake {
+    Mistake { list, message, fixed }
 }
 
 /// Behind a valid server: line 5 is the first of it.
-const BEHIND_A_SERVER: &[Slip] = &[
-    slip(
+const BEHIND_A_SERVER: &[Mistake] = &[
+    mistake(
         "[[token]]\nname = \"a\"\nwrite = [\"x\"]\nreconcile = \"5m\"\n",
-        "8:1: [[token]] \"a\": unknown key \"reconcile\"\n  hint: it belongs at the top of the list, before the first table",
+        "8:1: [[token]] \"a\": unknown key \"reconcile\"\n  hint: move it to the top of the list, before the first table",
         ("reconcile = \"5m\"\n", ""),
     ),
-    slip(
+    mistake(
         "[[token]]\nname = \"a\"\nwrite = [\"x\"]\ngrace = \"5m\"\n",
-        "8:1: [[token]] \"a\": unknown key \"grace\"\n  hint: it belongs in [lifecycle]",
+        "8:1: [[token]] \"a\": unknown key \"grace\"\n  hint: move it to [lifecycle]",
         ("[[token]]\nname = \"a\"\nwrite = [\"x\"]\ngrace", "[lifecycle]\ngrace"),
     ),
-    slip(
+    mistake(
         "lifetime = \"90d\"\n",
-        "5:1: [server]: unknown key \"lifetime\"\n  hint: it belongs in [lifecycle]",
+        "5:1: [server]: unknown key \"lifetime\"\n  hint: move it to [lifecycle]",
         ("lifetime", "[lifecycle]\nlifetime"),
     ),
-    slip(
+    mistake(
         "[lifecycle]\ninterval = \"5s\"\n",
-        "6:1: [lifecycle]: unknown key \"interval\"\n  hint: it belongs in probe, as in probe = {",
+        "6:1: [lifecycle]: unknown key \"interval\"\n  hint: move it into probe, as in probe = {",
         ("interval = \"5s\"", "probe = { interval = \"5s\" }"),
     ),
-    slip(
+    mistake(
         "[[token]]\nname = \"a\"\ndatabases = [\"x\"]\n",
-        "7:1: [[token]] \"a\": unknown key \"databases\"\n  hint: say what the token may do: read = [\"DATABASE\"], \
+        "7:1: [[token]] \"a\": unknown key \"databases\"\n  hint: write read = [\"DATABASE\"], \
          write = [\"DATABASE\"] or both",
         ("databases", "read"),
     ),
-    slip(
+    mistake(
         "[[token]]\nname = \"a\"\nwrite = [\"x\"]\nttl = \"90d\"\n",
         "8:1: [[token]] \"a\": unknown key \"ttl\"\n  hint: write lifetime = \"90d\"",
         ("ttl", "lifetime"),
     ),
-    slip(
+    mistake(
         "[[token]]\nname = \"a\"\nwrite = [\"x\"]\nusers = [\"y\"]\n",
         "8:1: [[token]] \"a\": unknown key \"users\"\n  hint: write allow = { users = […], groups = […], units = […] }",
         ("users = [\"y\"]", "allow = { users = [\"y\"] }"),
     ),
-    slip(
+    mistake(
         "name = \"prod\"\n",
         "5:1: [server]: unknown key \"name\"\n  hint: write [servers.NAME] instead of [server]",
         ("name = \"prod\"\n", ""),
     ),
-    slip(
+    mistake(
         "[[token]]\nname = \"a\"\nwrite = [\"x\"]\nfrobnicate = 1\n",
-        "unknown key \"frobnicate\"\n  hint: known here: name, server, servers, read, write, description, lifetime, allow, \
+        "unknown key \"frobnicate\"\n  hint: use one of name, server, servers, read, write, description, lifetime, allow, \
          pickup, probe",
         ("frobnicate = 1\n", ""),
     ),
-    slip(
+    mistake(
         "[[token]]\nname = \"@{influx:edge}\"\nwrite = [\"x\"]\n",
         "6:8: [[token]] 1: token name \"@{influx:edge}\" contains '@'; only letters, digits and underscores are allowed\n  \
          hint: a reference has the name after the colon: write \"edge\"",
         ("\"@{influx:edge}\"", "\"edge\""),
     ),
-    slip(
+    mistake(
         "[[token]]\nname = \"a\"\nwrite = \"x\"\n",
         "7:9: [[token]] \"a\" write: expected an array of strings, found string\n  hint: put it in brackets: write = [\"x\"]",
         ("write = \"x\"", "write = [\"x\"]"),
     ),
-    slip(
+    mistake(
         "[[token]]\nname = \"a\"\nwrite = [\"x\"]\nallow = { users = 999 }\n",
         "8:19: [[token]] \"a\" allow users: expected an array of names and numbers, found integer",
         ("999", "[999]"),
     ),
-    slip(
+    mistake(
         "[token]\nname = \"a\"\nwrite = [\"x\"]\n",
-        "token: expected [[token]] tables, found table\n  hint: write [[token]] above each of them",
+        "token: expected [[token]] tables, found table\n  hint: write [[token]] above each table",
         ("[token]", "[[token]]"),
     ),
-    slip(
+    mistake(
         "url = \"https://other.example.com\"\n",
-        "5:1: not TOML: key \"url\" given twice in its table\n  hint: keep one of the two",
+        "5:1: not TOML: duplicate key",
         ("url = \"https://other.example.com\"\n", ""),
     ),
-    slip(
+    mistake(
         "[store]\n[store]\npath = \"/x\"\n",
-        "6:2: not TOML: key \"store\" given twice in its table\n  hint: keep one of the two",
+        "6:2: not TOML: duplicate key",
         ("[store]\n[store]\n", "[store]\n"),
     ),
-    slip(
+    mistake(
         "[store]\npath = \"tokens\"\n",
         "6:8: [store] path: expected an absolute path, found \"tokens\"\n  hint: write \"/etc/influx-tokend/tokens\", if it is \
          beside the list",
         ("\"tokens\"", "\"/etc/influx-tokend/tokens\""),
     ),
-    slip(
+    mistake(
         "ca_file = \"~/ca.pem\"\n",
-        "5:11: [server] ca_file: expected an absolute path, found \"~/ca.pem\"\n  hint: '~' is not expanded here: write the \
-         home folder, as in \"/home/USER/ca.pem\"",
+        "5:11: [server] ca_file: expected an absolute path, found \"~/ca.pem\"\n  hint: write the home folder, as in \
+         \"/home/USER/ca.pem\": '~' is not expanded here",
         ("~/ca.pem", "/home/USER/ca.pem"),
     ),
-    slip(
+    mistake(
         "client_certificate = \"$HOME/c.pem\"\nclient_key = \"/k.pem\"\n",
-        "5:22: [server] client_certificate: expected an absolute path, found \"$HOME/c.pem\"\n  hint: variables are not \
-         expanded here: write the path itself",
+        "5:22: [server] client_certificate: expected an absolute path, found \"$HOME/c.pem\"\n  hint: write the path itself: \
+         variables are not expanded here",
         ("$HOME", "/root"),
     ),
-    slip(
+    mistake(
         "[deliver.files]\npath = \"file:///run/x\"\n",
         "[deliver] files path: expected an absolute path, found \"file:///run/x\"\n  hint: write \"/run/x\"",
         ("file:///run/x", "/run/x"),
@@ -120,20 +120,20 @@ const BEHIND_A_SERVER: &[Slip] = &[
 ];
 
 #[test]
-fn each_slip_is_said_and_its_hint_leads_on() {
-    for Slip { list, said: expected, fixed: (slip, fix) } in BEHIND_A_SERVER {
-        let said = said(with_server(list));
-        assert!(said.contains(expected), "{list}\n--- expected\n{expected}\n--- said\n{said}");
-        let fixed = list.replacen(slip, fix, 1);
+fn the_hint_of_each_mistake_leads_to_a_valid_list() {
+    for Mistake { list, message: expected, fixed: (mistake, fix) } in BEHIND_A_SERVER {
+        let message = message(with_server(list));
+        assert!(message.contains(expected), "{list}\n--- expected\n{expected}\n--- message\n{message}");
+        let fixed = list.replacen(mistake, fix, 1);
         let next = with_server(&fixed);
         assert!(next.is_ok(), "{fixed}\n{next:?}");
     }
 }
 
-const CLUSTER_ALONE: &str = "expected the address of the cluster alone, found a path of its API";
+const CLUSTER_ALONE: &str = "expected the address of the cluster, found a path of its API";
 const AN_ADDRESS: &str = "expected an address such as \"https://cluster.example.com\"";
 
-/// An address, what is wrong with it, and what to write; `""`: the hint says it in words.
+/// An address, what is wrong with it, and what to write; `""`: nothing to write as it is.
 const ADDRESSES: &[(&str, &str, &str)] = &[
     ("https://c.example.com/api/v0/tokens", CLUSTER_ALONE, "https://c.example.com"),
     ("https://c.example.com/api/v0", CLUSTER_ALONE, "https://c.example.com"),
@@ -160,17 +160,17 @@ const ADDRESSES: &[(&str, &str, &str)] = &[
 ];
 
 #[test]
-fn each_address_that_is_none_is_said_with_the_one_to_write() {
+fn each_invalid_address_is_reported_with_the_one_to_write() {
     for (address, what, fix) in ADDRESSES {
         for (key, list) in [
             ("url", SERVER.replace("https://cluster.example.com", address)),
             ("data_url", format!("{SERVER}data_url = \"{address}\"\n")),
         ] {
-            let said = said(parse(&list));
-            assert!(said.contains(&format!("[server] {key}: {what}")), "{address}: {said}");
-            assert!(!said.contains("password@"), "{said}");
+            let message = message(parse(&list));
+            assert!(message.contains(&format!("[server] {key}: {what}")), "{address}: {message}");
+            assert!(!message.contains("password@"), "{message}");
             if !fix.is_empty() {
-                assert!(said.contains(&format!("\n  hint: write \"{fix}\"")), "{address}: {said}");
+                assert!(message.contains(&format!("\n  hint: write \"{fix}\"")), "{address}: {message}");
                 assert!(
                     parse(&list.replace(&format!("\"{address}\""), &format!("\"{fix}\""))).is_ok(),
                     "{fix}"
@@ -181,7 +181,7 @@ fn each_address_that_is_none_is_said_with_the_one_to_write() {
 }
 
 #[test]
-fn slashes_at_the_end_and_paths_that_only_look_like_an_api_will_do() {
+fn slashes_at_the_end_and_paths_that_only_look_like_an_api_are_valid() {
     for (address, url) in [
         ("https://c.example.com///", "https://c.example.com/"),
         ("https://c.example.com/api", "https://c.example.com/api"),
@@ -208,21 +208,21 @@ fn a_file_is_named_by_an_absolute_path() {
         ("management-token", "write \"/etc/influx-tokend/management-token\", if it is beside the list"),
         (
             "~/management-token",
-            "'~' is not expanded here: write the home folder, as in \"/home/USER/management-token\"",
+            "write the home folder, as in \"/home/USER/management-token\": '~' is not expanded here",
         ),
-        ("$CREDENTIALS_DIRECTORY/x", "variables are not expanded here: write the path itself"),
+        ("$CREDENTIALS_DIRECTORY/x", "write the path itself: variables are not expanded here"),
     ] {
         let expected = format!(
             "tokens.toml:4:29: [server] management_token file: expected an absolute path, found {file:?}\n  hint: {hint}"
         );
-        assert_eq!(said(with(file)), expected);
+        assert_eq!(message(with(file)), expected);
     }
     assert!(with("/etc/influx-tokend/management-token").is_ok());
 }
 
 #[test]
-fn a_secret_in_the_place_of_a_path_is_not_repeated() {
-    // As products of version 2 make them: nothing tells them but their length.
+fn a_secret_in_the_place_of_a_path_is_not_shown() {
+    // As products of version 2 make them: only their length shows it.
     let secret = "canaryQ2h1cmNoaWxsJ3MgcmVhbCBuYW1lIHdhcyBXaW5zdG9uLg==";
     let source = "{ credential = \"influx-tokend.management-token\" }";
     for value in [format!("{{ file = \"{secret}\" }}"), format!("{{ command = \"{secret}\" }}")] {
@@ -262,8 +262,8 @@ fn users_and_groups_are_names_or_numbers() {
             "allow users: expected an array of names and numbers, found string\n  hint: put it in brackets: users = [\"me\"]",
         ),
     ] {
-        let said = said(with(allow));
-        assert!(said.contains(expected), "{allow}: {said}");
+        let message = message(with(allow));
+        assert!(message.contains(expected), "{allow}: {message}");
     }
 }
 

@@ -5,7 +5,7 @@ use super::*;
 const ACCOUNT: &str = "11111111-1111-4111-8111-111111111111";
 const CLUSTER: &str = "33333333-3333-4333-8333-333333333333";
 
-fn dedicated(port: u16, folder: &Path) -> Cluster {
+fn dedicated(port: u16, folder: &Path) -> Box<dyn Server> {
     let ids =
         ClusterIds { account: ACCOUNT.parse().expect("an id"), cluster: CLUSTER.parse().expect("an id") };
     let config = config(&format!("http://127.0.0.1:{port}"), folder);
@@ -49,7 +49,7 @@ async fn of_cloud_dedicated_the_same_stands_below_the_cluster() {
         1
     );
     assert_eq!(server.databases().await.expect("databases"), BTreeSet::from(["x".to_owned()]));
-    assert_eq!(server.mint(&order()).await.expect("minted").expires_at, order().expires_at);
+    assert_eq!(server.mint(&order()).await.expect("minted").expires_at, order().expires_at());
     assert!(server.get(&id).await.expect("a token").is_some());
     server.patch(&id, &order().grants).await.expect("changed");
     server.revoke(&id).await.expect("ended");
@@ -72,7 +72,7 @@ async fn the_kind_of_expiry_is_said_until_the_server_shows_that_it_does_without(
     let folder = tempfile::tempdir().expect("a folder");
     let minted = || answer("200 OK", "", &of_cluster(ACCOUNT, CLUSTER));
     let refused = || answer("400 Bad Request", "", r#"{"code":400,"message":"unknown field"}"#);
-    let never = Order { expires_at: None, ..order() };
+    let never = Order { lifetime: None, ..order() };
     let told = |body: &serde_json::Value| {
         let text = |key: &str| body.get(key).map(|value| value.as_str().expect("a text").to_owned());
         (text("expirationType"), text("expiresAt"))

@@ -67,7 +67,7 @@ async fn what_stands_in_a_strangers_row_is_nobodys_business() {
     assert_eq!((listing.rows, whats(&listing)), (strangers.len() + 1, vec![]));
     assert_eq!(listing.tokens.len(), 1, "those of other hosts are not kept");
     assert_eq!(listing.tokens[0].created_at, Some(at(CREATED)));
-    assert_eq!(listing.date, ServerDate::Told(at("2029-01-01T12:00:00Z")));
+    assert_eq!(listing.date, ServerDate::At(at("2029-01-01T12:00:00Z")));
 }
 
 #[tokio::test]
@@ -182,13 +182,13 @@ async fn what_is_not_a_list_is_refused() {
 async fn the_string_of_a_new_token_is_lost_over_no_other_field() {
     let kept = label(7).follow("edge");
     let cut: String = kept.chars().take(60).collect();
-    let ordered = order().expires_at;
+    let ordered = order().expires_at();
     let created = Some(at(CREATED));
     let told = |text: &str| Some(at(text));
     for (fields, created_at, expires_at, echo, oddities) in [
         (format!(r#""createdAt":"{CREATED}","description":"{kept}""#), created, None, LabelEcho::Kept, 1),
-        (format!(r#""createdAt":"{CREATED}","permissions":[]"#), created, None, LabelEcho::Untold, 0),
-        (r#""permissions":[],"description":null"#.to_owned(), None, None, LabelEcho::Untold, 1),
+        (format!(r#""createdAt":"{CREATED}","permissions":[]"#), created, None, LabelEcho::Missing, 0),
+        (r#""permissions":[],"description":null"#.to_owned(), None, None, LabelEcho::Missing, 1),
         (format!(r#""permissions":[],"createdAt":7,"description":"{cut}""#), None, None, LabelEcho::Lost, 1),
         (
             format!(r#""permissions":[],"createdAt":"{CREATED}","description":"{}""#, kept.to_uppercase()),
@@ -209,7 +209,7 @@ async fn the_string_of_a_new_token_is_lost_over_no_other_field() {
                 .to_owned(),
             Some(Time::MAX),
             None,
-            LabelEcho::Untold,
+            LabelEcho::Missing,
             0,
         ),
         (
@@ -217,7 +217,7 @@ async fn the_string_of_a_new_token_is_lost_over_no_other_field() {
                 .to_owned(),
             created,
             told("2029-02-01T00:00:00Z"),
-            LabelEcho::Untold,
+            LabelEcho::Missing,
             0,
         ),
         (
@@ -225,7 +225,7 @@ async fn the_string_of_a_new_token_is_lost_over_no_other_field() {
                 .to_owned(),
             told("2029-01-01T17:00:00Z"),
             told("2029-01-01T15:00:00Z"),
-            LabelEcho::Untold,
+            LabelEcho::Missing,
             0,
         ),
     ] {
@@ -238,7 +238,7 @@ async fn the_string_of_a_new_token_is_lost_over_no_other_field() {
             "{fields}"
         );
         assert_eq!(minted.oddities.len(), oddities, "{fields}: {:?}", minted.oddities);
-        assert_eq!(minted.date, ServerDate::Told(at("2029-01-01T12:00:00Z")));
+        assert_eq!(minted.date, ServerDate::At(at("2029-01-01T12:00:00Z")));
     }
     for body in [
         format!(r#"{{"accessToken":"{SECRET}"}}"#),
@@ -256,7 +256,7 @@ async fn the_string_of_a_new_token_is_lost_over_no_other_field() {
 
 #[tokio::test]
 async fn the_times_of_a_new_token_are_told_as_they_are_claimed() {
-    let (date, ordered) = ("2029-01-01T12:00:00Z", order().expires_at);
+    let (date, ordered) = ("2029-01-01T12:00:00Z", order().expires_at());
     let missing = Some("createdAt is missing".to_owned());
     let creation = |text: &str| format!(r#""createdAt":"{text}","expiresAt":"2030-01-01T00:00:00Z""#);
     for (fields, created_at, expires_at, oddity) in [
@@ -345,7 +345,7 @@ async fn a_date_that_cannot_be_read_is_not_a_missing_one() {
         (&long, unreadable(&long[6..66])),
         (&format!("date: at {MANAGEMENT}\r\n"), unreadable("…")),
         ("date: ye\u{202e}sterday\r\n", unreadable("yesterday")),
-        (DATE, ServerDate::Told(at("2029-01-01T12:00:00Z"))),
+        (DATE, ServerDate::At(at("2029-01-01T12:00:00Z"))),
     ] {
         let (port, _) = serve(None, vec![answer("200 OK", headers, "[]")]).await;
         let listing =

@@ -4,13 +4,13 @@ use proptest::prelude::*;
 use serde_json::value::RawValue;
 
 use crate::{
-    influxdb::times::{Claim, ClaimedTime},
+    influxdb::times::{ClaimedTime, TimeClaim},
     model::Time,
 };
 
-fn claim(json: &str) -> Option<Claim> {
+fn claim(json: &str) -> Option<TimeClaim> {
     let value: Box<RawValue> = serde_json::from_str(json).expect("JSON");
-    Claim::read(Some(&value))
+    TimeClaim::read(Some(&value))
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn every_form_of_a_time() {
 
 #[test]
 fn what_is_absent_and_what_is_not_a_time() {
-    assert_eq!(Claim::read(None), None);
+    assert_eq!(TimeClaim::read(None), None);
     for absent in ["null", r#""""#, r#""  ""#] {
         assert_eq!(claim(absent), None, "{absent}");
     }
@@ -106,12 +106,12 @@ fn what_is_absent_and_what_is_not_a_time() {
 proptest! {
     #[test]
     fn no_text_makes_it_panic(text in "\\PC{0,40}") {
-        let _claim = Claim::of_text(&text);
+        let _claim = TimeClaim::of_text(&text);
     }
 
     #[test]
     fn nor_one_that_looks_like_a_time(text in "[-+]?[0-9]{3,10}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}([.,][0-9]{0,14})?[Zz]?([-+][0-9]{2}:?[0-9]{0,2})?") {
-        let _claim = Claim::of_text(&text);
+        let _claim = TimeClaim::of_text(&text);
     }
 
     #[test]
@@ -138,7 +138,7 @@ proptest! {
             (0, false) => "Z".to_owned(),
             _ => format!("{sign}{:02}{colon}{:02}", minutes / 60, minutes % 60),
         };
-        let claim = Claim::of_text(&format!("{local}{more}{zone}"));
-        prop_assert_eq!(claim, Claim { time: ClaimedTime::At(at), zoneless: false });
+        let claim = TimeClaim::of_text(&format!("{local}{more}{zone}"));
+        prop_assert_eq!(claim, TimeClaim { time: ClaimedTime::At(at), zoneless: false });
     }
 }

@@ -107,7 +107,7 @@ async fn an_identity_provider_has_a_certificate_of_its_own() {
         proxy: None,
     };
     let mut list_with = async |ca_file| {
-        config.via = Via::Http(ManagementToken::Issued(Box::new(client(ca_file))));
+        config.via = Via::Http(ManagementTokenConfig::OAuth(Box::new(client(ca_file))));
         list(&config).await
     };
     let error = list_with(None).await.expect_err("nobody vouches for it");

@@ -206,7 +206,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
                 Unanswered::Server(error) => {
                     (error.retry_after().unwrap_or_default(), error.needs_a_person())
                 }
-                Unanswered::Time(_) => (Duration::ZERO, false),
+                Unanswered::Time(_) | Unanswered::Shared(_) => (Duration::ZERO, false),
             };
             let mut state = self.state();
             state.server_failures += 1;

@@ -32,6 +32,10 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     }
 
     pub(super) async fn list(&self) -> Result<Listing, Unanswered> {
+        // Rule 13: whatever a list says of them, these tokens are set apart first.
+        if self.shared.ledger.is_shared() {
+            self.shared.ledger.disown(&self.moment()).await?;
+        }
         let instances = self.shared.ledger.instances();
         let instances: Vec<_> =
             std::iter::once(instances.current.clone()).chain(instances.former.clone()).collect();
@@ -166,7 +170,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             records: &records,
             listing,
             databases,
-            capabilities: self.server.capabilities(),
+            descriptor: self.server.descriptor(),
             evidence: &state.evidence,
             lifecycle: &self.settings.lifecycle,
         })

@@ -5,7 +5,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 use super::{Failures, Keeper, Report, steps::Pass};
 use crate::{
     deliver::Deliver,
-    influxdb::{ErrorKind, LabelEcho, MintError, Minted, Order, Server, ServerError},
+    influxdb::{ErrorKind, LabelEcho, MintError, Minted, Order, RefusalCode, Server, ServerError},
     lifecycle::{
         Clock,
         claims::{Believed, believe},
@@ -14,8 +14,8 @@ use crate::{
         schedule::{Stake, backoff},
     },
     model::{
-        Allow, AttemptKind, Event, Held, Intent, Label, Marker, Name, Origin, Record, Spec, Time, TokenId,
-        after, since,
+        Allow, AttemptKind, Event, Expiry, Held, Intent, Label, Marker, Name, Origin, Record, Spec, Time,
+        TokenId, after, since,
     },
     store::Store,
 };
@@ -30,7 +30,9 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         pass: &Pass<'_>,
         report: &mut Report,
     ) -> Result<(), MintFailure> {
-        let Some(spec) = self.shared.specs().get(name).cloned() else {
+        // The list may have changed since this was planned.
+        let specs = self.shared.specs();
+        let Some(spec) = specs.get(name).filter(|spec| spec.key == self.key).cloned() else {
             return Ok(());
         };
         let marker = Marker::from_bits((self.shared.chance)());
@@ -81,14 +83,12 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     fn order(&self, spec: &Spec, marker: &Marker) -> Order {
         let instance = self.shared.ledger.instances().current;
         let label = Label { instance, name: spec.name.clone(), marker: marker.clone() };
-        let expires_at = spec
-            .lifetime
-            .filter(|_| self.server.capabilities().expiry)
-            .and_then(|lifetime| Time::from_second(after(self.now(), lifetime).as_second()).ok());
+        let descriptor = self.server.descriptor();
         Order {
-            description: label.follow(&spec.description),
+            description: descriptor.label.text(&label, &spec.description),
             grants: spec.grants.clone(),
-            expires_at,
+            lifetime: spec.lifetime.filter(|_| descriptor.expiry != Expiry::None),
+            at: self.now(),
             marker: marker.clone(),
         }
     }
@@ -166,7 +166,8 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         let event = Event::MintedUnlabelled { id: id.clone(), server: self.key.clone(), marker };
         let sealed = self.apply(name, vec![event]).await;
         let why = format!(
-            "the server changed a description of {} characters, its label is lost",
+            "the server changed a {} of {} characters, its label is lost",
+            self.server.descriptor().label,
             order.description.chars().count()
         );
         self.note_failure(name, why.clone(), Wait::Lasting);
@@ -192,8 +193,9 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         let id = &held.id;
         tracing::info!(%name, %id, server = %self.name, "minted and sealed");
         // The server's word is what is sealed, whatever was asked: it says how long the token works.
-        if !is_same_second(order.expires_at, held.expires_at) {
-            let [asked, told] = [order.expires_at, held.expires_at].map(in_words);
+        let was_to_live_on = order.lifetime.is_none() && held.expires_at.is_some();
+        if held.was_to_expire_at.is_some() || was_to_live_on {
+            let [asked, told] = [held.was_to_expire_at, held.expires_at].map(in_words);
             tracing::warn!(%name, %id, server = %self.name, "expiry {asked} requested, the server set {told}");
         }
         if let Some(claimed) = held.claimed_created_at {
@@ -208,10 +210,10 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     }
 
     fn held(&self, order: &Order, minted: Minted) -> Held {
-        let now = minted.date.told().unwrap_or_else(|| self.now());
-        let Believed { created_at, claimed_created_at, expires_at } =
-            believe(minted.created_at, minted.expires_at, now);
-        let differs = !is_same_second(order.expires_at, expires_at);
+        let now = minted.date.time().unwrap_or_else(|| self.now());
+        let expiry = self.server.descriptor().expiry;
+        let Believed { created_at, claimed_created_at, expires_at, was_to_expire_at } =
+            believe(minted.created_at, minted.expires_at, now, order, expiry);
         Held {
             id: minted.id,
             server: self.key.clone(),
@@ -221,7 +223,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             created_at,
             claimed_created_at,
             expires_at,
-            was_to_expire_at: order.expires_at.filter(|_| differs),
+            was_to_expire_at,
             origin: Origin::Minted,
         }
     }
@@ -292,14 +294,6 @@ fn oddities(name: &Name, minted: &Minted) -> Vec<Finding> {
     minted.oddities.iter().map(odd).collect()
 }
 
-/// Servers may round what they are asked for.
-fn is_same_second(asked: Option<Time>, told: Option<Time>) -> bool {
-    match (asked, told) {
-        (Some(asked), Some(told)) => asked.duration_since(told).unsigned_abs() < Duration::from_secs(1),
-        (asked, told) => asked == told,
-    }
-}
-
 fn in_words(expires_at: Option<Time>) -> String {
     expires_at.map_or_else(|| "none".to_owned(), |at| format!("{at:.0}"))
 }
@@ -308,7 +302,7 @@ fn in_words(expires_at: Option<Time>) -> String {
 fn concerns_all(error: &ServerError) -> bool {
     match &error.kind {
         ErrorKind::Status { status, .. } => matches!(status, 401 | 403 | 404 | 429 | 500..=599),
-        ErrorKind::Refused { code, .. } => matches!(*code, "Unauthenticated" | "PermissionDenied"),
+        ErrorKind::Refused { code, .. } => *code == RefusalCode::PermissionDenied,
         ErrorKind::Nonsense(_)
         | ErrorKind::UnknownShape { .. }
         | ErrorKind::TooLarge(_)

@@ -12,6 +12,7 @@ use tokio::sync::{Notify, Semaphore};
 use super::{
     Clock,
     allowance::Allowance,
+    ledger::DisownError,
     plan::{Finding, Matter},
 };
 use crate::{
@@ -215,6 +216,9 @@ pub enum Unanswered {
     /// It cannot be judged.
     #[error(transparent)]
     Time(#[from] NoTime),
+    /// Another machine may use the store's tokens, and they could not be set apart yet.
+    #[error(transparent)]
+    Shared(#[from] DisownError),
 }
 
 impl crate::hint::Hint for Unanswered {
@@ -222,6 +226,7 @@ impl crate::hint::Hint for Unanswered {
         match self {
             Self::Server(error) => error.hint(),
             Self::Time(error) => error.hint(),
+            Self::Shared(error) => error.hint(),
         }
     }
 }

@@ -269,7 +269,7 @@ mod tests {
     fn held(id: &str, origin: Origin) -> Held {
         Held {
             id: TokenId(id.into()),
-            server: ServerKey { product: Product::Clustered, origin: "https://c".into(), cluster: None },
+            server: ServerKey::new(Product::Clustered, "https://c"),
             marker: None,
             secret: Credential::Token(Secret::new("canary".into())),
             grants: Grants::default(),

@@ -75,7 +75,7 @@ pub enum RevokeError {
         /// Which.
         name: Name,
         /// What it answered.
-        error: ServerError,
+        error: Box<ServerError>,
     },
 }
 
@@ -144,7 +144,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         let Some(current) = current.filter(|current| current.server == self.key) else {
             return Err(RevokeError::NoCurrent(name.clone()));
         };
-        if !current.origin.is_ours() {
+        if !current.origin.is_ours() || self.shared.ledger.is_shared() {
             return Err(RevokeError::NotOurs { name: name.clone(), id: current.id.clone() });
         }
         Ok(current.id.clone())
@@ -160,7 +160,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         let id = self.revocable(name)?;
         let mut report = Report::default();
         let revoked = self.revoke_as_asked(name, &id, &mut report).await;
-        revoked.map_err(|error| RevokeError::Server { name: name.clone(), error })?;
+        revoked.map_err(|error| RevokeError::Server { name: name.clone(), error: error.into() })?;
         self.note_delivered(&mut report).await;
         if self.shared.specs().contains_key(name) {
             self.ask_for(name);

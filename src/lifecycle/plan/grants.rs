@@ -7,7 +7,7 @@ use super::{
     scene::Scene,
     step::{MintReason, Step},
 };
-use crate::model::{Event, Grants, Held, Listed, Name, Record, Spec, after};
+use crate::model::{Event, GrantSupport, Grants, Held, Listed, Name, Record, Spec, after};
 
 /// So many names at a time wait for a new token because the list asks for other grants (rule 11).
 const MAX_CHANGED: usize = 8;
@@ -21,6 +21,10 @@ pub(super) fn plan(
     row: Option<&Listed>,
     plan: &mut Plan,
 ) -> Option<MintReason> {
+    if scene.descriptor.grants == GrantSupport::Absent {
+        note(record, current, &spec.grants, plan);
+        return None;
+    }
     let has = row.map_or(Some(&current.grants), |row| row.grants.as_ref());
     let is_told = has.is_some() || scene.reports_grants;
     if row.is_some() && has != Some(&current.grants) && is_told {
@@ -33,9 +37,7 @@ pub(super) fn plan(
         plan.find(&record.name, Matter::GrantsDiffer { wanted: spec.grants.clone(), has: has.clone() });
         return change(scene, record, current, has.union(&spec.grants), can_patch, plan);
     }
-    if *has != current.grants {
-        plan.note(record, Event::GrantsChanged { id: current.id.clone(), grants: has.clone() });
-    }
+    note(record, current, has, plan);
     if spec.grants.cover(has) {
         if record.surplus_since.is_some() {
             plan.note(record, Event::SurplusNoted(None));
@@ -66,21 +68,30 @@ pub(super) fn plan_next(
     row: Option<&Listed>,
     plan: &mut Plan,
 ) -> Option<MintReason> {
+    if scene.descriptor.grants == GrantSupport::Absent {
+        note(record, next, &spec.grants, plan);
+        return None;
+    }
     let has = row.map_or(Some(&next.grants), |row| row.grants.as_ref())?;
     // One that a person brought may lack it: the import reported that, and it is replaced once it is current.
     if has.cover(&spec.grants) || !next.origin.is_ours() {
         // Asked for what somebody has taken from it, it would always be refused.
-        if *has != next.grants {
-            plan.note(record, Event::GrantsChanged { id: next.id.clone(), grants: has.clone() });
-        }
+        note(record, next, has, plan);
         return None;
     }
     let can_patch = is_ours_to_patch(scene, next);
     change(scene, record, next, has.union(&spec.grants), can_patch, plan)
 }
 
+/// What a token may do is sealed as far as it is known.
+fn note(record: &Record, held: &Held, grants: &Grants, plan: &mut Plan) {
+    if *grants != held.grants {
+        plan.note(record, Event::GrantsChanged { id: held.id.clone(), grants: grants.clone() });
+    }
+}
+
 fn is_ours_to_patch(scene: &Scene<'_>, held: &Held) -> bool {
-    scene.capabilities.patch && held.origin.is_ours()
+    scene.descriptor.grants == GrantSupport::Editable && held.origin.is_ours()
 }
 
 fn change(

@@ -16,6 +16,7 @@ pub(super) fn plan(scene: &Scene<'_>, record: &Record, plan: &mut Plan) {
         let settled = match scene.rows_with(&intent.marker) {
             // What cannot be read of it may be that it lives.
             [] if scene.faulty_row(|label| label.marker == intent.marker) => false,
+            [] if !scene.proves_absence() => false,
             [] => scene.over_at(intent.deadline, intent.boot.as_ref(), INTENT_MEMORY) <= scene.now,
             // That it has expired is a claim: it is revoked, as a stray.
             rows => rows.iter().all(|row| row.revoked_at.is_some() || is_revoked(record, row)),
@@ -34,7 +35,7 @@ fn is_revoked(record: &Record, row: &Listed) -> bool {
 /// How many open intents count against a further mint: with many open, those whose token would have been listed
 /// by now do not.
 pub(super) fn open(scene: &Scene<'_>, record: &Record) -> usize {
-    if record.intents.len() < MAX_INTENTS {
+    if record.intents.len() < MAX_INTENTS || !scene.proves_absence() {
         return record.intents.len();
     }
     let lacking = |intent: &&Intent| {

@@ -1,7 +1,7 @@
 //! What to do next on one server: a pure function of what is wanted, what is sealed, what the server shows and
 //! what has been seen. No I/O, no clock, no randomness. A file per rule; here is the order in which they are asked.
 
-use crate::model::{Event, Known, Record, Time};
+use crate::model::{Event, GrantSupport, Known, Record, Time};
 
 mod brake;
 mod current;
@@ -53,7 +53,8 @@ pub fn plan(view: &View<'_>) -> Plan {
     let mut plan = Plan::new(view.now);
     let scene = &Scene::new(view);
     let brake = removal::brakes(scene);
-    if !scene.reports_grants && !view.listing.tokens.is_empty() {
+    let has_grants = view.descriptor.grants != GrantSupport::Absent;
+    if has_grants && !scene.reports_grants && !view.listing.tokens.is_empty() {
         plan.findings.push(Finding { name: None, matter: Matter::GrantsUnreported });
     }
     for fault in &view.listing.faults {

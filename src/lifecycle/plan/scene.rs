@@ -84,6 +84,13 @@ impl<'a> Scene<'a> {
         by_marker.get(marker).map_or(&[], Vec::as_slice)
     }
 
+    /// Whether what the list lacks does not exist.
+    pub(super) fn proves_absence(&self) -> bool {
+        let is_ours = |label: &Label| label.instance == *self.instance;
+        let mut labels = self.listing.tokens.iter().filter_map(|row| row.label.as_ref());
+        self.descriptor.list.proves_absence(|| labels.any(is_ours))
+    }
+
     /// Whether the list has a row with such a label of which something cannot be read.
     pub(super) fn faulty_row(&self, is_it: impl Fn(&Label) -> bool) -> bool {
         self.listing.faults.iter().filter_map(|fault| fault.label.as_ref()).any(is_it)

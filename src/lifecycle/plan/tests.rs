@@ -7,7 +7,7 @@ use std::{
 
 use super::*;
 use crate::model::{
-    Allow, AttemptKind, Capabilities, Credential, Database, Databases, Evidence, FailedMint, Gone, Grants,
+    Allow, AttemptKind, Credential, Database, Databases, Descriptor, Evidence, FailedMint, Gone, Grants,
     Held, Instance, Intent, Label, Lifecycle, Listed, Listing, Marker, MintAttempt, Moment, Name, Origin,
     Probe, Probed, Product, Retiring, RetiringState, Revoked, RowFault, Secret, ServerDate, ServerKey,
     ServerName, Spec, TokenId, after,
@@ -15,6 +15,7 @@ use crate::model::{
 
 mod brake;
 mod drift;
+mod products;
 mod removal;
 mod retirement;
 mod rotation;
@@ -36,7 +37,7 @@ fn name(text: &str) -> Name {
 }
 
 fn key() -> ServerKey {
-    ServerKey { product: Product::Clustered, origin: "https://cluster.example.com".into(), cluster: None }
+    ServerKey::new(Product::Clustered, "https://cluster.example.com")
 }
 
 fn marker(n: u8) -> Marker {
@@ -61,7 +62,7 @@ struct World {
     databases: Databases,
     evidence: Evidence,
     lifecycle: Lifecycle,
-    capabilities: Capabilities,
+    descriptor: Descriptor,
 }
 
 impl World {
@@ -96,7 +97,7 @@ impl World {
             databases: Databases::Known(BTreeSet::from(["telemetry".to_owned()])),
             evidence: Evidence::default(),
             lifecycle: Lifecycle::default(),
-            capabilities: Capabilities { patch: true, expiry: true, lists_revoked: true },
+            descriptor: Product::Clustered.descriptor(),
         }
     }
 
@@ -108,7 +109,7 @@ impl World {
     }
 
     fn look<T>(&mut self, look: impl FnOnce(&View<'_>) -> T) -> T {
-        self.listing.date = ServerDate::Told(at(self.now));
+        self.listing.date = ServerDate::At(at(self.now));
         look(&View {
             now: at(self.now),
             boot: self.boot.as_ref(),
@@ -120,7 +121,7 @@ impl World {
             records: &self.records,
             listing: &self.listing,
             databases: &self.databases,
-            capabilities: self.capabilities,
+            descriptor: self.descriptor,
             evidence: &self.evidence,
             lifecycle: &self.lifecycle,
         })

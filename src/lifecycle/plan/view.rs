@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::model::{
-    BootTime, Capabilities, Databases, Evidence, Instance, Known, Label, Lifecycle, Listed, Listing, Name,
+    BootTime, Databases, Descriptor, Evidence, Instance, Known, Label, Lifecycle, Listed, Listing, Name,
     Record, ServerKey, ServerName, Spec, Time, TokenId,
 };
 
@@ -33,8 +33,8 @@ pub struct View<'a> {
     pub listing: &'a Listing,
     /// Its databases, where something needs them.
     pub databases: &'a Databases,
-    /// What it can do.
-    pub capabilities: Capabilities,
+    /// What it can do, by its product and the way to it.
+    pub descriptor: Descriptor,
     /// What has been seen.
     pub evidence: &'a Evidence,
     /// What the list says of all tokens.

@@ -17,7 +17,7 @@ use std::{
 use tokio::sync::watch;
 
 use super::{Keeper, Ledger, Mode, Settings, Shared, Signals};
-use crate::model::{Lifecycle, Name, Spec};
+use crate::model::{Lifecycle, Name, Product, Spec};
 
 mod faults;
 mod lists;
@@ -260,7 +260,7 @@ fn what_is_broken_on_purpose_is_caught() {
 /// A world without faults in which these are wanted.
 fn sound(seed: u64, specs: usize, lifecycle: Lifecycle) -> (Arc<World>, BTreeMap<Name, Spec>) {
     fastrand::seed(seed);
-    let world = World::with(seed, Break::Nothing, &[], lifecycle);
+    let world = World::with(seed, Break::Nothing, &[], lifecycle, Product::Clustered.descriptor());
     world.heal();
     let specs = lists::plain(specs, &world.key());
     world.wants(specs.clone());

@@ -1,18 +1,20 @@
 //! Server, store, deliveries and clock over the modelled world.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use super::{
     faults::{Fault, Op},
     tamper::Break,
     world::World,
 };
+use async_trait::async_trait;
+
 use crate::{
     deliver::{Deliver, DeliverError, Delivered, Delivery},
     influxdb::{Check, Interest, MintError, Minted, Order, Server, ServerError, Verdict},
     lifecycle::Clock,
     model::{
-        BootTime, Capabilities, Credential, Grants, Holders, Listed, Listing, Name, Record, ServerName, Time,
+        BootTime, Credential, Descriptor, Grants, Holders, Listed, Listing, Name, Record, ServerName, Time,
         TokenId,
     },
     store::{Instances, RecordError, Records, Revision, SealError, Store, StoreError, Stored},
@@ -96,9 +98,16 @@ impl Clock for ModelClock {
 
 pub(super) struct ModelServer(pub(super) Arc<World>);
 
+impl fmt::Debug for ModelServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ModelServer")
+    }
+}
+
+#[async_trait]
 impl Server for ModelServer {
-    fn capabilities(&self) -> Capabilities {
-        self.0.capabilities()
+    fn descriptor(&self) -> Descriptor {
+        self.0.descriptor()
     }
 
     async fn list(&self, _: &Interest<'_>) -> Result<Listing, ServerError> {

@@ -16,8 +16,8 @@ use super::{
 use crate::{
     influxdb::Order,
     model::{
-        BootTime, Capabilities, Grants, Instance, Label, Lifecycle, Listed, Marker, Name, Pickup, Product,
-        Record, ServerKey, Spec, Time, TokenId,
+        BootTime, Descriptor, Expiry, GrantSupport, Grants, Instance, Label, LabelPlace, Lifecycle,
+        ListScope, Listed, Marker, Name, Pickup, Product, Record, ServerKey, Spec, Time, TokenId,
     },
 };
 use claims::Claims;
@@ -60,7 +60,7 @@ pub(super) struct World {
     start: Instant,
     /// What the list says of all tokens.
     lifecycle: Lifecycle,
-    capabilities: Capabilities,
+    descriptor: Descriptor,
     /// The list has been edited.
     pub(super) edited: Notify,
     /// The process is to end here and now.
@@ -169,6 +169,23 @@ struct Token {
     turns: [usize; 2],
 }
 
+/// One that there may be: each way in which products differ is drawn by itself, and so that histories are otherwise as they
+/// would be without it.
+fn product(seed: u64, is_editable: bool) -> Descriptor {
+    let mut draw = fastrand::Rng::with_seed(seed ^ 0x0070_726f_6475_6374);
+    Descriptor {
+        grants: if is_editable { GrantSupport::Editable } else { GrantSupport::Fixed },
+        list: if draw.u8(..4) > 0 { ListScope::All } else { ListScope::CallersOwn },
+        label: if draw.u8(..4) > 0 { LabelPlace::Description } else { LabelPlace::UserName },
+        expiry: match draw.u8(..6) {
+            0 => Expiry::None,
+            1 => Expiry::Relative,
+            _ => Expiry::Absolute,
+        },
+        ..Product::Clustered.descriptor()
+    }
+}
+
 impl State {
     fn is_ahead(&self) -> bool {
         self.ahead_until.is_some_and(|until| until > Instant::now())
@@ -194,18 +211,24 @@ const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
 impl World {
     pub(super) fn new(seed: u64, broken: Break, without: &[Fault]) -> Arc<Self> {
         let lifecycle = lists::lifecycle(broken);
-        Self::with(seed, broken, without, lifecycle)
+        let descriptor = product(seed, fastrand::u8(..4) > 0);
+        Self::with(seed, broken, without, lifecycle, descriptor)
     }
 
-    pub(super) fn with(seed: u64, broken: Break, without: &[Fault], lifecycle: Lifecycle) -> Arc<Self> {
-        let capabilities = Capabilities { patch: fastrand::u8(..4) > 0, expiry: true, lists_revoked: true };
+    pub(super) fn with(
+        seed: u64,
+        broken: Break,
+        without: &[Fault],
+        lifecycle: Lifecycle,
+        descriptor: Descriptor,
+    ) -> Arc<Self> {
         let world = Self {
             seed,
             broken,
             without: without.to_vec(),
             start: Instant::now(),
             lifecycle,
-            capabilities,
+            descriptor,
             edited: Notify::new(),
             crash: Notify::new(),
             state: Mutex::default(),
@@ -230,13 +253,13 @@ impl World {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn capabilities(&self) -> Capabilities {
-        self.capabilities
+    pub(super) fn descriptor(&self) -> Descriptor {
+        self.descriptor
     }
 
     pub(super) fn key(&self) -> ServerKey {
         let origin = format!("https://model{}", self.state().address);
-        ServerKey { product: Product::Clustered, origin, cluster: None }
+        ServerKey::new(Product::Clustered, origin)
     }
 
     pub(super) fn now(&self) -> Time {

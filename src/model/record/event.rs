@@ -166,8 +166,8 @@ pub enum Conflict {
     #[error("it did not leave the list")]
     NotRemoved,
     /// Nothing of it is on that server.
-    #[error("it has nothing on {0}")]
-    NotThere(ServerKey),
+    #[error("it has nothing on that server")]
+    NotThere,
 }
 
 /// A value that arrives later than this after its promotion is late: its readers would lack more than a moment of the
@@ -497,7 +497,7 @@ impl Contents {
             *server = to.clone();
             is_there = true;
         }
-        if is_there { Ok(()) } else { Err(Conflict::NotThere(from.clone())) }
+        if is_there { Ok(()) } else { Err(Conflict::NotThere) }
     }
 
     /// The current token stays: it is what consumers have.

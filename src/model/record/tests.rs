@@ -10,7 +10,7 @@ use crate::model::{
 };
 
 fn server(n: u8) -> ServerKey {
-    ServerKey { product: Product::Clustered, origin: format!("https://c{n}"), cluster: None }
+    ServerKey::new(Product::Clustered, format!("https://c{n}"))
 }
 
 fn id(n: u8) -> TokenId {

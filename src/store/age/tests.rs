@@ -23,7 +23,7 @@ fn record(of: &str) -> Record {
     let mut record = Record::new(name(of), Allow::default(), 1);
     record.current = Some(Held {
         id: TokenId("id".into()),
-        server: ServerKey { product: Product::Clustered, origin: "https://c".into(), cluster: None },
+        server: ServerKey::new(Product::Clustered, "https://c"),
         marker: None,
         secret: Credential::Token(Secret::new(CANARY.into())),
         grants: Grants::default(),

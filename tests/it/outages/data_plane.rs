@@ -73,7 +73,7 @@ fn with_less_than_an_hour_left_a_value_that_cannot_be_probed_is_delivered_and_th
     running.wait_for(&kept, || running.waits("t0").contains(&kept));
     let told = running.told();
     let why = format!("t0: {} could not be probed (since ", second.id);
-    assert!(told.contains(&why) && told.contains("last answer: no answer within 1 s (write on "), "{told}");
+    assert!(told.contains(&why) && told.contains("last answer: timed out after 1 s (write on "), "{told}");
     for token in [&first, &second] {
         assert!(can_write(host, &token.secret, "telemetry"));
     }

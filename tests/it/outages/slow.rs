@@ -67,7 +67,7 @@ fn a_list_that_takes_longer_than_it_may_is_told_and_changes_nothing() {
     let host = &running.host;
     let slow = Effect::Delay(Duration::from_millis(1500));
     host.sandbox.fault(Fault::on(Some(Method::GET), "/api/v0/tokens", slow));
-    running.assert_away("list tokens: no answer within 1 s");
+    running.assert_away("list tokens: timed out after 1 s");
     let told = running.told();
     assert!(told.contains("a long list say, needs another `timeout`"), "{told}");
     running.assert_delivered("t0", &only(host.live("t0")).secret);

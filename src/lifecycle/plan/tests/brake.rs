@@ -131,7 +131,7 @@ fn a_date_that_jumps_makes_a_token_due_once_and_not_again_and_again() {
 #[test]
 fn grants_that_a_server_never_gives_are_asked_for_once_and_then_three_times_a_day() {
     let mut world = World::new().settled();
-    world.capabilities.patch = false;
+    world.descriptor.grants = crate::model::GrantSupport::Fixed;
     let wanted = Grants::of([], ["other".parse().expect("a database")]);
     world.databases = Databases::Known(["telemetry", "other"].map(str::to_owned).into());
     world.spec(|spec| spec.grants = wanted.clone());

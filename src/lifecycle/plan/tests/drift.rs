@@ -102,7 +102,7 @@ fn what_a_stranger_took_is_given_back_and_what_he_gave_is_taken_after_a_while() 
 #[test]
 fn where_the_server_cannot_change_grants_another_token_takes_the_place() {
     let mut world = World::new().settled();
-    world.capabilities.patch = false;
+    world.descriptor.grants = crate::model::GrantSupport::Fixed;
     world.wants(&["b"]);
     assert_eq!(world.plan().steps, [Step::Mint { name: name("a"), why: MintReason::Grants }]);
     world.wants(&["b", "telemetry"]);
@@ -191,7 +191,7 @@ fn a_database_that_is_not_there_keeps_a_token_as_it_is() {
 #[test]
 fn eight_names_at_a_time_get_another_token_for_other_grants() {
     let mut world = World::new().settled();
-    world.capabilities.patch = false;
+    world.descriptor.grants = crate::model::GrantSupport::Fixed;
     world.wants(&["b"]);
     let (spec, known) =
         (world.specs[&name("a")].clone(), world.records[&name("a")].record().expect("it").clone());

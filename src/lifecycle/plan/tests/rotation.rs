@@ -427,3 +427,37 @@ fn a_proven_pick_up_ends_the_overlap_at_its_least_and_nothing_less_does() {
     booted.record(|record| record.retiring[0].boot.as_mut().expect("known").boot = "before".into());
     assert_eq!(ends(&booted.plan()), ["id-9"]);
 }
+
+#[test]
+fn a_next_that_was_replaced_is_revoked_as_soon_as_another_token_works() {
+    let unused = |world: &World| {
+        let held = world.held(3, 60);
+        Retiring { state: RetiringState::Unused, generation: 0, ..retiring(held, at(world.now - 1)) }
+    };
+    let revoke = Step::Revoke { name: name("a"), id: TokenId("id-3".into()), why: RevokeReason::Unused };
+    let mut world = World::new().settled();
+    let replaced = unused(&world);
+    world.record(|record| record.retiring.push(replaced));
+    world.list(3, 60, |_| {});
+    assert_eq!(world.plan().steps, [revoke]);
+    // Perhaps consumers have it, of a store that was put back from a backup.
+    world.evidence.delivered.clear();
+    assert_eq!(world.plan().steps, []);
+    // Others may use it.
+    world.evidence.delivered.insert(name("a"), 1);
+    world.record(|record| record.retiring[0].held.origin = Origin::Imported { exclusive: false });
+    let plan = world.plan();
+    assert_eq!(plan.steps, []);
+    assert!(found(&plan, |matter| matches!(matter, Matter::ImportedReplaced(_))));
+}
+
+#[test]
+fn a_token_whose_revocation_was_asked_for_is_asked_about_until_it_is_revoked() {
+    let mut world = World::new().settled();
+    let former = world.held(2, hours(48));
+    let revoking = Retiring { state: RetiringState::Revoking, ..retiring(former, at(world.now - 1)) };
+    world.record(|record| record.retiring.push(revoking));
+    world.list(2, hours(48), |_| {});
+    let revoke = Step::Revoke { name: name("a"), id: TokenId("id-2".into()), why: RevokeReason::Overlap };
+    assert_eq!(world.plan().steps, [revoke], "its overlap counts no more");
+}

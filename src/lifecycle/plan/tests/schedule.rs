@@ -181,3 +181,21 @@ fn an_undone_rotation_suspends_the_schedule_until_there_is_just_room_for_another
     world.evidence.asked.insert(name("a"));
     assert_eq!(why(&world.plan()), Some(MintReason::Asked));
 }
+
+#[test]
+fn the_jitter_counts_where_tokens_do_not_expire_too() {
+    // A tenth of the lifetime early, as where they expire.
+    for (age, due) in [(51 * DAY - 60, None), (51 * DAY, Some(MintReason::Due))] {
+        let mut world = World::new().settled().lives(age, 90 * DAY);
+        world.current(|held| held.expires_at = None);
+        world.record(|record| (record.jitter, record.lifetime) = (1000, Some(days(90))));
+        assert_eq!(why(&world.plan()), due, "{age}");
+    }
+    // The list had another lifetime when it was promoted: it has its turn within a tenth of the new one.
+    let mut world = World::new().settled().lives(60 * DAY, 30 * DAY);
+    world.current(|held| held.expires_at = None);
+    world.record(|record| (record.jitter, record.lifetime) = (1000, Some(days(90))));
+    let plan = world.plan();
+    assert_eq!(why(&plan), None);
+    assert_eq!(plan.steps, [Step::Note { name: name("a"), event: Event::Shortened }]);
+}

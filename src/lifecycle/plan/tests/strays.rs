@@ -107,3 +107,39 @@ fn many_open_intents_stop_minting_until_a_list_lacks_them() {
     world.record(|record| record.intents = open(600).collect());
     assert_eq!(mints(&world.plan()), 1, "the list would show them by now");
 }
+
+#[test]
+fn a_revoked_import_that_lives_is_revoked_again_if_it_was_ours_alone() {
+    let mut world = World::new().settled();
+    let created_at = at(world.now - hours(48));
+    let revoked = Revoked {
+        id: TokenId("id-7".into()),
+        server: key(),
+        marker: None,
+        created_at: Some(created_at),
+        at: at(world.now - 600),
+        boot: None,
+        is_ours: true,
+        unused: false,
+    };
+    let by_hand = |row: &mut Listed| row.label = None;
+    world.list(7, hours(48), by_hand);
+    world.record(|record| record.revoked = vec![revoked]);
+    assert_eq!(revokes(&world.plan()), ["id-7"], "the revocation was lost");
+    // Another token that has the same id by now.
+    world.listing.tokens[1].created_at = Some(at(world.now));
+    assert_eq!(world.plan().steps, []);
+    world.listing.tokens[1].created_at = Some(created_at);
+    world.record(|record| record.revoked[0].is_ours = false);
+    assert_eq!(world.plan().steps, [], "others use it");
+}
+
+#[test]
+fn a_name_whose_server_has_another_address_by_now_is_not_minted_on_the_former_one() {
+    let mut world = World::new();
+    world.spec(|spec| spec.key = ServerKey { origin: "https://other.example.com".into(), ..key() });
+    assert_eq!(world.plan(), Plan::default(), "it is the new keeper's");
+    let mut world = World::new().settled().lives(80 * 24 * 3600, 90 * 24 * 3600);
+    world.spec(|spec| spec.key = ServerKey { origin: "https://other.example.com".into(), ..key() });
+    assert_eq!(mints(&world.plan()), 0);
+}

@@ -13,8 +13,8 @@ use crate::{
         tamper::Break,
     },
     model::{
-        Action, Credential, Database, Grant, Grants, Label, Listed, Listing, Secret, ServerDate, Time,
-        TokenId, after,
+        Action, Credential, Database, Expiry, Grant, GrantSupport, Grants, Label, Listed, Listing, Product,
+        Secret, ServerDate, Time, TokenId, after,
     },
 };
 
@@ -22,7 +22,7 @@ use crate::{
 const LATER: Duration = Duration::from_secs(400 * 24 * 3600);
 
 fn error(verb: &'static str, kind: ErrorKind) -> ServerError {
-    ServerError { server: server_name(), verb, kind }
+    ServerError { server: server_name(), product: Product::Clustered, verb, kind }
 }
 
 fn status(status: u16) -> ErrorKind {
@@ -118,7 +118,7 @@ impl World {
             bytes: 100 * tokens.len(),
             tokens,
             faults: vec![],
-            date: ServerDate::Told(self.date()),
+            date: ServerDate::At(self.date()),
             zoneless: false,
         };
         self.claims_of_a_list(&mut listing);
@@ -137,7 +137,7 @@ impl World {
 
     pub(in super::super) fn mint_begins(&self, order: &Order) {
         self.changes_something("a mint");
-        let label = Label::find(&order.description).expect("every mint is labelled");
+        let label = self.descriptor.label.find(&order.description).expect("every mint is labelled");
         let key = self.key();
         let (sealed, posted, minting, stopping, elsewhere) = {
             let mut state = self.state();
@@ -150,6 +150,9 @@ impl World {
             (sealed, !state.posted.insert(order.marker.clone()), state.minting, state.stopping, elsewhere)
         };
         self.tell(format!("mint {} under {}", label.name, &order.marker.as_str()[..6]));
+        if order.lifetime.is_some() && self.descriptor.expiry == Expiry::None {
+            self.breaks("expiry", "a server is asked for what it cannot do");
+        }
         if !sealed {
             self.breaks("rule 2", "a mint without a sealed intent");
         }
@@ -196,7 +199,7 @@ impl World {
     }
 
     fn create(&self, order: &Order, hidden: bool) -> Minted {
-        let label = Label::find(&order.description);
+        let label = self.descriptor.label.find(&order.description);
         let (expires_at, ignores) = self.expiry(order);
         let date = self.date();
         let number = self.state().ids;
@@ -227,7 +230,7 @@ impl World {
             } else {
                 LabelEcho::Kept
             },
-            date: ServerDate::Told(date),
+            date: ServerDate::At(date),
             oddities: vec![],
             zoneless: false,
         }
@@ -237,7 +240,12 @@ impl World {
     fn expiry(&self, order: &Order) -> (Option<Time>, bool) {
         // Not drawn with everything else: histories that have no such token are as they would be without this fault.
         let mut draw = fastrand::Rng::with_seed(self.seed ^ self.state().ids);
-        match order.expires_at {
+        let asked = match self.descriptor.expiry {
+            Expiry::Absolute => order.expires_at(),
+            Expiry::Relative => order.lifetime.map(|lifetime| after(self.date(), lifetime)),
+            Expiry::None => None,
+        };
+        match asked {
             Some(asked) if draw.u16(..1000) < 80 && self.may_strike(Fault::ExpiryIgnored) => {
                 self.struck(Fault::ExpiryIgnored, Op::Mint);
                 (draw.bool().then(|| after(asked, LATER)), true)
@@ -324,7 +332,7 @@ impl World {
         if is_others {
             self.breaks("rule 8", "somebody else's token is changed");
         }
-        if !self.capabilities.patch {
+        if self.descriptor.grants != GrantSupport::Editable {
             self.breaks("rule 21", "a server is asked for what it cannot do");
         }
         self.check_needs(id, grants);
@@ -332,7 +340,7 @@ impl World {
     }
 
     pub(in super::super) fn revoke(&self, id: &TokenId) -> Result<(), ServerError> {
-        let verb = "end token";
+        let verb = "revoke token";
         self.changes_something("an end");
         self.tell(format!("revoke {id}"));
         let foreign = {

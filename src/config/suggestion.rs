@@ -1,13 +1,12 @@
-//! Keys that stand in the wrong table, or are called otherwise here.
+//! Hints for words and keys that are not known: misspelled, in the wrong table, or a name from another program.
 
-use super::tree::guess;
 use crate::nearest::nearest;
 
-/// Where keys belong that have one place alone.
+/// Keys that belong in one table only, and where to move them.
 const PLACES: [(&str, &[&str]); 6] = [
-    ("at the top of the list, before the first table", &["reconcile"]),
+    ("to the top of the list, before the first table", &["reconcile"]),
     (
-        "in [server]",
+        "to [server]",
         &[
             "product",
             "url",
@@ -23,23 +22,23 @@ const PLACES: [(&str, &[&str]); 6] = [
             "timeout",
         ],
     ),
-    ("in [store]", &["recipients", "passphrase", "unwrap", "machine_id"]),
-    ("in [lifecycle]", &["overlap", "overlap_cap", "grace", "local_clock", "lifetime", "probe"]),
+    ("to [store]", &["recipients", "passphrase", "unwrap", "machine_id"]),
+    ("to [lifecycle]", &["overlap", "overlap_cap", "grace", "local_clock", "lifetime", "probe"]),
     (
-        "in probe, as in probe = { successes = 3, interval = \"5s\", deadline = \"10m\" }",
+        "into probe, as in probe = { successes = 3, interval = \"5s\", deadline = \"10m\" }",
         &["successes", "interval", "deadline"],
     ),
-    ("in [[token]]", &["name", "read", "write", "description", "allow", "pickup"]),
+    ("to [[token]]", &["name", "read", "write", "description", "allow", "pickup"]),
 ];
 
 const LIFETIME: &[&str] =
     &["ttl", "expiry", "expires", "expires_in", "expires_at", "expiration", "duration", "validity"];
-/// In tables that begin so, what keys are called here that other programs call otherwise.
+/// In tables whose path begins so: keys of other programs, and what to write instead.
 const NAMES: [(&str, &[&str], &str); 10] = [
     (
         "[[token]]",
         &["database", "databases", "db", "dbs", "bucket", "buckets", "grants", "permissions"],
-        "say what the token may do: read = [\"DATABASE\"], write = [\"DATABASE\"] or both",
+        "write read = [\"DATABASE\"], write = [\"DATABASE\"] or both",
     ),
     ("[[token]]", &["users", "groups", "units"], "write allow = { users = […], groups = […], units = […] }"),
     ("[[token]]", LIFETIME, "write lifetime = \"90d\""),
@@ -50,25 +49,30 @@ const NAMES: [(&str, &[&str], &str); 10] = [
         &["token", "admin_token", "mgmt_token", "auth_token"],
         "write management_token = { file = \"…\" }",
     ),
-    ("[server", &["type", "kind", "version"], "write product = \"clustered\" or \"dedicated\""),
+    ("[server", &["type", "kind", "version"], "write product = \"…\""),
     ("[server]", &["name"], "write [servers.NAME] instead of [server]"),
     ("[server", &["account_id", "cluster_id"], "write account and cluster"),
     ("[server", &["ca", "ca_cert", "tls_ca", "ca_certificate", "cacert"], "write ca_file = \"…\""),
 ];
 
-/// What may have been meant by a key that a table does not know. `is_one_of_several`: it may belong in another.
-pub(super) fn meant(key: &str, table: &str, known: &[&'static str], is_one_of_several: bool) -> String {
-    let near = || guess(key, known.iter().copied());
-    let all = || format!("known here: {}", known.join(", "));
-    if !is_one_of_several {
+/// The nearest of the known words.
+pub(super) fn did_you_mean<'k>(text: &str, known: impl Iterator<Item = &'k str>) -> Option<String> {
+    nearest(text, known).map(|near| format!("did you mean {near:?}?"))
+}
+
+/// What to do about a key that a table does not know. `has_siblings`: it may belong in another table.
+pub(super) fn for_unknown_key(key: &str, table: &str, known: &[&'static str], has_siblings: bool) -> String {
+    let near = || did_you_mean(key, known.iter().copied());
+    let all = || format!("use one of {}", known.join(", "));
+    if !has_siblings {
         return near().unwrap_or_else(all);
     }
     let renamed = NAMES.iter().find(|(of, keys, _)| table.starts_with(of) && keys.contains(&key));
     let renamed = renamed.map(|(_, _, hint)| (*hint).to_owned());
-    let moved = || place_of(key).map(|place| format!("it belongs {place}"));
+    let moved = || place_of(key).map(|place| format!("move it {place}"));
     let near_elsewhere = || {
         let near = nearest(key, PLACES.iter().flat_map(|(_, keys)| keys.iter().copied()))?;
-        Some(format!("did you mean {near:?}? it belongs {}", place_of(near)?))
+        Some(format!("did you mean {near:?}? move it {}", place_of(near)?))
     };
     renamed.or_else(moved).or_else(near).or_else(near_elsewhere).unwrap_or_else(all)
 }

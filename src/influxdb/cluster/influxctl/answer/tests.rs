@@ -1,5 +1,7 @@
 //! What influxctl may print, and what is made of it.
 
+use std::time::Duration;
+
 use super::*;
 use crate::{
     influxdb::LabelEcho,
@@ -34,7 +36,8 @@ fn order() -> Order {
     Order {
         description: DESCRIPTION.into(),
         grants: Grants::of([], ["a".parse().expect("a database")]),
-        expires_at: "2030-01-01T00:00:00Z".parse().ok(),
+        lifetime: Some(Duration::from_secs(365 * 86_400)),
+        at: "2029-01-01T00:00:00Z".parse().expect("a time"),
         marker: Marker::from_bits([2; 16]),
     }
 }
@@ -68,7 +71,7 @@ fn a_new_token_is_found_however_it_is_spelt() {
     ] {
         let minted = mint(&output).unwrap_or_else(|error| panic!("{output}: {error}"));
         assert_eq!((minted.id.0.as_str(), minted.secret.secret().expose()), (ID, CANARY), "{output}");
-        assert_eq!((minted.created_at, minted.expires_at), (None, order().expires_at), "{output}");
+        assert_eq!((minted.created_at, minted.expires_at), (None, order().expires_at()), "{output}");
     }
 }
 
@@ -150,13 +153,13 @@ fn no_odd_field_costs_the_string_of_a_new_token() {
     for (fields, label, oddities) in [
         (r#""description":"another""#, LabelEcho::Lost, 0),
         (r#""description":7"#, LabelEcho::Lost, 0),
-        (r#""expires_at":"soon""#, LabelEcho::Untold, 1),
-        (r#""created_at":true,"expires_at":[1]"#, LabelEcho::Untold, 2),
-        (r#""permissions":"none""#, LabelEcho::Untold, 0),
+        (r#""expires_at":"soon""#, LabelEcho::Missing, 1),
+        (r#""created_at":true,"expires_at":[1]"#, LabelEcho::Missing, 2),
+        (r#""permissions":"none""#, LabelEcho::Missing, 0),
     ] {
         let minted = mint(&format!(r#"{{"id":"{ID}","token":"{CANARY}",{fields}}}"#)).expect(fields);
         assert_eq!((minted.label, minted.oddities.len()), (label, oddities), "{fields}");
-        assert_eq!((minted.expires_at, minted.created_at), (order().expires_at, None), "{fields}");
+        assert_eq!((minted.expires_at, minted.created_at), (order().expires_at(), None), "{fields}");
         assert_eq!(minted.grants, order().grants, "{fields}");
     }
 }

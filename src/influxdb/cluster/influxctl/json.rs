@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use crate::influxdb::{
     ErrorKind,
-    rows::{Row, rows},
+    cluster::rows::{Row, rows},
     server_text::is_visible,
 };
 
@@ -33,7 +33,7 @@ pub(super) enum Json<'a> {
 /// The first value in an output, after whatever lines a program may have put before it. It is not looked into.
 ///
 /// # Errors
-/// There is none, or it ends too early.
+/// There is no value, or it ends too early.
 pub(super) fn first(output: &[u8]) -> Result<&RawValue, ErrorKind> {
     let nonsense = |what: &str| ErrorKind::Nonsense(what.to_owned());
     let text = std::str::from_utf8(output).map_err(|_| nonsense("its output is not text"))?;
@@ -45,9 +45,9 @@ pub(super) fn first(output: &[u8]) -> Result<&RawValue, ErrorKind> {
             let mut values = serde_json::Deserializer::from_str(&text[from..]).into_iter::<&RawValue>();
             match values.next() {
                 Some(Ok(value)) => return Ok(value),
-                // Told without its text, which may be a token.
+                // Without its text, which may be a token.
                 Some(Err(fault)) if fault.is_eof() => return Err(nonsense("its output ends too early")),
-                _ => error = nonsense("its output is not what JSON looks like"),
+                _ => error = nonsense("its output is not JSON"),
             }
         }
         from += line.len();
@@ -58,10 +58,10 @@ pub(super) fn first(output: &[u8]) -> Result<&RawValue, ErrorKind> {
 /// The same, looked into.
 ///
 /// # Errors
-/// There is none, or it has too much in it.
+/// There is no value, or it has too much in it.
 pub(super) fn first_whole(output: &[u8]) -> Result<Json<'_>, ErrorKind> {
     let whole = serde_json::from_str(first(output)?.get());
-    whole.map_err(|_| ErrorKind::Nonsense("its output is not what JSON looks like".to_owned()))
+    whole.map_err(|_| ErrorKind::Nonsense("its output is not JSON".to_owned()))
 }
 
 /// Every object in a value, the outer ones first, down to the deepest.
@@ -159,12 +159,12 @@ impl<'de> Visitor<'de> for Any {
         Ok(Json::Bool(value))
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "what is that large is no time")]
+    #[expect(clippy::cast_precision_loss, reason = "a number that large is not a time")]
     fn visit_i64<E>(self, value: i64) -> Result<Json<'de>, E> {
         Ok(Json::Number(value as f64))
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "what is that large is no time")]
+    #[expect(clippy::cast_precision_loss, reason = "a number that large is not a time")]
     fn visit_u64<E>(self, value: u64) -> Result<Json<'de>, E> {
         Ok(Json::Number(value as f64))
     }
@@ -192,7 +192,7 @@ impl<'de> Visitor<'de> for Any {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Json<'de>, A::Error> {
         let mut fields: Vec<(Cow<'de, str>, Json<'de>)> = Vec::new();
-        while let Some((Key(key), value)) = entries.next_entry()? {
+        while let Some((FieldName(key), value)) = entries.next_entry()? {
             if fields.len() == MAX_FIELDS || fields.iter().any(|(known, _)| *known == key) {
                 return Err(A::Error::custom("a field twice, or too many"));
             }
@@ -202,9 +202,9 @@ impl<'de> Visitor<'de> for Any {
     }
 }
 
-struct Key<'a>(Cow<'a, str>);
+struct FieldName<'a>(Cow<'a, str>);
 
-impl<'de: 'a, 'a> Deserialize<'de> for Key<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for FieldName<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Json::deserialize(deserializer)? {
             Json::Text(text) => Ok(Self(text)),

@@ -8,11 +8,13 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::{
-    LabelEcho, Order,
-    times::{Claim, ClaimedTime, EXPECTED},
+use crate::{
+    influxdb::{
+        LabelEcho, Order,
+        times::{ClaimedTime, EXPECTED, TimeClaim},
+    },
+    model::{Action, Grant, Grants, Label, Listed, ServerDate, Time, TokenId},
 };
-use crate::model::{Action, Grant, Grants, Label, Listed, ServerDate, Time, TokenId};
 
 /// No object of an answer has more fields.
 const MAX_FIELDS: usize = 1000;
@@ -107,7 +109,7 @@ impl<'a> Row<'a> {
         let mut times = self.times(date, &mut reading);
         if times.revoked_at_is_odd {
             // A revocation in a list is acted on after a refused probe only: to believe it costs nothing.
-            times.revoked_at = Some(date.told().unwrap_or(Time::UNIX_EPOCH));
+            times.revoked_at = Some(date.time().unwrap_or(Time::UNIX_EPOCH));
         }
         let listed = Listed {
             id,
@@ -138,15 +140,15 @@ impl<'a> Row<'a> {
         let expires_at = match claimed.expires_at {
             Some(ClaimedTime::At(at)) => match Birth::of(created_at, date).filter(|birth| at <= birth.at) {
                 // Programs that have no word for "never" write the beginning of some calendar.
-                Some(_) if order.expires_at.is_none() && at <= Time::UNIX_EPOCH => None,
+                Some(_) if order.lifetime.is_none() && at <= Time::UNIX_EPOCH => None,
                 Some(birth) => {
                     oddities.push(format!("expiresAt {at:.0} is not after {birth}, read as never"));
                     None
                 }
                 None => Some(at),
             },
-            Some(ClaimedTime::Unreadable) => order.expires_at,
-            None if untold => order.expires_at,
+            Some(ClaimedTime::Unreadable) => order.expires_at(),
+            None if untold => order.expires_at(),
             Some(ClaimedTime::BeyondCalendar) | None => None,
         };
         let (label, zoneless) = (self.echo(order), reading.zoneless);
@@ -156,7 +158,7 @@ impl<'a> Row<'a> {
     /// Whether the description bears the label that was asked for, to the letter: by it the token is found again.
     fn echo(&self, order: &Order) -> LabelEcho {
         let Some(description) = self.get(DESCRIPTION) else {
-            return LabelEcho::Untold;
+            return LabelEcho::Missing;
         };
         let told = text(description);
         let is_kept = told.is_some_and(|told| match Label::find(&order.description) {
@@ -168,7 +170,7 @@ impl<'a> Row<'a> {
 
     fn claimed_times(&self, reading: &mut RowReading) -> ClaimedTimes {
         let mut claim = |name, names: &[&str]| {
-            let claim = Claim::read(self.get(names))?;
+            let claim = TimeClaim::read(self.get(names))?;
             reading.zoneless |= claim.zoneless;
             if claim.time == ClaimedTime::Unreadable {
                 reading.odd(name, EXPECTED);
@@ -193,7 +195,7 @@ impl<'a> Row<'a> {
         let created_at = at(claimed.created_at);
         // A creation after the answer has not happened then, so nothing can be held against it.
         let is_believable =
-            |at: &Time| date.told().is_none_or(|date| at.as_second() <= date.as_second() + SKEW);
+            |at: &Time| date.time().is_none_or(|date| at.as_second() <= date.as_second() + SKEW);
         let floor = created_at.filter(is_believable).map_or(i64::MIN, Time::as_second);
         RowTimes {
             created_at,
@@ -206,8 +208,8 @@ impl<'a> Row<'a> {
     /// `None` where something else than reading or writing a database is granted, or it cannot be read.
     fn grants(&self, dialect: Dialect, reading: &mut RowReading) -> Option<Grants> {
         let rows = self.get(PERMISSIONS).and_then(rows);
-        let permissions: Option<Vec<Permission>> =
-            rows.and_then(|rows| rows.into_iter().map(Permission::read).collect());
+        let permissions: Option<Vec<PermissionRow>> =
+            rows.and_then(|rows| rows.into_iter().map(PermissionRow::read).collect());
         let Some(permissions) = permissions else {
             // influxctl's documented samples have an object in their place, or nothing.
             if dialect == Dialect::Api {
@@ -258,10 +260,10 @@ impl Birth {
     /// The creation that is claimed, where it fits the answer's date; else that.
     fn of(created_at: Option<Time>, date: &ServerDate) -> Option<Self> {
         let fits = |at: &Time| {
-            date.told().is_none_or(|date| at.as_second().abs_diff(date.as_second()) <= SKEW.unsigned_abs())
+            date.time().is_none_or(|date| at.as_second().abs_diff(date.as_second()) <= SKEW.unsigned_abs())
         };
         let created = created_at.filter(fits).map(|at| Self { at, source: "createdAt" });
-        created.or_else(|| Some(Self { at: date.told()?, source: "the answer's Date" }))
+        created.or_else(|| Some(Self { at: date.time()?, source: "the answer's Date" }))
     }
 }
 
@@ -286,9 +288,9 @@ struct RowTimes {
 }
 
 /// `None` inside: an action that we have no word for, or a database that can have no such name.
-struct Permission(Option<Grant>);
+struct PermissionRow(Option<Grant>);
 
-impl Permission {
+impl PermissionRow {
     fn read(json: &RawValue) -> Option<Self> {
         let row = Row::read(json.get()).ok()?;
         let (action, resource) = (row.text(&["action"])?, row.text(&["resource"])?);

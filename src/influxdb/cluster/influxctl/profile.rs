@@ -10,10 +10,7 @@ use serde::Serialize;
 use url::Url;
 use zeroize::Zeroizing;
 
-use crate::{
-    config::ServerConfig,
-    model::{Product, Secret},
-};
+use crate::{config::ServerConfig, model::Secret};
 
 /// How the files are called, for the next process to know those that this one leaves behind.
 const PREFIX: &str = "influxctl-";
@@ -57,7 +54,7 @@ fn is_false(value: &bool) -> bool {
 impl Profile {
     pub(super) fn new(config: &ServerConfig) -> Self {
         // Cloud Dedicated is found by its ids; where its console is, influxctl knows by itself.
-        let url = Some(&config.url).filter(|_| config.product == Product::Clustered);
+        let url = Some(&config.url).filter(|_| config.cluster.is_none());
         let ids = config.cluster.as_ref();
         let client = config.client_certificate.as_ref();
         Self {

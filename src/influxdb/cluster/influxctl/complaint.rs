@@ -1,15 +1,15 @@
 //! What influxctl says where it fails. How is documented nowhere; what is known of it is how Go's gRPC library prints the
 //! status of a call, `rpc error: code = NAME desc = TEXT`, and that it goes to stderr, behind the level of a log line.
 //!
-//! Its exit code tells nothing. That nothing was done is believed in one case: the line is the last, it is the only one
-//! that tells of a call, and it begins with a code by which a server refuses. Words anywhere else, in a request's id or in
+//! Its exit code says nothing. That nothing was done is believed in one case: the line is the last, it is the only one
+//! about a call, and it begins with a code by which a server refuses. Words anywhere else, in a request's id or in
 //! a description, say nothing.
 
 use zeroize::Zeroizing;
 
-use super::{Failed, undone};
+use super::program::FailedCall;
 use crate::{
-    influxdb::{ErrorKind, server_text::shown},
+    influxdb::{ErrorKind, RefusalCode, server_text::shown},
     model::Secret,
     program::{MAX_STDERR, Said},
 };
@@ -18,20 +18,8 @@ use crate::{
 const CALL: &str = "rpc error: code = ";
 /// What grpc-go makes of an answer that is not gRPC: a proxy's, which says nothing of the server behind it.
 const PROXY: &str = "unexpected HTTP status code received from server";
-/// The codes by which a server refuses, so that nothing was done. Not those that may come of what a proxy or a timeout did
-/// to a call that arrived, nor `AlreadyExists` and `ResourceExhausted`: as 409 and 429 over HTTP.
-const REFUSALS: [&str; 7] = [
-    "Unauthenticated",
-    "PermissionDenied",
-    "InvalidArgument",
-    "NotFound",
-    "FailedPrecondition",
-    "OutOfRange",
-    "Unimplemented",
-];
-
 /// What it complains of, in its words, unless they repeat the management token.
-pub(super) fn failure(said: &Said, token: Option<&Secret>) -> Failed {
+pub(super) fn failure(said: &Said, token: Option<&Secret>) -> FailedCall {
     let secrets = token.as_slice();
     let last = said.stderr.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
     let spaced = Zeroizing::new(last.replace('\t', " "));
@@ -39,17 +27,19 @@ pub(super) fn failure(said: &Said, token: Option<&Secret>) -> Failed {
     // What was cut off may have been the last line.
     let is_whole = (said.stderr.len() as u64) < MAX_STDERR;
     match refusal(&said.stderr).filter(|_| is_whole) {
-        Some("Unauthenticated") => undone(ErrorKind::Status { status: 401, message, retry_after: None }),
-        Some(code) => undone(ErrorKind::Refused { code, message }),
+        Some(RefusalCode::Unauthenticated) => {
+            FailedCall::without_effect(ErrorKind::Status { status: 401, message, retry_after: None })
+        }
+        Some(code) => FailedCall::without_effect(ErrorKind::Refused { code, message }),
         None => {
             let message = message.map(|message| format!(": {message}")).unwrap_or_default();
-            Failed { kind: ErrorKind::Failed(format!("{}{message}", said.status)), undone: false }
+            FailedCall { kind: ErrorKind::Failed(format!("{}{message}", said.status)), no_effect: false }
         }
     }
 }
 
 /// The code by which the server refused.
-fn refusal(stderr: &str) -> Option<&'static str> {
+fn refusal(stderr: &str) -> Option<RefusalCode> {
     let mut lines = stderr.lines().filter(|line| !line.trim().is_empty());
     let last = lines.next_back()?;
     // Of several calls an earlier one may have done it.
@@ -57,7 +47,7 @@ fn refusal(stderr: &str) -> Option<&'static str> {
         return None;
     }
     let (code, text) = without_level(last.trim()).strip_prefix(CALL)?.split_once(" desc = ")?;
-    let code = REFUSALS.into_iter().find(|refusal| *refusal == code)?;
+    let code = RefusalCode::ALL.into_iter().find(|refusal| refusal.to_string() == code)?;
     (!text.starts_with(PROXY)).then_some(code)
 }
 
@@ -80,7 +70,7 @@ mod tests {
 
     const CANARY: &str = "canary-management-token";
 
-    fn failed(stderr: &str) -> Failed {
+    fn failed(stderr: &str) -> FailedCall {
         let said = Said {
             status: std::process::ExitStatus::from_raw(1 << 8),
             stdout: Zeroizing::default(),
@@ -102,7 +92,7 @@ mod tests {
             ),
         ] {
             let failed = failed(stderr);
-            assert!(failed.undone && failed.kind.to_string().contains(code), "{stderr}: {failed:?}");
+            assert!(failed.no_effect && failed.kind.to_string().contains(code), "{stderr}: {failed:?}");
         }
     }
 
@@ -132,10 +122,10 @@ mod tests {
             "debug\trpc error: code = Unauthenticated desc = x",
         ] {
             let failed = failed(stderr);
-            assert!(!failed.undone && matches!(failed.kind, ErrorKind::Failed(_)), "{stderr}: {failed:?}");
+            assert!(!failed.no_effect && matches!(failed.kind, ErrorKind::Failed(_)), "{stderr}: {failed:?}");
         }
         let cut = format!("{}\nrpc error: code = NotFound desc = x", "x".repeat(64 << 10));
-        assert!(!failed(&cut).undone, "the end is not known");
+        assert!(!failed(&cut).no_effect, "the end is not known");
     }
 
     #[test]

@@ -6,14 +6,16 @@ use std::{borrow::Cow, collections::BTreeSet};
 use serde_json::value::RawValue;
 
 use super::{
-    KnownCluster,
+    clusters::KnownCluster,
     json::{Json, first, first_whole, objects, shape},
 };
 use crate::{
     influxdb::{
         ErrorKind, Interest, Minted, Order,
-        list::ListReader,
-        rows::{Dialect, ID, MintClaims, Row, rows as json_rows},
+        cluster::{
+            list::ListReader,
+            rows::{Dialect, ID, MintClaims, Row, rows as json_rows},
+        },
         server_text::clean,
     },
     model::{Credential, Listed, Listing, Secret, ServerDate, TokenId, Uuid},
@@ -64,7 +66,7 @@ fn rows<'s, 'a>(answer: &'s Json<'a>) -> Option<&'s [Json<'a>]> {
 /// The rows of `cluster list`, as far as they have both ids.
 ///
 /// # Errors
-/// It is no list of clusters.
+/// It is not a list of clusters.
 pub(super) fn clusters(output: &[u8]) -> Result<Vec<KnownCluster>, ErrorKind> {
     let answer = first_whole(output)?;
     let unexpected = || ErrorKind::UnknownShape { command: "cluster list", shape: answer.to_string() };
@@ -89,7 +91,7 @@ pub(super) fn clusters(output: &[u8]) -> Result<Vec<KnownCluster>, ErrorKind> {
 /// The names of `database list`.
 ///
 /// # Errors
-/// It is no list of databases.
+/// It is not a list of databases.
 pub(super) fn databases(output: &[u8]) -> Result<BTreeSet<String>, ErrorKind> {
     let answer = first_whole(output)?;
     let name = |row: &Json<'_>| {
@@ -101,7 +103,7 @@ pub(super) fn databases(output: &[u8]) -> Result<BTreeSet<String>, ErrorKind> {
         .ok_or_else(|| ErrorKind::UnknownShape { command: "database list", shape: answer.to_string() })
 }
 
-/// The one token of `token get`; `None` where it says that there is none.
+/// The one token of `token get`; `None` where there is no such token.
 ///
 /// # Errors
 /// It is not a token, or another one.
@@ -166,7 +168,7 @@ fn is_one_word(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
-/// Told by its shape alone: the text may be a token.
+/// Only its shape is shown: the text may be a token.
 fn unexpected(command: &'static str, answer: &RawValue) -> ErrorKind {
     ErrorKind::UnknownShape { command, shape: shape(answer) }
 }

@@ -10,37 +10,41 @@ use std::{
     time::{Duration, Instant},
 };
 
+use async_trait::async_trait;
 use reqwest::{Method, RequestBuilder, header};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use url::Url;
 
 use super::{
-    ErrorKind, Interest, MintError, Minted, Order, ServerError,
-    cluster_ids::NamedIds,
-    http::{Answer, Http, MAX_BODY, authorization, under},
+    data_plane::DataPlane,
+    ids::NamedIds,
     list::ListReader,
-    management_token::ManagementToken,
     rows::{Dialect, ID, MintClaims, Row},
 };
 use crate::{
     config::{self, ServerConfig},
+    influxdb::{
+        Check, ErrorKind, Interest, MintError, Minted, Order, Server, ServerError, Verdict,
+        http::{Http, MAX_BODY, MAX_LIST, ServerAnswer, authorization, under},
+        management_token::ManagementToken,
+    },
     model::{
-        Action, Capabilities, ClusterIds, Credential, Database, Grants, Listed, Listing, Product, Secret,
+        Action, ClusterIds, Credential, Database, Descriptor, Grants, Listed, Listing, Product, Secret,
         ServerName, TokenId,
     },
 };
 
 /// The string of a new token.
 const SECRET: &[&str] = &["accessToken"];
-/// The largest list of tokens.
-pub(super) const MAX_LIST: usize = 64 << 20;
 
 /// The management API of one deployment.
 #[derive(Debug)]
-pub(super) struct ManagementApi {
+pub(super) struct ClusterApi {
     http: Http,
+    data: DataPlane,
     management_token: ManagementToken,
+    product: Product,
     api: Url,
     /// Which cluster the answers must be about, where they say.
     cluster: Option<ClusterIds>,
@@ -49,7 +53,7 @@ pub(super) struct ManagementApi {
     says_expiration_type: AtomicBool,
 }
 
-impl ManagementApi {
+impl ClusterApi {
     /// Sends nothing.
     ///
     /// # Errors
@@ -57,19 +61,22 @@ impl ManagementApi {
     pub(super) fn new(
         name: &ServerName,
         http: Http,
+        data: DataPlane,
         config: &ServerConfig,
-        management_token: config::ManagementToken,
+        management_token: config::ManagementTokenConfig,
     ) -> Result<Self, ServerError> {
         let root = under(&config.url, &["api", "v0"]);
         let below = |ids: &ClusterIds| {
             under(&root, &["accounts", ids.account.as_str(), "clusters", ids.cluster.as_str()])
         };
         Ok(Self {
-            management_token: ManagementToken::new(name, management_token, http.timeout)?,
+            management_token: ManagementToken::new(name, config, management_token)?,
             http,
+            data,
+            product: config.product,
             api: config.cluster.as_ref().map_or_else(|| root.clone(), below),
             cluster: config.cluster.clone(),
-            says_expiration_type: AtomicBool::new(config.product == Product::Dedicated),
+            says_expiration_type: AtomicBool::new(config.cluster.is_some()),
         })
     }
 
@@ -83,7 +90,7 @@ impl ManagementApi {
         verb: &'static str,
         request: RequestBuilder,
         limit: usize,
-    ) -> Result<Answer, (ServerError, bool)> {
+    ) -> Result<ServerAnswer, (ServerError, bool)> {
         let token = self.management_token.get().await.map_err(|kind| (self.http.error(verb, kind), true))?;
         let unsendable = || ErrorKind::NotHanded("it has characters not valid in a header".to_owned());
         let value = authorization("Bearer", token.expose())
@@ -128,12 +135,76 @@ impl ManagementApi {
         move |kind| self.http.error(verb, kind)
     }
 
-    #[expect(clippy::unused_self, reason = "each way to manage tokens is asked")]
-    pub(super) fn capabilities(&self) -> Capabilities {
-        Capabilities { patch: true, expiry: true, lists_revoked: true }
+    async fn post(
+        &self,
+        order: &Order,
+        says_type: bool,
+        within: Duration,
+    ) -> Result<ServerAnswer, MintError> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Create<'a> {
+            description: &'a str,
+            permissions: Vec<PermissionBody<'a>>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            expiration_type: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            expires_at: Option<String>,
+        }
+        let expiration_type = if order.lifetime.is_some() { "datetime" } else { "noExpiration" };
+        let create = Create {
+            description: &order.description,
+            permissions: permissions(&order.grants),
+            expiration_type: says_type.then_some(expiration_type),
+            expires_at: order.expires_at().map(|at| format!("{at:.0}")),
+        };
+        let verb = "mint token";
+        let request = self.request(Method::POST, &["tokens"]).timeout(within);
+        let request = self.with_json(verb, request, &create).map_err(MintError::NotMinted)?;
+        self.ask(verb, request, MAX_BODY).await.map_err(|(error, unsent)| match unsent {
+            true => MintError::NotMinted(error),
+            false => MintError::Unknown(error),
+        })
     }
 
-    pub(super) async fn list(&self, interest: &Interest<'_>) -> Result<Listing, ServerError> {
+    /// A token exists, and its string is in no other place: nothing but an answer without id or string leaves it to the
+    /// list.
+    fn minted(&self, order: &Order, answer: &ServerAnswer) -> Result<Minted, MintError> {
+        let unusable = |kind| MintError::Unknown(self.http.error("mint token", kind));
+        let created: Row<'_> = answer.json().map_err(unusable)?;
+        let id = created.id(ID).ok_or_else(|| unusable(lacks("id")))?;
+        let secret = created.text(SECRET).filter(|_| !created.is_ambiguous(SECRET));
+        let secret = secret.filter(|text| !text.is_empty()).ok_or_else(|| unusable(lacks("accessToken")))?;
+        let secret = Credential::Token(Secret::new(secret.into_owned()));
+        let MintClaims { grants, created_at, expires_at, label, mut oddities, zoneless } =
+            created.claims(order, Dialect::Api, &answer.date);
+        if self.check_ids(&created).is_err() {
+            oddities.push("accountId, clusterId: expected this cluster's".to_owned());
+        }
+        let date = answer.date.clone();
+        Ok(Minted { id, secret, grants, created_at, expires_at, label, date, oddities, zoneless })
+    }
+
+    /// One token, as a list shows it. Where the answer names no id, it is the one that was asked about.
+    fn shown(&self, verb: &'static str, id: &TokenId, answer: &ServerAnswer) -> Result<Listed, ServerError> {
+        let row: Row<'_> = answer.json().map_err(self.nonsense(verb))?;
+        self.check_ids(&row).map_err(self.nonsense(verb))?;
+        let told = row.id(ID).unwrap_or_else(|| id.clone());
+        if !told.0.eq_ignore_ascii_case(&id.0) {
+            let error = ErrorKind::Nonsense("it describes another token".to_owned());
+            return Err(self.nonsense(verb)(error));
+        }
+        Ok(row.listed(id.clone(), Dialect::Api, &answer.date).0)
+    }
+}
+
+#[async_trait]
+impl Server for ClusterApi {
+    fn descriptor(&self) -> Descriptor {
+        self.product.descriptor()
+    }
+
+    async fn list(&self, interest: &Interest<'_>) -> Result<Listing, ServerError> {
         // A list begins a pass.
         self.management_token.begin_pass().await;
         let verb = "list tokens";
@@ -145,7 +216,7 @@ impl ManagementApi {
         reader.read(&rows, answer.body.len()).map_err(self.nonsense(verb))
     }
 
-    pub(super) async fn databases(&self) -> Result<BTreeSet<String>, ServerError> {
+    async fn databases(&self) -> Result<BTreeSet<String>, ServerError> {
         let verb = "list databases";
         let request = self.request(Method::GET, &["databases"]);
         let answer = self.ask(verb, request, MAX_LIST).await.map_err(|(error, _)| error)?;
@@ -158,7 +229,7 @@ impl ManagementApi {
         rows.iter().map(name).collect::<Result<_, _>>().map_err(self.nonsense(verb))
     }
 
-    pub(super) async fn mint(&self, order: &Order) -> Result<Minted, MintError> {
+    async fn mint(&self, order: &Order) -> Result<Minted, MintError> {
         let begun = Instant::now();
         let says_type = self.says_expiration_type.load(Ordering::Relaxed);
         let answer = match self.post(order, says_type, self.http.timeout).await {
@@ -178,52 +249,7 @@ impl ManagementApi {
         self.minted(order, &answer)
     }
 
-    async fn post(&self, order: &Order, says_type: bool, within: Duration) -> Result<Answer, MintError> {
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Create<'a> {
-            description: &'a str,
-            permissions: Vec<Permission<'a>>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            expiration_type: Option<&'a str>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            expires_at: Option<String>,
-        }
-        let expiration_type = if order.expires_at.is_some() { "datetime" } else { "noExpiration" };
-        let create = Create {
-            description: &order.description,
-            permissions: permissions(&order.grants),
-            expiration_type: says_type.then_some(expiration_type),
-            expires_at: order.expires_at.map(|at| format!("{at:.0}")),
-        };
-        let verb = "mint token";
-        let request = self.request(Method::POST, &["tokens"]).timeout(within);
-        let request = self.with_json(verb, request, &create).map_err(MintError::NotMinted)?;
-        self.ask(verb, request, MAX_BODY).await.map_err(|(error, unsent)| match unsent {
-            true => MintError::NotMinted(error),
-            false => MintError::Unknown(error),
-        })
-    }
-
-    /// A token exists, and its string is in no other place: nothing but an answer without id or string leaves it to the
-    /// list.
-    fn minted(&self, order: &Order, answer: &Answer) -> Result<Minted, MintError> {
-        let unusable = |kind| MintError::Unknown(self.http.error("mint token", kind));
-        let created: Row<'_> = answer.json().map_err(unusable)?;
-        let id = created.id(ID).ok_or_else(|| unusable(lacks("id")))?;
-        let secret = created.text(SECRET).filter(|_| !created.is_ambiguous(SECRET));
-        let secret = secret.filter(|text| !text.is_empty()).ok_or_else(|| unusable(lacks("accessToken")))?;
-        let secret = Credential::Token(Secret::new(secret.into_owned()));
-        let MintClaims { grants, created_at, expires_at, label, mut oddities, zoneless } =
-            created.claims(order, Dialect::Api, &answer.date);
-        if self.check_ids(&created).is_err() {
-            oddities.push("accountId, clusterId: expected this cluster's".to_owned());
-        }
-        let date = answer.date.clone();
-        Ok(Minted { id, secret, grants, created_at, expires_at, label, date, oddities, zoneless })
-    }
-
-    pub(super) async fn get(&self, id: &TokenId) -> Result<Option<Listed>, ServerError> {
+    async fn get(&self, id: &TokenId) -> Result<Option<Listed>, ServerError> {
         let verb = "get token";
         match self.ask(verb, self.request(Method::GET, &["tokens", &id.0]), MAX_BODY).await {
             Ok(answer) => self.shown(verb, id, &answer).map(Some),
@@ -232,10 +258,10 @@ impl ManagementApi {
         }
     }
 
-    pub(super) async fn patch(&self, id: &TokenId, grants: &Grants) -> Result<Listed, ServerError> {
+    async fn patch(&self, id: &TokenId, grants: &Grants) -> Result<Listed, ServerError> {
         #[derive(Serialize)]
         struct Update<'a> {
-            permissions: Vec<Permission<'a>>,
+            permissions: Vec<PermissionBody<'a>>,
         }
         let verb = "change token";
         let request = self.request(Method::PATCH, &["tokens", &id.0]);
@@ -244,25 +270,17 @@ impl ManagementApi {
         self.shown(verb, id, &answer)
     }
 
-    /// One token, as a list shows it. Where the answer names no id, it is the one that was asked about.
-    fn shown(&self, verb: &'static str, id: &TokenId, answer: &Answer) -> Result<Listed, ServerError> {
-        let row: Row<'_> = answer.json().map_err(self.nonsense(verb))?;
-        self.check_ids(&row).map_err(self.nonsense(verb))?;
-        let told = row.id(ID).unwrap_or_else(|| id.clone());
-        if !told.0.eq_ignore_ascii_case(&id.0) {
-            let error = ErrorKind::Nonsense("it describes another token".to_owned());
-            return Err(self.nonsense(verb)(error));
-        }
-        Ok(row.listed(id.clone(), Dialect::Api, &answer.date).0)
-    }
-
-    pub(super) async fn revoke(&self, id: &TokenId) -> Result<(), ServerError> {
-        match self.ask("end token", self.request(Method::DELETE, &["tokens", &id.0]), MAX_BODY).await {
+    async fn revoke(&self, id: &TokenId) -> Result<(), ServerError> {
+        match self.ask("revoke token", self.request(Method::DELETE, &["tokens", &id.0]), MAX_BODY).await {
             Ok(_) => Ok(()),
             // Not described; a token that is not there cannot be used.
             Err((error, _)) if error.status() == Some(404) => Ok(()),
             Err((error, _)) => Err(error),
         }
+    }
+
+    async fn check(&self, credential: &Credential, check: &Check) -> Verdict {
+        self.data.check(credential, check).await
     }
 }
 
@@ -271,15 +289,15 @@ fn lacks(what: &str) -> ErrorKind {
 }
 
 #[derive(Serialize)]
-struct Permission<'a> {
+struct PermissionBody<'a> {
     action: Action,
     resource: Cow<'a, str>,
 }
 
-fn permissions(grants: &Grants) -> Vec<Permission<'_>> {
+fn permissions(grants: &Grants) -> Vec<PermissionBody<'_>> {
     grants
         .iter()
-        .map(|grant| Permission {
+        .map(|grant| PermissionBody {
             action: grant.action,
             resource: match &grant.database {
                 Database::All => Cow::Borrowed("*"),

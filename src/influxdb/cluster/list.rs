@@ -6,11 +6,13 @@ use std::collections::BTreeMap;
 use serde_json::value::RawValue;
 
 use super::{
-    ErrorKind, Interest,
-    cluster_ids::NamedIds,
+    ids::NamedIds,
     rows::{DESCRIPTION, Dialect, ID, Row},
 };
-use crate::model::{ClusterIds, Label, Listed, Listing, RowFault, ServerDate, TokenId};
+use crate::{
+    influxdb::{ErrorKind, Interest},
+    model::{ClusterIds, Label, Listed, Listing, RowFault, ServerDate, TokenId},
+};
 
 /// How a list is read.
 #[derive(Clone, Copy, Debug)]

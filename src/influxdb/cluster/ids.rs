@@ -2,8 +2,11 @@
 
 use std::borrow::Cow;
 
-use super::{ErrorKind, rows::Row, server_text::clean};
-use crate::model::ClusterIds;
+use super::rows::Row;
+use crate::{
+    influxdb::{ErrorKind, server_text::clean},
+    model::ClusterIds,
+};
 
 /// The ids that an answer names.
 #[derive(Debug, Default)]

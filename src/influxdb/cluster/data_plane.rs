@@ -1,17 +1,17 @@
-//! The data plane of InfluxDB Clustered and Cloud Dedicated: whether it takes a token, asked without changing anything there.
+//! The data plane of InfluxDB Clustered and Cloud Dedicated: whether it accepts a token, asked without changing anything there.
 
 use reqwest::{RequestBuilder, header};
 use serde::Deserialize;
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::{
-    Check, Plane, Verdict,
-    http::{Answer, Http, MAX_BODY, authorization, under},
-    server_text::shown,
-};
 use crate::{
     config::ServerConfig,
+    influxdb::{
+        Check, Plane, Verdict,
+        http::{ErrorBody, Http, MAX_BODY, ServerAnswer, authorization, under},
+        server_text::shown,
+    },
     model::{Credential, Secret},
 };
 
@@ -41,7 +41,7 @@ impl DataPlane {
         }
     }
 
-    /// A request that tells whether a token is accepted and changes nothing: an empty write is authorised before it
+    /// A request that shows whether a token is accepted and changes nothing: an empty write is authorised before it
     /// is looked at; a query for a measurement that does not exist is planned and not run.
     fn question(&self, check: &Check) -> (&'static str, RequestBuilder) {
         match check.plane {
@@ -65,7 +65,7 @@ impl DataPlane {
 
 /// The statuses of the data plane differ between its documents and its source; what they agree on is used: 401 and
 /// 403 refuse, whatever for, and what is neither a success nor one of them says nothing about the token.
-fn verdict(answer: &Answer, check: &Check, secret: &Secret) -> Verdict {
+fn verdict(answer: &ServerAnswer, check: &Check, secret: &Secret) -> Verdict {
     let misconfigured = || Verdict::Misconfigured { why: answer.failure(&[secret]).to_string() };
     match (answer.status, check.plane) {
         (401 | 403, _) => Verdict::Refused { status: answer.status },
@@ -95,21 +95,16 @@ const BODY_OBJECTIONS: [&str; 7] = [
 ];
 
 /// Whether a 400 is about the body of the write alone.
-fn objects_to_body(answer: &Answer) -> bool {
-    #[derive(Deserialize)]
-    struct Complaint {
-        #[serde(alias = "error")]
-        message: String,
-    }
-    let Ok(Complaint { message }) = answer.json() else { return false };
-    // Told to the letter where it begins: whatever stands further on may be the name of a database.
+fn objects_to_body(answer: &ServerAnswer) -> bool {
+    let Ok(ErrorBody { message }) = answer.json() else { return false };
+    // Compared to the letter where it begins: whatever stands further on may be the name of a database.
     let message = message.strip_prefix("write buffer error: ").unwrap_or(&message);
     BODY_OBJECTIONS.iter().any(|objection| message.starts_with(objection))
 }
 
 /// An error inside a 200 comes after the token was accepted, or before it was looked at: only one of a database that
-/// does not exist tells which, and that is no use either. No result at all says as little.
-fn query_verdict(answer: &Answer, secret: &Secret) -> Verdict {
+/// does not exist shows which, and that is not of use either. No result says as little.
+fn query_verdict(answer: &ServerAnswer, secret: &Secret) -> Verdict {
     #[derive(Deserialize)]
     struct Results {
         results: Vec<StatementResult>,
