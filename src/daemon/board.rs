@@ -13,7 +13,7 @@ use crate::{
     hint::Hint as _,
     lifecycle::{Report, Unanswered, ready},
     model::{Name, ServerName, Time},
-    operate::{applied::Heard, plan::Told, status::ServerStatus},
+    operate::{applied::ServerReport, plan::Notice, status::ServerStatus},
 };
 
 /// What is refused is refused for good after this many passes.
@@ -30,7 +30,7 @@ pub struct Board {
     notes: Mutex<Notes>,
     changed: Notify,
     restart: Notify,
-    reports: broadcast::Sender<Heard>,
+    reports: broadcast::Sender<ServerReport>,
     started: Instant,
 }
 
@@ -112,7 +112,7 @@ impl Board {
     pub fn report(&self, name: &ServerName, report: &Report, may_restart: bool) {
         self.note(name, report, may_restart);
         // Nobody need be listening.
-        let _heard = self.reports.send(Heard::of(name, report));
+        let _heard = self.reports.send(ServerReport::of(name, report));
     }
 
     fn note(&self, name: &ServerName, report: &Report, may_restart: bool) {
@@ -160,7 +160,7 @@ impl Board {
     }
 
     /// Every report from now on.
-    pub fn listen(&self) -> broadcast::Receiver<Heard> {
+    pub fn listen(&self) -> broadcast::Receiver<ServerReport> {
         self.reports.subscribe()
     }
 
@@ -172,12 +172,12 @@ impl Board {
 
     /// What the last passes found of each name, without its name.
     #[must_use]
-    pub fn findings(&self) -> BTreeMap<Name, Vec<Told>> {
-        let mut found: BTreeMap<Name, Vec<Told>> = BTreeMap::new();
+    pub fn findings(&self) -> BTreeMap<Name, Vec<Notice>> {
+        let mut found: BTreeMap<Name, Vec<Notice>> = BTreeMap::new();
         for (text, Found { name, hint }) in self.notes().servers.values().flat_map(|note| &note.findings) {
             if let Some(name) = name {
                 let what = without_name(text, name).to_owned();
-                found.entry(name.clone()).or_default().push(Told { what, hint: hint.clone() });
+                found.entry(name.clone()).or_default().push(Notice { what, hint: hint.clone() });
             }
         }
         found

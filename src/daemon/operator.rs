@@ -25,15 +25,15 @@ use crate::{
     config::{self, Config},
     deliver::Deliver as _,
     lifecycle::{self, Status, Turn, statuses},
-    model::{Holders, Known, Name, ServerName, Time},
+    model::{Holders, Known, Name, ServerName, Time, TokenId},
     operate::{
-        applied::{Applied, Awaited, Gathered, Heard},
+        applied::{ApplyReport, PendingNames, ServerReport, Summary},
         check::Checked,
         command::{Command, Import, Refusal},
-        confirm::Waiting,
+        confirm::Proposal,
         forget,
         import::Done,
-        plan::{self, Told},
+        plan::{self, Notice},
         retire,
         status::{HostStatus, ListStatus, Seen, ServerStatus, Verdict},
         strays::{self, Separation},
@@ -105,7 +105,7 @@ impl Operator {
             Command::Plan => value(plan::plan(&keepers).await.map_err(|error| Refusal::of(&error))?),
             Command::Check { list_only } => value(self.check(&keepers, list_only).await?),
             Command::Apply => {
-                value(self.wait_for(&keepers, &Awaited::default(), || wake_all(&keepers), notes).await?)
+                value(self.wait_for(&keepers, &PendingNames::default(), || wake_all(&keepers), notes).await?)
             }
             Command::Rotate { names, undo: false } => value(self.rotate(&keepers, names, notes).await?),
             Command::Rotate { names, undo: true } => value(self.undo(&keepers, names, notes).await?),
@@ -119,7 +119,7 @@ impl Operator {
             Command::Forget { names } => {
                 value(forget::forget(&self.config(), &self.home.ledger, &names).await?)
             }
-            Command::Retire { digest } => self.retire(digest, notes).await,
+            Command::Retire { digest, also } => self.retire(digest, &also, notes).await,
             Command::Import(import) => value(self.import(&keepers, import, notes).await?),
         }
     }
@@ -178,7 +178,7 @@ impl Operator {
         let mut checked = Checked::list(&config);
         if !list_only {
             checked.hooks(&hooks(&config));
-            checked.faults.extend(self.home.ledger.faults().iter().map(|fault| Told::of_error(fault)));
+            checked.faults.extend(self.home.ledger.faults().iter().map(|fault| Notice::of_error(fault)));
             checked.ask(keepers).await;
         }
         Ok(checked)
@@ -189,7 +189,7 @@ impl Operator {
         keepers: HostKeepers<'_>,
         names: Vec<Name>,
         notes: &Notes,
-    ) -> Result<Applied, Refusal> {
+    ) -> Result<ApplyReport, Refusal> {
         let names: BTreeSet<Name> = names.into_iter().collect();
         let concerned = lifecycle::keepers_of(keepers.iter().copied(), &names);
         let ask =
@@ -202,7 +202,7 @@ impl Operator {
         keepers: HostKeepers<'_>,
         names: Vec<Name>,
         notes: &Notes,
-    ) -> Result<Applied, Refusal> {
+    ) -> Result<ApplyReport, Refusal> {
         let names: BTreeSet<Name> = names.into_iter().collect();
         let awaited = self.awaited(&names);
         undo::undo(keepers, &names).await?;
@@ -226,9 +226,9 @@ impl Operator {
         &self,
         keepers: HostKeepers<'_>,
         names: &BTreeSet<Name>,
-        awaited: &Awaited,
+        awaited: &PendingNames,
         notes: &Notes,
-    ) -> Result<Applied, Refusal> {
+    ) -> Result<ApplyReport, Refusal> {
         let concerned = lifecycle::keepers_of(keepers.iter().copied(), names);
         self.wait_for(&concerned, awaited, || wake_all(&concerned), notes).await
     }
@@ -239,29 +239,34 @@ impl Operator {
         digest: Option<String>,
         notes: &Notes,
     ) -> Result<Value, Refusal> {
-        let waiting = Waiting::find(keepers).await.map_err(|error| Refusal::of(&error))?;
-        let Some(digest) = digest else { return value(waiting) };
-        let confirmed = waiting.confirmed(&digest)?;
-        let names: BTreeSet<Name> = confirmed.moved().cloned().collect();
+        let proposal = Proposal::find(keepers).await.map_err(|error| Refusal::of(&error))?;
+        let Some(digest) = digest else { return value(proposal) };
+        let approval = proposal.approve(&digest)?;
+        let names: BTreeSet<Name> = approval.moved().cloned().collect();
         let ask = || {
-            confirmed.tell(keepers);
+            approval.pass_to(keepers);
             wake_all(keepers)
         };
         value(self.wait_for(keepers, &self.awaited(&names), ask, notes).await?)
     }
 
     /// By keepers of its own, which know of no list but what the store has: those at work may be in the middle of
-    /// something, and are stopped before anything ends.
-    async fn retire(&self, digest: Option<String>, notes: &Notes) -> Result<Value, Refusal> {
+    /// something, and are stopped before anything is revoked.
+    async fn retire(
+        &self,
+        digest: Option<String>,
+        also: &[TokenId],
+        notes: &Notes,
+    ) -> Result<Value, Refusal> {
         let config = self.config();
         let keepers = connect_all(&config, &self.home).map_err(|error| Refusal::of(&error))?;
         let keepers: Vec<&HostKeeper> = keepers.iter().collect();
-        let found = retire::find(&keepers, &self.home.ledger).await?;
+        let found = retire::find(&keepers, &self.home.ledger, also).await?;
         let Some(digest) = digest else { return value(found) };
         retire::confirmed(&found, &digest)?;
         let _halted = self.halt().await?;
         // What was under way may have been minted since.
-        let found = retire::find(&keepers, &self.home.ledger).await?;
+        let found = retire::find(&keepers, &self.home.ledger, also).await?;
         let retired = retire::carry_out(&keepers, &self.home, found, |line| _ = notes.send(line)).await?;
         if retired.wiped.is_some() {
             _ = self.asks.send(Ask::End);
@@ -280,7 +285,9 @@ impl Operator {
         let (told, stopping) = oneshot::channel();
         _ = self.asks.send(Ask::Halt(told));
         let halted = Halted(self.asks.clone());
-        stopping.await.map_err(|_| Refusal::new("the daemon stops: nothing was ended", "ask again"))?;
+        stopping.await.map_err(|_| {
+            Refusal::new("the daemon is stopping, nothing was revoked", "run the command again")
+        })?;
         Ok(halted)
     }
 
@@ -303,57 +310,57 @@ impl Operator {
         Ok(Done { imported, applied })
     }
 
-    fn awaited(&self, names: &BTreeSet<Name>) -> Awaited {
-        Awaited::of(&self.home.ledger, names)
+    fn awaited(&self, names: &BTreeSet<Name>) -> PendingNames {
+        PendingNames::of(&self.home.ledger, names)
     }
 
     /// Asks, and waits until it has been done as far as it can be now. What is refused is not waited for.
     async fn wait_for(
         &self,
         keepers: HostKeepers<'_>,
-        awaited: &Awaited,
+        awaited: &PendingNames,
         ask: impl FnOnce() -> Result<(), Refusal>,
         notes: &Notes,
-    ) -> Result<Applied, Refusal> {
+    ) -> Result<ApplyReport, Refusal> {
         let reports = self.board.listen();
         let begun = keepers.iter().map(|keeper| (keeper.server_name().clone(), keeper.last_pass())).collect();
         ask()?;
-        let mut gathered = Gathered::about(awaited);
+        let mut summary = Summary::about(awaited);
         let patience = self.patience();
         let in_time = keepers.is_empty()
             || tokio::time::timeout(
                 patience,
-                self.gather(&mut gathered, keepers, awaited, begun, reports, notes),
+                self.gather(&mut summary, keepers, awaited, begun, reports, notes),
             )
             .await
             .is_ok();
         if !in_time {
             let longer = "it takes longer: the daemon goes on, `influx-tokend status` tells how far it is";
-            gathered.errors.push(longer.to_owned());
+            summary.errors.push(longer.to_owned());
         } else {
-            gathered.tell_lacking(&awaited.lacking(&self.home.ledger));
+            summary.add_lacking(&awaited.lacking(&self.home.ledger));
         }
-        Ok(gathered.applied(self.tokens()))
+        Ok(summary.applied(self.tokens()))
     }
 
     /// Listens until each server has reported on a pass that began after the asking, and no probe is open or all that
     /// was asked for is there.
     async fn gather(
         &self,
-        gathered: &mut Gathered,
+        summary: &mut Summary,
         keepers: HostKeepers<'_>,
-        awaited: &Awaited,
+        awaited: &PendingNames,
         mut begun: BTreeMap<ServerName, u64>,
-        mut reports: Receiver<Heard>,
+        mut reports: Receiver<ServerReport>,
         notes: &Notes,
     ) {
         loop {
             match reports.recv().await {
-                Ok(heard) if keepers.iter().any(|keeper| *keeper.server_name() == heard.server) => {
-                    heard.note().into_iter().for_each(|note| _ = notes.send(note));
-                    gathered.take(&heard);
-                    if begun.get(&heard.server).is_some_and(|begun| heard.pass > *begun) {
-                        begun.remove(&heard.server);
+                Ok(report) if keepers.iter().any(|keeper| *keeper.server_name() == report.server) => {
+                    report.note().into_iter().for_each(|note| _ = notes.send(note));
+                    summary.take(&report);
+                    if begun.get(&report.server).is_some_and(|begun| report.pass > *begun) {
+                        begun.remove(&report.server);
                     }
                 }
                 Ok(_) | Err(RecvError::Lagged(_)) => {}

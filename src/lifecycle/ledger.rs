@@ -55,7 +55,7 @@ struct Entries {
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
     /// The name's record cannot be read, or is a later program's.
-    #[error("token {0}: its record is not ours to change")]
+    #[error("token {0}: the record cannot be changed here")]
     NotOurs(Name),
     /// The record is not what the event is about.
     #[error(transparent)]
@@ -418,7 +418,7 @@ impl Hint for DisownError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Unread(_) => Some(
-                "put the record back from a backup, or move it out of the store's folder; `influx-tokend check` shows its file"
+                "restore the record from a backup, or move it out of the store's folder; run `influx-tokend check` to see its file"
                     .to_owned(),
             ),
             Self::Change(error) => error.hint(),

@@ -24,7 +24,7 @@ pub enum NoTime {
         local: Time,
     },
     /// The server tells no date and the local clock shows a time that has passed.
-    #[error("the server tells no date, and this host's clock ({local}) is behind what is sealed already")]
+    #[error("the server sends no date, and this host's clock ({local}) is behind what is sealed already")]
     Behind {
         /// Ours.
         local: Time,
@@ -40,7 +40,7 @@ pub enum NoTime {
         local: Time,
     },
     /// The server tells no date and the local clock may be wrong.
-    #[error("the server tells no date, and this host's clock ({local}) is not known to be right")]
+    #[error("the server sends no date, and this host's clock ({local}) is not known to be right")]
     Untold {
         /// Ours.
         local: Time,
@@ -50,7 +50,7 @@ pub enum NoTime {
 impl crate::hint::Hint for NoTime {
     fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Contradiction { .. } => "nothing is minted or ended until they agree".to_owned(),
+            Self::Contradiction { .. } => "nothing is minted or revoked until they agree".to_owned(),
             Self::Behind { .. } => {
                 "set this host's clock; it may be ten minutes behind the server's at most".to_owned()
             }

@@ -1,4 +1,4 @@
-//! What list and store tell of each name, for people and programs. Pure; holds no secret.
+//! What list and store say of each name, for people and programs. Pure; holds no secret.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +33,7 @@ pub struct Status {
     pub expires_at: Option<Time>,
     /// When it is replaced by schedule.
     pub rotates_at: Option<Time>,
-    /// Why there is something to wait for.
+    /// What the name waits for.
     pub waits: Option<String>,
     /// Former tokens that still work.
     pub retiring: Vec<Former>,
@@ -46,15 +46,15 @@ pub struct Former {
     pub id: TokenId,
     /// Since when it is not current.
     pub since: Time,
-    /// When it ends; `None` where that is up to a person.
+    /// When it is revoked or expires; `None` where a person has to revoke it.
     pub until: Option<Time>,
 }
 
 impl Former {
     fn in_words(&self) -> String {
         match self.until {
-            Some(until) => format!("the old {} to end at {until:.0}", self.id),
-            None => format!("a person to end the old {}", self.id),
+            Some(until) => format!("the overlap of the former {}, until {until:.0}", self.id),
+            None => format!("you to revoke the former {}", self.id),
         }
     }
 }
@@ -71,7 +71,7 @@ pub enum State {
     Probing,
     /// None yet: none is minted.
     Missing,
-    /// None yet: one was imported, and the list does not ask for it.
+    /// None yet: one was imported, and the list does not name it.
     Imported,
     /// A token, although the list does not ask for it any more.
     Removed,
@@ -100,7 +100,7 @@ impl State {
 pub fn ready(specs: &BTreeMap<Name, Spec>, records: &BTreeMap<Name, Known>) -> (usize, usize) {
     let has_token = |known: &&Known| known.record().is_some_and(|record| record.current.is_some());
     let ready = records.values().filter(has_token).count();
-    // Both are sorted: walked side by side, which is told at every change, none is looked up.
+    // Both are sorted: step through them together, as this runs on every change.
     let mut recorded = records.keys().peekable();
     let is_recorded = |name: &&Name| {
         while recorded.next_if(|known| known < name).is_some() {}
@@ -195,17 +195,17 @@ fn status(
     }
 }
 
-/// Each ends when its overlap does, where the list still asks for the name, or else expires.
+/// Each is revoked after its overlap, where the list still asks for the name, or else expires.
 fn formers(record: &Record, spec: Option<&Spec>, lifecycle: &Lifecycle) -> Vec<Former> {
     let works = record.retiring.iter().filter(|retiring| retiring.state != RetiringState::Absent);
     works
         .map(|retiring| {
             let here = spec.is_some_and(|spec| spec.key == retiring.held.server);
-            let ends = here.then(|| overlap_until(retiring, lifecycle)).flatten();
+            let overlap = here.then(|| overlap_until(retiring, lifecycle)).flatten();
             Former {
                 id: retiring.held.id.clone(),
                 since: retiring.since,
-                until: ends.into_iter().chain(retiring.held.expires_at).min(),
+                until: overlap.into_iter().chain(retiring.held.expires_at).min(),
             }
         })
         .collect()
@@ -238,8 +238,8 @@ fn waits(spec: Option<&Spec>, known: Option<&Known>, lifecycle: &Lifecycle) -> O
     };
     let Some(spec) = spec else {
         return match (&record.current, &record.next) {
-            (Some(_), _) => Some(ends(record, lifecycle)),
-            (None, Some(_)) if record.removed.is_none() => Some("the list to ask for it".to_owned()),
+            (Some(_), _) => Some(removal(record, lifecycle)),
+            (None, Some(_)) if record.removed.is_none() => Some("the list to name it".to_owned()),
             _ if record.removed.is_some() => Some("left the list".to_owned()),
             (None, Some(_)) => None,
             (None, None) => None,
@@ -248,11 +248,11 @@ fn waits(spec: Option<&Spec>, known: Option<&Known>, lifecycle: &Lifecycle) -> O
     waits_by_record(spec, record)
 }
 
-/// When the token of a name that left the list ends.
-fn ends(record: &Record, lifecycle: &Lifecycle) -> String {
+/// When the token of a name that left the list is revoked.
+fn removal(record: &Record, lifecycle: &Lifecycle) -> String {
     match &record.removed {
         Some(removed) => {
-            format!("left the list, its token ends at {:.0}", after(removed.at, lifecycle.grace))
+            format!("left the list, its token is revoked at {:.0}", after(removed.at, lifecycle.grace))
         }
         None => "left the list, its token stays delivered".to_owned(),
     }
@@ -262,7 +262,7 @@ fn waits_by_record(spec: &Spec, record: &Record) -> Option<String> {
     let elsewhere = |held: &&Held| held.server != spec.key;
     if let Some(held) = record.current.iter().chain(&record.next).find(elsewhere) {
         return Some(format!(
-            "lives on {}, the list names another server: see `influx-tokend confirm`",
+            "its token is on {}, the list names another server: run `influx-tokend confirm`",
             held.server
         ));
     }
@@ -273,19 +273,19 @@ fn waits_by_record(spec: &Spec, record: &Record) -> Option<String> {
     let Some(current) = &record.current else {
         let unknown = match record.intents.len() {
             0 => String::new(),
-            1 => ", one mint of unknown fate is open".to_owned(),
-            open => format!(", {open} mints of unknown fate are open"),
+            1 => ", the outcome of 1 mint is unknown".to_owned(),
+            open => format!(", the outcome of {open} mints is unknown"),
         };
         return Some(format!("not minted yet{unknown}"));
     };
     if current.origin == Origin::Inherited {
-        return Some("belongs to another machine, to be replaced".to_owned());
+        return Some("its token belongs to another machine, to be replaced".to_owned());
     }
     if record.unprobed {
-        return Some("the server to accept it: it is delivered unprobed".to_owned());
+        return Some("the server to accept it, delivered unprobed".to_owned());
     }
     if record.suspended {
-        return Some("a new value by schedule, until `influx-tokend rotate` asks for one".to_owned());
+        return Some("`influx-tokend rotate`: its schedule is suspended".to_owned());
     }
     (current.grants != spec.grants)
         .then(|| format!("the list asks for {}, the token has {}", spec.grants, current.grants))

@@ -13,7 +13,7 @@ use crate::{
 
 /// What came of it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Applied {
+pub struct ApplyReport {
     /// Each token as it is now.
     pub tokens: Vec<Status>,
     /// What could not be done.
@@ -24,9 +24,9 @@ pub struct Applied {
     pub waits: bool,
 }
 
-/// How a command ended.
+/// How far a command got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub enum Completion {
     /// All is done.
     Done,
     /// Something waits for a person.
@@ -37,22 +37,22 @@ pub enum Ended {
     Failed,
 }
 
-impl Applied {
-    /// How it ended.
+impl ApplyReport {
+    /// How far it got.
     #[must_use]
-    pub fn ended(&self) -> Ended {
+    pub fn completion(&self) -> Completion {
         match (self.errors.len(), self.waits) {
-            (0, false) => Ended::Done,
-            (0, true) => Ended::Waits,
-            _ if self.tokens.iter().any(|status| status.state == State::Ready) => Ended::Partly,
-            _ => Ended::Failed,
+            (0, false) => Completion::Done,
+            (0, true) => Completion::Waits,
+            _ if self.tokens.iter().any(|status| status.state == State::Ready) => Completion::Partly,
+            _ => Completion::Failed,
         }
     }
 }
 
-/// A keeper's report, in words.
+/// A keeper's report, for people.
 #[derive(Clone, Debug)]
-pub struct Heard {
+pub struct ServerReport {
     /// Whose.
     pub server: ServerName,
     /// Which pass it is of; zero: of a probe.
@@ -61,20 +61,20 @@ pub struct Heard {
     pub probing: usize,
     /// What could not be done.
     pub errors: Vec<String>,
-    found: Vec<Found>,
+    found: Vec<Observation>,
 }
 
 /// What a plan found.
 #[derive(Clone, Debug)]
-struct Found {
+struct Observation {
     name: Option<Name>,
     text: String,
-    /// It happened: the next pass will not find it again. Else it is how things are, found anew by each pass.
+    /// It happened: the next pass will not find it again. Else it is how things are, found again by each pass.
     is_an_event: bool,
     waits_for_a_person: bool,
 }
 
-impl Heard {
+impl ServerReport {
     /// A report of this server's keeper.
     #[must_use]
     pub fn of(server: &ServerName, report: &Report) -> Self {
@@ -84,7 +84,7 @@ impl Heard {
             errors.extend(error.hint().map(|hint| format!("hint: {hint}")));
         }
         errors.extend(report.errors.iter().cloned());
-        let found = |finding: &Finding| Found {
+        let found = |finding: &Finding| Observation {
             name: finding.name.clone(),
             text: format!("server {server}: {finding}"),
             is_an_event: finding.matter.is_an_event(),
@@ -113,9 +113,9 @@ impl Heard {
 
 /// Names that are to have a new value, with how many each has had so far.
 #[derive(Clone, Debug, Default)]
-pub struct Awaited(BTreeMap<Name, u64>);
+pub struct PendingNames(BTreeMap<Name, u64>);
 
-impl Awaited {
+impl PendingNames {
     /// From now on.
     #[must_use]
     pub fn of<T: Store>(ledger: &Ledger<T>, names: &BTreeSet<Name>) -> Self {
@@ -136,36 +136,37 @@ impl Awaited {
     }
 }
 
-/// What several reports told, about all names or only some.
+/// What several reports say, about all names or only some.
 #[derive(Debug, Default)]
-pub struct Gathered {
+pub struct Summary {
     /// What could not be done.
     pub errors: Vec<String>,
-    said: BTreeSet<String>,
+    known: BTreeSet<String>,
     about: BTreeSet<Name>,
     events: BTreeSet<String>,
-    states: BTreeMap<ServerName, Vec<Found>>,
+    states: BTreeMap<ServerName, Vec<Observation>>,
 }
 
-impl Gathered {
+impl Summary {
     /// Only what concerns these names counts; all does, where there is none.
     #[must_use]
-    pub fn about(awaited: &Awaited) -> Self {
+    pub fn about(awaited: &PendingNames) -> Self {
         Self { about: awaited.0.keys().cloned().collect(), ..Self::default() }
     }
 
     /// Adds a report.
-    pub fn take(&mut self, heard: &Heard) {
+    pub fn take(&mut self, report: &ServerReport) {
         // What two passes report, or several names have in common, is said once.
-        let new = heard.errors.iter().filter(|error| self.said.insert((*error).clone()));
+        let new = report.errors.iter().filter(|error| self.known.insert((*error).clone()));
         self.errors.extend(new.cloned());
-        if heard.pass == 0 {
+        if report.pass == 0 {
             return;
         }
-        let found = heard.found.iter().filter(|found| self.concerns(found.name.as_ref())).cloned();
-        let (events, states): (Vec<Found>, Vec<Found>) = found.partition(|found| found.is_an_event);
+        let found = report.found.iter().filter(|found| self.concerns(found.name.as_ref())).cloned();
+        let (events, states): (Vec<Observation>, Vec<Observation>) =
+            found.partition(|found| found.is_an_event);
         self.events.extend(events.into_iter().map(|found| found.text));
-        self.states.insert(heard.server.clone(), states);
+        self.states.insert(report.server.clone(), states);
     }
 
     /// Whether something waits for a person.
@@ -174,7 +175,7 @@ impl Gathered {
     }
 
     /// Adds which names have no new value yet, unless something waits for a person: that says why.
-    pub fn tell_lacking(&mut self, lacking: &[&Name]) {
+    pub fn add_lacking(&mut self, lacking: &[&Name]) {
         if !self.waits() {
             self.errors.extend(lacking.iter().map(|name| format!("token {name}: has no new value yet")));
         }
@@ -182,14 +183,14 @@ impl Gathered {
 
     /// With the tokens as they are in the end.
     #[must_use]
-    pub fn applied(self, tokens: Vec<Status>) -> Applied {
+    pub fn applied(self, tokens: Vec<Status>) -> ApplyReport {
         let waits = self.waits();
         let tokens = tokens.into_iter().filter(|token| self.concerns(Some(&token.name))).collect();
         let states = self.states.into_values().flatten().map(|found| found.text);
         // An error says it already.
         let is_new = |found: &String| !self.errors.iter().any(|error| found.ends_with(error.as_str()));
         let findings = self.events.into_iter().chain(states).filter(is_new).collect();
-        Applied { tokens, errors: self.errors, findings, waits }
+        ApplyReport { tokens, errors: self.errors, findings, waits }
     }
 
     fn concerns(&self, name: Option<&Name>) -> bool {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Keepers, plan::Told};
+use super::{Keepers, plan::Notice};
 use crate::{
     config::{Config, InfluxctlConfig, Login, ServerConfig, Via},
     deliver::{Deliver, Hooks},
@@ -18,10 +18,10 @@ pub struct Checked {
     /// On how many servers.
     pub servers: usize,
     /// What is wrong.
-    pub faults: Vec<Told>,
+    pub faults: Vec<Notice>,
     /// What is not, and is to be known.
     #[serde(default)]
-    pub notes: Vec<Told>,
+    pub notes: Vec<Notice>,
 }
 
 impl Checked {
@@ -32,7 +32,7 @@ impl Checked {
             matches!(&server.via, Via::Influxctl(InfluxctlConfig { login: Login::Profile { .. }, .. }))
         };
         let by_login = config.servers.iter().filter(|(_, server)| is_a_persons(server));
-        let notes = by_login.map(|(name, _)| Told {
+        let notes = by_login.map(|(name, _)| Notice {
             what: format!(
                 "server {name}: influxctl logs in as its profile says; a person's login, which it keeps, ends"
             ),
@@ -47,7 +47,7 @@ impl Checked {
 
     /// Reads the hooks beside the list.
     pub fn hooks(&mut self, hooks: &Hooks) {
-        self.faults.extend(hooks.read().faults.iter().map(|fault| Told::of_error(fault)));
+        self.faults.extend(hooks.read().faults.iter().map(|fault| Notice::of_error(fault)));
     }
 
     /// Lists each server's tokens and databases.
@@ -56,12 +56,12 @@ impl Checked {
             match keeper.look().await {
                 Ok((plan, _)) => {
                     let found = |is_it: fn(&Matter) -> bool| {
-                        plan.findings.iter().filter(move |finding| is_it(&finding.matter)).map(Told::of)
+                        plan.findings.iter().filter(move |finding| is_it(&finding.matter)).map(Notice::of)
                     };
                     self.faults.extend(found(Matter::waits_for_a_person));
                     self.notes.extend(found(Matter::is_odd));
                 }
-                Err(error) => self.faults.push(Told::of_error(&error)),
+                Err(error) => self.faults.push(Notice::of_error(&error)),
             }
         }
     }

@@ -39,22 +39,22 @@ pub enum Command {
         #[serde(default)]
         undo: bool,
     },
-    /// The current token of a name to end now, whoever uses it.
+    /// To revoke the current token of a name now, cutting off its users.
     Revoke {
         /// Which name.
         name: Name,
     },
-    /// What waits for a person's word; with the digest of what was shown, that word.
+    /// What waits for a confirmation; with the digest of what was shown, to do it.
     Confirm {
-        /// As `Confirm` without it told.
+        /// As `Confirm` without it shows.
         digest: Option<String>,
     },
     /// Live tokens with this store's label that no record knows.
     Strays {
-        /// Those to end.
+        /// Those to revoke.
         revoke: Vec<TokenId>,
     },
-    /// A new instance, for another machine works with a copy of this store.
+    /// A new instance: another machine uses a copy of this store.
     Separate,
     /// To forget tokens on servers that the list does not name any more.
     Forget {
@@ -63,8 +63,11 @@ pub enum Command {
     },
     /// What would become of all tokens if this host were retired; with the digest of what was shown, to do it.
     Retire {
-        /// As `Retire` without it told.
+        /// As `Retire` without it shows.
         digest: Option<String>,
+        /// Tokens that only a person may add: a clone of this store may use them.
+        #[serde(default)]
+        also: Vec<TokenId>,
     },
     /// To take over a token that was made by hand.
     Import(Import),
@@ -82,7 +85,7 @@ pub struct Import {
     /// Its string.
     #[serde(with = "sealed")]
     pub secret: Secret,
-    /// Nobody else uses it: it is ended once it is replaced.
+    /// Not shared: it is revoked once replaced.
     pub exclusive: bool,
     /// Although its grants are not those that the list asks for.
     pub despite_grants: bool,
@@ -127,7 +130,9 @@ impl fmt::Display for Command {
             Self::Forget { names } => names.iter().try_for_each(|name| write!(f, " {name}")),
             Self::Revoke { name } => write!(f, " {name} --now"),
             Self::Strays { revoke } => revoke.iter().try_for_each(|id| write!(f, " --revoke {id}")),
-            Self::Confirm { digest } | Self::Retire { digest } => {
+            Self::Confirm { digest } => digest.iter().try_for_each(|digest| write!(f, " {digest}")),
+            Self::Retire { digest, also } => {
+                also.iter().try_for_each(|id| write!(f, " --also {id}"))?;
                 digest.iter().try_for_each(|digest| write!(f, " {digest}"))
             }
             Self::Import(import) => write!(f, " {}", import.name),
@@ -167,7 +172,7 @@ impl Refusal {
         Self { what: error.to_string(), hint: error.hint(), waits: false }
     }
 
-    /// The same for several: the fix of the first is the one that is told.
+    /// The same for several: the hint is that of the first.
     pub fn of_all<E: Hint>(errors: &[E]) -> Self {
         let what: Vec<String> = errors.iter().map(ToString::to_string).collect();
         let hint = errors.first().and_then(Hint::hint);

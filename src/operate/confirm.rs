@@ -1,5 +1,5 @@
-//! A person's word: that tokens really move to another server (rule 12), or that so many of them are really to be ended
-//! because their names left the list (rule 11).
+//! What a person has to confirm: that tokens move to another server (rule 12), or that so many of them are revoked because
+//! their names left the list (rule 11).
 
 use serde::{Deserialize, Serialize};
 
@@ -15,13 +15,13 @@ use crate::{
     store::Store,
 };
 
-/// What waits for a person's word.
+/// What waits for a confirmation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Waiting {
+pub struct Proposal {
     /// Names that get a new token on another server; their old ones are kept and reported.
     pub moves: Vec<Move>,
-    /// Names that left the list, whose tokens are ended.
-    pub ends: Vec<End>,
+    /// Names that left the list, whose tokens are revoked.
+    pub revokes: Vec<Removal>,
 }
 
 /// A name that moves.
@@ -37,44 +37,44 @@ pub struct Move {
     pub server: ServerName,
 }
 
-/// A name whose tokens end.
+/// A name whose tokens are revoked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct End {
+pub struct Removal {
     /// Which.
     pub name: Name,
     /// Where they live, by its name in the list.
     pub server: ServerName,
 }
 
-impl Waiting {
+impl Proposal {
     /// What waits now.
     ///
     /// # Errors
     /// The first server that cannot be asked.
     pub async fn find<T: Store, D: Deliver>(keepers: Keepers<'_, T, D>) -> Result<Self, Unanswered> {
-        let mut waiting = Self::default();
+        let mut proposal = Self::default();
         for keeper in keepers {
             for finding in keeper.look().await?.0.findings {
                 let Some(name) = finding.name else { continue };
                 let server = keeper.server_name().clone();
                 match finding.matter {
                     Matter::ServerChanged { from } => {
-                        waiting.moves.push(Move { name, from, to: keeper.server_key().clone(), server });
+                        proposal.moves.push(Move { name, from, to: keeper.server_key().clone(), server });
                     }
-                    Matter::RevocationUnconfirmed => waiting.ends.push(End { name, server }),
+                    Matter::RevocationUnconfirmed => proposal.revokes.push(Removal { name, server }),
                     _ => {}
                 }
             }
         }
-        waiting.moves.sort_by(|one, other| one.name.cmp(&other.name));
-        waiting.ends.sort_by(|one, other| (&one.name, &one.server).cmp(&(&other.name, &other.server)));
-        Ok(waiting)
+        proposal.moves.sort_by(|one, other| one.name.cmp(&other.name));
+        proposal.revokes.sort_by(|one, other| (&one.name, &one.server).cmp(&(&other.name, &other.server)));
+        Ok(proposal)
     }
 
     /// Whether nothing does.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.moves.is_empty() && self.ends.is_empty()
+        self.moves.is_empty() && self.revokes.is_empty()
     }
 
     /// So that nobody confirms something else than what was shown.
@@ -82,35 +82,36 @@ impl Waiting {
     pub fn digest(&self) -> String {
         let moves = self.moves.iter();
         let moves = moves.map(|Move { name, from, server, .. }| format!("move {name}\n{from}\n{server}\n"));
-        let ends = self.ends.iter().map(|End { name, server }| format!("end {name}\n{server}\n"));
-        digest(moves.chain(ends))
+        let revokes =
+            self.revokes.iter().map(|Removal { name, server }| format!("revoke {name}\n{server}\n"));
+        digest(moves.chain(revokes))
     }
 
     /// What is confirmed, if the digest is the one that was shown for it.
     ///
     /// # Errors
     /// It is another one.
-    pub fn confirmed(self, told: &str) -> Result<Confirmed, Refusal> {
-        must_be(&self.digest(), told, "confirm")?;
-        Ok(Confirmed(self))
+    pub fn approve(self, shown: &str) -> Result<Approval, Refusal> {
+        must_be(&self.digest(), shown, "confirm")?;
+        Ok(Approval(self))
     }
 }
 
-/// What a person has confirmed.
+/// What a person confirmed.
 #[derive(Clone, Debug, Default)]
-pub struct Confirmed(Waiting);
+pub struct Approval(Proposal);
 
-impl Confirmed {
+impl Approval {
     /// Names that are to have a new value.
     pub fn moved(&self) -> impl Iterator<Item = &Name> {
         self.0.moves.iter().map(|one| &one.name)
     }
 
-    /// Tells it to those who act on it.
-    pub fn tell<T: Store, D: Deliver>(&self, keepers: Keepers<'_, T, D>) {
+    /// Passes it to those who act on it.
+    pub fn pass_to<T: Store, D: Deliver>(&self, keepers: Keepers<'_, T, D>) {
         for keeper in keepers {
             keeper.confirm(self.moved().cloned(), Word::Move);
-            keeper.confirm(self.0.ends.iter().map(|one| one.name.clone()), Word::Revoke);
+            keeper.confirm(self.0.revokes.iter().map(|one| one.name.clone()), Word::Revoke);
         }
     }
 }

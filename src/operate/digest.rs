@@ -16,10 +16,10 @@ pub(super) fn digest(shown: impl IntoIterator<Item = String>) -> String {
 ///
 /// # Errors
 /// It is something else.
-pub(super) fn must_be(now: &str, told: &str, command: &str) -> Result<(), Refusal> {
-    if now == told {
+pub(super) fn must_be(now: &str, shown: &str, command: &str) -> Result<(), Refusal> {
+    if now == shown {
         return Ok(());
     }
-    let hint = format!("run `influx-tokend {command}` to see what it is, and its digest");
-    Err(Refusal::new("that is not what would be done now", hint))
+    let hint = format!("run `influx-tokend {command}` to see the changes and their digest");
+    Err(Refusal::new(format!("digest {shown:?} does not match what would be done now"), hint))
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    applied::Applied,
+    applied::ApplyReport,
     command::{Import, Refusal},
 };
 use crate::{
@@ -19,7 +19,7 @@ pub struct Done {
     /// The token.
     pub imported: Imported,
     /// What was done with it then, where the list asks for its name.
-    pub applied: Option<Applied>,
+    pub applied: Option<ApplyReport>,
 }
 
 impl Import {

@@ -7,7 +7,7 @@ use crate::{
     deliver::Deliver,
     lifecycle::{
         Unanswered,
-        plan::{Finding, Plan, RevokeWhy, Step, Why},
+        plan::{Finding, MintReason, Plan, RevokeReason, Step},
     },
     model::{Event, Name},
     store::Store,
@@ -15,27 +15,27 @@ use crate::{
 
 /// One server's part.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Planned {
+pub struct ServerPlan {
     /// Its name in the list.
     pub server: String,
     /// What would be done, in this order.
     pub steps: Vec<String>,
     /// What waits, and what is odd.
-    pub findings: Vec<Told>,
+    pub findings: Vec<Notice>,
     /// Something waits for a person.
     pub waits: bool,
 }
 
 /// Something found, with what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Told {
+pub struct Notice {
     /// What.
     pub what: String,
     /// What to do about it.
     pub hint: Option<String>,
 }
 
-impl Told {
+impl Notice {
     /// What a plan found.
     #[must_use]
     pub fn of(finding: &Finding) -> Self {
@@ -52,7 +52,7 @@ impl Told {
 ///
 /// # Errors
 /// The first server that cannot be asked.
-pub async fn plan<T: Store, D: Deliver>(keepers: Keepers<'_, T, D>) -> Result<Vec<Planned>, Unanswered> {
+pub async fn plan<T: Store, D: Deliver>(keepers: Keepers<'_, T, D>) -> Result<Vec<ServerPlan>, Unanswered> {
     let mut planned = Vec::new();
     for keeper in keepers {
         let (plan, _) = keeper.look().await?;
@@ -61,47 +61,47 @@ pub async fn plan<T: Store, D: Deliver>(keepers: Keepers<'_, T, D>) -> Result<Ve
     Ok(planned)
 }
 
-fn describe(server: String, plan: &Plan) -> Planned {
-    Planned {
+fn describe(server: String, plan: &Plan) -> ServerPlan {
+    ServerPlan {
         server,
         steps: plan.steps.iter().map(in_words).collect(),
-        findings: plan.findings.iter().map(Told::of).collect(),
+        findings: plan.findings.iter().map(Notice::of).collect(),
         waits: plan.findings.iter().any(|finding| finding.matter.waits_for_a_person()),
     }
 }
 
-/// A step as a person would say it.
+/// A step, for people.
 fn in_words(step: &Step) -> String {
     match step {
         Step::Mint { name, why } => {
             let why = match why {
-                Why::Missing => "there is none",
-                Why::Gone => "what there was is gone",
-                Why::Refused => "the new one is refused",
-                Why::Inherited => "the one there is belongs elsewhere",
-                Why::Due => "its time has come",
-                Why::Grants => "the list asks for other grants",
-                Why::Early => "due by the server's clock alone",
-                Why::Again => "the last one differs from the request, or is gone",
-                Why::Asked => "a person wants a new value",
+                MintReason::Missing => "there is no token",
+                MintReason::Gone => "the token is gone",
+                MintReason::Refused => "the new token is refused",
+                MintReason::Inherited => "the token belongs to another machine or server",
+                MintReason::Due => "rotation is due",
+                MintReason::Grants => "the list asks for other grants",
+                MintReason::Early => "due by the server's clock alone",
+                MintReason::Again => "the last one differs from the request, or is gone",
+                MintReason::Asked => "a new value was requested",
             };
             format!("mint {name}: {why}")
         }
         Step::Probe { name, id, .. } => format!("probe {name}: until {id} is accepted everywhere"),
-        Step::Verify { name, id } => format!("ask for {name} whether {id} still works"),
+        Step::Verify { name, id } => format!("verify {name}: whether {id} still works"),
         Step::Promote { name, id } => format!("promote {name}: {id} becomes current"),
         Step::RevokeStray { name, id, .. } => format!("revoke {id}: minted for {name} and lost"),
-        Step::Patch { name, id, grants } => format!("change {id} of {name}: it may {grants}"),
+        Step::Patch { name, id, grants } => format!("change {id} of {name}: grants become {grants}"),
         Step::Revoke { name, id, why } => {
             let why = match why {
-                RevokeWhy::Overlap => "its overlap is over",
-                RevokeWhy::Unused => "it was replaced before it was used",
-                RevokeWhy::Removed => "it left the list",
+                RevokeReason::Overlap => "its overlap is over",
+                RevokeReason::Unused => "it was replaced before it was used",
+                RevokeReason::Removed => "the name left the list",
             };
             format!("revoke {id} of {name}: {why}")
         }
-        Step::Drop { name } => format!("forget {name}, which left the list long ago"),
-        Step::Separate => "take a new instance: a copy of this store is in use elsewhere".to_owned(),
+        Step::Drop { name } => format!("forget {name}: it left the list long ago"),
+        Step::Separate => "take a new instance: another machine uses a copy of this store".to_owned(),
         Step::Note { name, event } => noted(name, event),
     }
 }
@@ -110,19 +110,19 @@ fn noted(name: &Name, event: &Event) -> String {
     let what = match event {
         Event::Gone { id, .. } => return format!("set aside {id} of {name}: it is gone"),
         Event::Reinstated(id) => return format!("make {id} current again for {name}"),
-        Event::Forgotten(id) => return format!("forget {id} of {name}, revoked long ago"),
+        Event::Forgotten(id) => return format!("forget {id} of {name}: it was revoked long ago"),
         Event::Withdrawn(id) => {
             return format!("stop delivering {id} of {name}: it left the list, others may use it");
         }
         Event::Removed => "it left the list".to_owned(),
         Event::PutBack => "it is back in the list".to_owned(),
-        Event::SurplusNoted(Some(_)) => "it may do more than the list asks for".to_owned(),
-        Event::SurplusNoted(None) => "it may do no more than the list asks for".to_owned(),
-        Event::GrantsChanged { id, grants } => format!("{id} may {grants}"),
+        Event::SurplusNoted(Some(_)) => "it has more grants than the list asks for".to_owned(),
+        Event::SurplusNoted(None) => "it has no extra grants any more".to_owned(),
+        Event::GrantsChanged { id, grants } => format!("{id} has grants {grants}"),
         Event::Accepted => "the server accepts it".to_owned(),
-        Event::Shortened => "it has outlived its new lifetime".to_owned(),
+        Event::Shortened => "it is older than its new lifetime".to_owned(),
         Event::Allowed(_) => "its readers have changed".to_owned(),
-        Event::MintRefused(_) => "a mint of unknown fate is settled".to_owned(),
+        Event::MintRefused(_) => "the outcome of a mint is known".to_owned(),
         Event::Adopted { from, .. } => format!("the server was known as {from}"),
         other => other.name().to_owned(),
     };

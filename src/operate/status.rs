@@ -10,7 +10,7 @@ use crate::{
     hint::Hint as _,
     lifecycle::Status,
     model::{Behind, Generations, Holders, Name, Time, Unit},
-    operate::plan::Told,
+    operate::plan::Notice,
 };
 
 /// This host's tokens.
@@ -155,7 +155,7 @@ impl TokenStatus {
 #[derive(Debug, Default)]
 pub struct Seen {
     /// What the last pass found.
-    pub findings: BTreeMap<Name, Vec<Told>>,
+    pub findings: BTreeMap<Name, Vec<Notice>>,
     /// What the data plane said.
     pub probes: BTreeMap<Name, Vec<Verdict>>,
     /// Who has read.

@@ -21,7 +21,7 @@ pub struct Stray {
     pub name: Name,
     /// When.
     pub created_at: Option<Time>,
-    /// When it ends by itself.
+    /// When it expires.
     pub expires_at: Option<Time>,
     /// The instance in its label is one that this store had before.
     pub former_instance: bool,
@@ -57,36 +57,33 @@ fn stray<T: Store, D: Deliver>(
     }
 }
 
-/// Ends those that were named, if all of them are strays now. Whoever uses one is cut off.
+/// Revokes those that were named, if all of them are strays now. Their users are cut off.
 ///
 /// # Errors
-/// One is none, and nothing was ended; or a server did not end one, and what came before it has ended.
+/// One is not a stray, and nothing was revoked; or a server did not revoke one, and those before it are revoked.
 pub async fn revoke<T: Store, D: Deliver>(
     keepers: Keepers<'_, T, D>,
     ids: &[TokenId],
 ) -> Result<Vec<Stray>, Refusal> {
     let found = find(keepers).await.map_err(|error| Refusal::of(&error))?;
-    let mut ended = Vec::new();
+    let mut named = Vec::new();
     for id in ids {
         let Some(stray) = found.iter().find(|stray| stray.id == *id) else {
             return Err(Refusal::new(
-                format!(
-                    "{:?} is not a live token of this store that is in no record; nothing was ended",
-                    id.0
-                ),
-                "`influx-tokend strays` lists them",
+                format!("token id {:?} is not a stray, nothing was revoked", id.0),
+                "run `influx-tokend strays` to list them",
             ));
         };
-        ended.push(stray.clone());
+        named.push(stray.clone());
     }
-    for stray in &ended {
+    for stray in &named {
         let keeper = keepers.iter().find(|keeper| *keeper.server_name() == stray.server);
         if let Some(keeper) = keeper {
-            keeper.end_unrecorded(&stray.id).await.map_err(|error| Refusal::of(&error))?;
-            tracing::warn!(id = %stray.id, name = %stray.name, server = %stray.server, "a person has ended a stray");
+            keeper.revoke_unrecorded(&stray.id).await.map_err(|error| Refusal::of(&error))?;
+            tracing::warn!(id = %stray.id, name = %stray.name, server = %stray.server, "stray revoked by a person");
         }
     }
-    Ok(ended)
+    Ok(named)
 }
 
 /// A store with a new instance.
@@ -122,17 +119,17 @@ pub async fn unknown<T: Store, D: Deliver>(
     }
     if unknown.is_empty() {
         return Err(Refusal::new(
-            "this store minted all live tokens of its instance; nothing was changed",
-            "a copy of this store shows once it has minted a token; `influx-tokend strays` lists such tokens",
+            "this store minted all live tokens of its instance, nothing was changed",
+            "wait until the copy has minted a token: `influx-tokend strays` lists it then",
         ));
     }
     Ok(unknown)
 }
 
-/// Takes a new instance (rule 3). The tokens that there are stay with whoever uses them; nothing is revoked.
+/// Takes a new instance (rule 3). Existing tokens stay with their users; nothing is revoked.
 ///
 /// # Errors
-/// Something cannot be sealed: another try does the rest.
+/// Something cannot be sealed: a retry does the rest.
 pub async fn separate<T: Store>(ledger: &Ledger<T>, unknown: Vec<Stray>) -> Result<Separation, Refusal> {
     tracing::warn!("separating this store from a copy on another machine, as asked: taking a new instance");
     ledger.disown(&SystemClock.moment()).await.map_err(|error| Refusal::of(&error))?;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Keepers, applied::Applied, command::Refusal};
+use super::{Keepers, applied::ApplyReport, command::Refusal};
 use crate::{
     deliver::Deliver,
     lifecycle::may_all_rotate,
@@ -12,7 +12,7 @@ use crate::{
     store::Store,
 };
 
-/// A token that a person has ended.
+/// A token that a person has revoked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Cut {
     /// The server's id for it.
@@ -20,7 +20,7 @@ pub struct Cut {
     /// Who is known to have read it, and is cut off.
     pub readers: BTreeSet<String>,
     /// What came of minting another; nothing where the list does not ask for the name.
-    pub applied: Option<Applied>,
+    pub applied: Option<ApplyReport>,
 }
 
 /// Makes the value before the current one current again, for each of the names.
@@ -40,11 +40,11 @@ pub async fn undo<T: Store, D: Deliver>(
     Ok(())
 }
 
-/// Ends the current token of a name now, telling before who is cut off by it. Returns which it was, whose readers are
+/// Revokes the current token of a name now, reporting before who is cut off. Returns which it was, whose readers are
 /// known, and what could not be sealed or delivered after it.
 ///
 /// # Errors
-/// There is none that is ours to end, or the server did not end it.
+/// No token that is ours to revoke, or the server did not revoke it.
 pub async fn revoke<T: Store, D: Deliver>(
     keepers: Keepers<'_, T, D>,
     name: &Name,
@@ -60,7 +60,7 @@ pub async fn revoke<T: Store, D: Deliver>(
             }
         };
         let readers = keeper.readers(name).await;
-        readers.iter().for_each(|reader| tell(format!("is cut off: {reader}")));
+        readers.iter().for_each(|reader| tell(format!("cut off: {reader}")));
         let errors = keeper.revoke_now(name).await.map_err(|error| Refusal::of(&error))?;
         return Ok((Cut { id, readers, applied: None }, errors));
     }

@@ -51,7 +51,7 @@ pub(super) fn refuse(layout: &Layout) -> Result<(), StoreError> {
         )),
         Retired::Wholly => Err(store_fault(
             &layout.root,
-            "was retired: its tokens have ended",
+            "was retired: its tokens are revoked",
             format!("remove {mark:?} to have the tokens of the list minted anew"),
         )),
     }

@@ -331,9 +331,5 @@ fn an_apply_that_is_told_to_stop_while_it_asks_says_that_something_is_left() {
     wait_until("the question", || host.list_is_open(), || apply.log());
     apply.signal(Signal::TERM);
     assert_eq!(apply.wait(), Some(1), "{}", apply.log());
-    assert!(
-        apply.log().contains("told to stop: what is left to do waits for the next run"),
-        "{}",
-        apply.log()
-    );
+    assert!(apply.log().contains("stopped by a signal: the rest is left to the next run"), "{}", apply.log());
 }

@@ -30,12 +30,12 @@ fn status(host: &Host) -> Value {
 #[test]
 fn a_token_that_outlives_its_expiry_is_replaced_in_time_all_the_same() {
     for (expiry, told) in
-        [(Expiry::Ignored, "lets it live on: "), (Expiry::After(400 * DAY), "lets it live until 20")]
+        [(Expiry::Ignored, "the server set none: "), (Expiry::After(400 * DAY), "the server set 20")]
     {
         on_each(expiry, |host, said| {
             // Where influxctl prints none, that need not be so: what was asked for is believed until it has passed.
             let is_told = host.kind.has_date || expiry != Expiry::Ignored;
-            let is_said = said.contains("token t0: was to expire at 20") && said.contains(told);
+            let is_said = said.contains("token t0: expiry 20") && said.contains(told);
             assert_eq!(is_said, is_told, "{said}");
             let first = status(&host);
             assert_eq!(first["expires_at"].is_null(), is_told && expiry == Expiry::Ignored, "{first}");
@@ -51,10 +51,7 @@ fn a_token_that_outlives_its_expiry_is_replaced_in_time_all_the_same() {
 #[test]
 fn a_token_that_expires_sooner_than_it_was_to_is_replaced_by_then() {
     on_each(Expiry::After(Duration::from_secs(2 * 3600)), |host, said| {
-        assert!(
-            said.contains("token t0: was to expire at 20") && said.contains("lets it expire at 20"),
-            "{said}"
-        );
+        assert!(said.contains("token t0: expiry 20") && said.contains("the server set 20"), "{said}");
         host.shift_clock(SignedDuration::from_mins(40));
         host.apply();
         assert_eq!(host.mints(), 1);

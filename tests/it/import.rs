@@ -86,7 +86,7 @@ fn an_unlisted_name_waits_until_the_list_asks_for_it() {
     let ran = host.tokend(&["apply"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(!ran.stderr.contains("left the list"), "{ran:?}");
-    assert!(ran.stdout.contains("the list to ask for it"), "{ran:?}");
+    assert!(ran.stdout.contains("the list to name it"), "{ran:?}");
     assert_eq!(host.delivered("x"), None);
     host.sandbox.clear_requests();
     host.list(&format!("{LISTED}[[token]]\nname = \"x\"\nread = [\"a\"]\nwrite = [\"b\"]\n"));
@@ -180,8 +180,8 @@ fn what_is_not_as_it_should_be_is_refused_and_nothing_is_sealed() {
         (&unknown, "has no token"),
         (&revoked, "was revoked at"),
         (&expired, "expired at"),
-        (&nothing, "what"),
-        (&strange, "what"),
+        (&nothing, "has no grants, unreported grants"),
+        (&strange, "has no grants, unreported grants"),
         (&own, "is a token of t0 already"),
         (&ours, "was minted by this store, for t0"),
         (&taken, "is that of another token, of t0"),
@@ -261,7 +261,7 @@ fn one_that_others_use_is_never_ended_whatever_replaces_it() {
         ran.stderr.contains(&format!("imported token {} is not used here any more", token.id)),
         "{ran:?}"
     );
-    assert!(ran.stdout.contains("a person to end the old"), "{ran:?}");
+    assert!(ran.stdout.contains("you to revoke the former"), "{ran:?}");
 }
 
 #[test]

@@ -264,7 +264,7 @@ fn without_a_clock_that_can_be_believed_nothing_is_judged() {
     if ran.code == Some(0) {
         return;
     }
-    assert!(ran.stderr.contains("the server tells no date, and this host's clock"), "{ran:?}");
+    assert!(ran.stderr.contains("the server sends no date, and this host's clock"), "{ran:?}");
     assert!(ran.stderr.contains("local_clock = \"trusted\""), "{ran:?}");
     assert_eq!(calls(&stand_in, "token create").len(), 0);
 }

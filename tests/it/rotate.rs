@@ -49,7 +49,7 @@ fn a_rotation_mints_one_delivers_it_and_leaves_the_old_one_alone() {
         let until: Timestamp = status["retiring"][0]["until"].as_str().unwrap().parse().unwrap();
         let since: Timestamp = status["retiring"][0]["since"].as_str().unwrap().parse().unwrap();
         assert_eq!(until.duration_since(since), SignedDuration::from_hours(1));
-        assert!(ran.stdout.contains("the old"), "{ran:?}");
+        assert!(ran.stdout.contains("the overlap of the former"), "{ran:?}");
         host.sandbox.clear_requests();
         host.apply();
         assert_eq!(host.mints(), 0, "what was asked for is done");
@@ -99,7 +99,7 @@ fn without_a_daemon_apply_ends_what_is_due_and_waits_for_nothing() {
     host.shift_clock(SignedDuration::from_secs(2));
     let new = host.live("t0").into_iter().find(|token| token.id != old).unwrap();
     let plan = host.tokend(&["plan"]);
-    assert!(plan.stdout.contains(&format!("ask for t0 whether {} still works", new.id)), "{plan:?}");
+    assert!(plan.stdout.contains(&format!("verify t0: whether {} still works", new.id)), "{plan:?}");
     assert!(host.is_live(&old), "a plan does nothing");
     host.apply();
     host.assert_settled("t0");
@@ -196,7 +196,7 @@ fn what_cannot_have_a_new_value_is_said_and_nothing_is_done() {
     let ran = host.tokend(&["rotate", "t0", "t1", "nope"]);
     assert_eq!(ran.code, Some(1), "{ran:?}");
     assert!(ran.stderr.contains("token nope: is not in the list"), "{ran:?}");
-    assert!(ran.stderr.contains("token t1: its record cannot be read"), "{ran:?}");
+    assert!(ran.stderr.contains("token t1: the record cannot be read"), "{ran:?}");
     assert_eq!(ran.stderr.matches("hint: ").count(), 2, "{ran:?}");
     assert_eq!(host.sandbox.requests().len(), 0, "not even for the one that could");
     assert_eq!(host.tokend(&["rotate"]).code, Some(2));

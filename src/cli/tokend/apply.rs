@@ -10,7 +10,7 @@ use super::{
 use crate::{
     config::Config,
     daemon::HostKeeper,
-    operate::{applied::Applied, command::Command, confirm::Confirmed},
+    operate::{applied::ApplyReport, command::Command, confirm::Approval},
 };
 
 pub(super) fn run(context: &Context, format: Format) -> Result<Outcome, Failure> {
@@ -18,14 +18,14 @@ pub(super) fn run(context: &Context, format: Format) -> Result<Outcome, Failure>
         Some(applied) => applied,
         None => {
             let config = context.load()?;
-            here(context, &config, &Confirmed::default())?
+            here(context, &config, &Approval::default())?
         }
     };
-    once::tell(format, &applied)
+    once::show(format, &applied)
 }
 
 /// Without a daemon; with a person's word for what is not done without one.
-pub(super) fn here(context: &Context, config: &Config, confirmed: &Confirmed) -> Result<Applied, Failure> {
+pub(super) fn here(context: &Context, config: &Config, approval: &Approval) -> Result<ApplyReport, Failure> {
     context.block_on(async {
         let home = context.open(config).await?;
         if config.specs.is_empty() && !home.ledger.known().is_empty() {
@@ -40,7 +40,7 @@ pub(super) fn here(context: &Context, config: &Config, confirmed: &Confirmed) ->
         }
         let keepers = context.keepers(config, &home)?;
         let all: Vec<&HostKeeper> = keepers.iter().collect();
-        confirmed.tell(&all);
+        approval.pass_to(&all);
         once::run(&context.list, config, &home, &all, &BTreeSet::new()).await
     })
 }

@@ -11,7 +11,7 @@ use crate::{
     cli::{Format, ui},
     config::{self, Config},
     influxdb::{KnownCluster, known_clusters},
-    operate::{check::Checked, command::Command, plan::Told},
+    operate::{check::Checked, command::Command, plan::Notice},
 };
 
 /// What to check.
@@ -56,8 +56,8 @@ fn here(context: &Context, check: Check) -> Result<Checked, Failure> {
     if !check.list_only {
         checked.hooks(&context.hooks());
         match context.read_records(&config) {
-            Ok(read) => checked.faults.extend(read.faults.iter().map(|fault| Told::of_error(fault))),
-            Err(error) => checked.faults.push(Told::of_error(&error)),
+            Ok(read) => checked.faults.extend(read.faults.iter().map(|fault| Notice::of_error(fault))),
+            Err(error) => checked.faults.push(Notice::of_error(&error)),
         }
         context.block_on(ask_servers(&config, &mut checked))?;
     }
@@ -67,7 +67,7 @@ fn here(context: &Context, check: Check) -> Result<Checked, Failure> {
 async fn ask_servers(config: &Config, checked: &mut Checked) -> Result<(), Failure> {
     match onlookers(config).await {
         Ok(keepers) => checked.ask(&keepers.iter().collect::<Vec<&Onlooker>>()).await,
-        Err(error) => checked.faults.push(Told::of_error(&error)),
+        Err(error) => checked.faults.push(Notice::of_error(&error)),
     }
     Ok(())
 }

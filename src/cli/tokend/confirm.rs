@@ -1,4 +1,4 @@
-//! `influx-tokend confirm`: a person's word for what is not done without one (rules 11 and 12).
+//! `influx-tokend confirm`: for what is not done before a person confirms it (rules 11 and 12).
 
 use clap::Args;
 
@@ -11,9 +11,9 @@ use crate::{
     cli::{Format, ui},
     config::Config,
     operate::{
-        applied::Applied,
+        applied::ApplyReport,
         command::Command,
-        confirm::{End, Move, Waiting},
+        confirm::{Move, Proposal, Removal},
     },
 };
 
@@ -32,51 +32,51 @@ pub(super) fn run(context: &Context, confirm: &Confirm) -> Result<Outcome, Failu
 }
 
 fn show(context: &Context) -> Result<Outcome, Failure> {
-    let waiting: Waiting = match context.ask(&Command::Confirm { digest: None })? {
-        Some(waiting) => waiting,
-        None => waiting_of(context, &context.load()?)?,
+    let proposal: Proposal = match context.ask(&Command::Confirm { digest: None })? {
+        Some(proposal) => proposal,
+        None => proposal_of(context, &context.load()?)?,
     };
-    if waiting.is_empty() {
-        ui::print("nothing waits for a confirmation\n")?;
+    if proposal.is_empty() {
+        ui::print("nothing to confirm\n")?;
         return Ok(Outcome::Done);
     }
-    ui::print(&format!("{}to confirm: influx-tokend confirm {}\n", text(&waiting), waiting.digest()))?;
+    ui::print(&format!("{}to confirm: influx-tokend confirm {}\n", text(&proposal), proposal.digest()))?;
     Ok(Outcome::Waits)
 }
 
-fn text(waiting: &Waiting) -> String {
+fn text(proposal: &Proposal) -> String {
     let mut text = String::new();
-    if !waiting.moves.is_empty() {
+    if !proposal.moves.is_empty() {
         text += "these names get a new token on another server; their old ones are kept and reported:\n";
     }
-    for Move { name, from, to, server } in &waiting.moves {
+    for Move { name, from, to, server } in &proposal.moves {
         text += &format!("  {name}: from {from} to {to} ({server})\n");
     }
-    if !waiting.ends.is_empty() {
-        text += "these names left the list, their tokens are ended, whoever uses them is cut off:\n";
+    if !proposal.revokes.is_empty() {
+        text += "these names left the list, their tokens are revoked, cutting off current users:\n";
     }
-    for End { name, server } in &waiting.ends {
+    for Removal { name, server } in &proposal.revokes {
         text += &format!("  {name} ({server})\n");
     }
     text
 }
 
 fn carry_out(context: &Context, digest: &str) -> Result<Outcome, Failure> {
-    let applied: Applied = match context.ask(&Command::Confirm { digest: Some(digest.to_owned()) })? {
+    let applied: ApplyReport = match context.ask(&Command::Confirm { digest: Some(digest.to_owned()) })? {
         Some(applied) => applied,
         None => {
             let config = context.load()?;
-            let confirmed = waiting_of(context, &config)?.confirmed(digest)?;
-            apply::here(context, &config, &confirmed)?
+            let approval = proposal_of(context, &config)?.approve(digest)?;
+            apply::here(context, &config, &approval)?
         }
     };
-    once::tell(Format::Text, &applied)
+    once::show(Format::Text, &applied)
 }
 
 /// Without a daemon.
-fn waiting_of(context: &Context, config: &Config) -> Result<Waiting, Failure> {
+fn proposal_of(context: &Context, config: &Config) -> Result<Proposal, Failure> {
     context.block_on(async {
         let keepers = onlookers(config).await?;
-        Ok(Waiting::find(&keepers.iter().collect::<Vec<&Onlooker>>()).await?)
+        Ok(Proposal::find(&keepers.iter().collect::<Vec<&Onlooker>>()).await?)
     })
 }

@@ -154,7 +154,7 @@ fn tell(format: Format, done: &Done) -> Result<Outcome, Failure> {
     }
     ui::print(&text)?;
     match &done.applied {
-        Some(applied) => once::tell(format, applied),
+        Some(applied) => once::show(format, applied),
         None => Ok(Outcome::Done),
     }
 }

@@ -60,7 +60,7 @@ pub struct Tokend {
 enum Command {
     /// Run the daemon in the foreground
     Run,
-    /// Mint, seal, probe and deliver what is missing, then end
+    /// Mint, seal, probe and deliver what is missing, then exit
     Apply(Output),
     /// Show what would be done, and do nothing
     Plan(Output),
@@ -70,23 +70,23 @@ enum Command {
     Status(Output),
     /// Give tokens a new value now; the old one works on until its overlap is over
     Rotate(rotate::Rotate),
-    /// End a token now: whoever uses it is cut off; another is minted where the list asks for it
+    /// Revoke a token now, cutting off its users; another is minted where the list asks for it
     Revoke(revoke::Revoke),
     /// Adopt a token that was made by hand: its id and its string are read from standard input
     Import(import::Import),
-    /// Confirm that tokens move to another server, or that many are to be ended
+    /// Confirm that tokens move to another server, or that many are revoked
     Confirm(confirm::Confirm),
-    /// List live tokens that bear this store's label but are in no record; revoke them, or leave them to another machine
+    /// List tokens this host created but no longer tracks; revoke them, or leave them to another machine
     Strays(strays::Strays),
-    /// Forget tokens that live on a server which the list does not name any more
+    /// Drop tokens on servers no longer in the list
     Forget(forget::Forget),
     /// Have services reloaded or restarted whenever a token of theirs has a new value (as root)
     Hook(hook::Hook),
-    /// End all tokens of this host and wipe its store, after showing what that is
+    /// Revoke the tokens of this host and wipe its store, after showing what that is
     Retire(retire::Retire),
     /// Move the store, or seal it anew; the daemon is stopped for it
     Store(store::Store),
-    /// Say that this machine takes the place of the one that the store was made on
+    /// Claim a store copied from another machine
     TakeOver,
 }
 

@@ -18,7 +18,7 @@ use crate::{
     daemon::{self, Home, HostKeeper},
     lifecycle::{Mode, Signals, clocks, statuses},
     model::{Name, Time},
-    operate::applied::{Applied, Awaited, Ended, Gathered, Heard},
+    operate::applied::{ApplyReport, Completion, PendingNames, ServerReport, Summary},
 };
 
 /// Delivers what is sealed and does what is due. Those in `renewed` are to have a new value in the end.
@@ -28,36 +28,36 @@ pub(super) async fn run(
     home: &Home,
     keepers: &[&HostKeeper],
     renewed: &BTreeSet<Name>,
-) -> Result<Applied, Failure> {
+) -> Result<ApplyReport, Failure> {
     // What a daemon falls back on when the list in the file has faults.
     let text = crate::config::read(list)?;
     daemon::accept(&home.ledger, config, &text).await?;
-    let awaited = Awaited::of(&home.ledger, renewed);
-    let mut told = Gathered::about(&awaited);
-    told.errors.extend(home.deliver_all().await.iter().map(ToString::to_string));
-    let told = Mutex::new(told);
-    let was_stopped = drive(keepers, &told).await?;
-    let mut told = told.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let awaited = PendingNames::of(&home.ledger, renewed);
+    let mut summary = Summary::about(&awaited);
+    summary.errors.extend(home.deliver_all().await.iter().map(ToString::to_string));
+    let summary = Mutex::new(summary);
+    let was_stopped = drive(keepers, &summary).await?;
+    let mut summary = summary.into_inner().unwrap_or_else(PoisonError::into_inner);
     if was_stopped {
-        told.errors.push("told to stop: what is left to do waits for the next run".to_owned());
+        summary.errors.push("stopped by a signal: the rest is left to the next run".to_owned());
     }
     let clocks = clocks(Time::now(), keepers.iter().copied());
     let tokens = statuses(&home.specs(), &home.ledger.known(), &config.lifecycle, &clocks);
-    told.tell_lacking(&awaited.lacking(&home.ledger));
-    Ok(told.applied(tokens))
+    summary.add_lacking(&awaited.lacking(&home.ledger));
+    Ok(summary.applied(tokens))
 }
 
-/// Each server in its own time: one that is away does not hold up the others. A signal lets what is under way end.
+/// Each server in its own time: one that is away does not hold up the others. A signal lets what is under way finish.
 /// Whether there was one.
-async fn drive(keepers: &[&HostKeeper], told: &Mutex<Gathered>) -> Result<bool, Failure> {
+async fn drive(keepers: &[&HostKeeper], summary: &Mutex<Summary>) -> Result<bool, Failure> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let (stop, stopping) = watch::channel(false);
     let all = keepers.iter().map(|keeper| {
         let signals = Signals::new(stopping.clone());
         keeper.drive(Mode::OneShot, std::time::Duration::ZERO, signals, |report| {
-            let heard = Heard::of(keeper.server_name(), report);
-            heard.note().iter().for_each(|note| ui::note("influx-tokend", note));
-            told.lock().unwrap_or_else(PoisonError::into_inner).take(&heard);
+            let report = ServerReport::of(keeper.server_name(), report);
+            report.note().iter().for_each(|note| ui::note("influx-tokend", note));
+            summary.lock().unwrap_or_else(PoisonError::into_inner).take(&report);
         })
     });
     let mut all = std::pin::pin!(futures_util::future::join_all(all));
@@ -71,8 +71,8 @@ async fn drive(keepers: &[&HostKeeper], told: &Mutex<Gathered>) -> Result<bool, 
     }
 }
 
-/// Prints what came of it and tells how the command ends.
-pub(super) fn tell(format: Format, applied: &Applied) -> Result<Outcome, Failure> {
+/// Prints what came of it, and returns how the command exits.
+pub(super) fn show(format: Format, applied: &ApplyReport) -> Result<Outcome, Failure> {
     match format {
         Format::Json => ui::print_json(applied)?,
         Format::Text => {
@@ -85,12 +85,12 @@ pub(super) fn tell(format: Format, applied: &Applied) -> Result<Outcome, Failure
     outcome(applied)
 }
 
-/// How the command ends.
-pub(super) fn outcome(applied: &Applied) -> Result<Outcome, Failure> {
-    match applied.ended() {
-        Ended::Done => Ok(Outcome::Done),
-        Ended::Waits => Ok(Outcome::Waits),
-        Ended::Partly => Ok(Outcome::Partly),
-        Ended::Failed => Err(Failure::Several("nothing could be done".to_owned())),
+/// How the command exits.
+pub(super) fn outcome(applied: &ApplyReport) -> Result<Outcome, Failure> {
+    match applied.completion() {
+        Completion::Done => Ok(Outcome::Done),
+        Completion::Waits => Ok(Outcome::Waits),
+        Completion::Partly => Ok(Outcome::Partly),
+        Completion::Failed => Err(Failure::Several("nothing could be done".to_owned())),
     }
 }

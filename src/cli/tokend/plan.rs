@@ -8,7 +8,7 @@ use crate::{
     cli::ui,
     operate::{
         command::Command,
-        plan::{Planned, plan},
+        plan::{ServerPlan, plan},
     },
 };
 
@@ -25,7 +25,7 @@ pub(super) fn run(context: &Context, format: Format) -> Result<Outcome, Failure>
 }
 
 /// Without a daemon.
-fn here(context: &Context) -> Result<Vec<Planned>, Failure> {
+fn here(context: &Context) -> Result<Vec<ServerPlan>, Failure> {
     let config = context.load()?;
     context.block_on(async {
         let keepers = onlookers(&config).await?;
@@ -34,7 +34,7 @@ fn here(context: &Context) -> Result<Vec<Planned>, Failure> {
     })
 }
 
-fn text(planned: &[Planned]) -> String {
+fn text(planned: &[ServerPlan]) -> String {
     if planned.is_empty() {
         return "the list names no server: nothing is minted, what is sealed is delivered\n".to_owned();
     }

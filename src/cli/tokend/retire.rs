@@ -1,4 +1,4 @@
-//! `influx-tokend retire`: this host gives up its tokens. All that are this instance's end, and the store is wiped.
+//! `influx-tokend retire`: this host gives up its tokens. Those that are its own are revoked, and the store is wiped.
 
 use clap::Args;
 use serde::{Serialize, de::DeserializeOwned};
@@ -10,10 +10,11 @@ use super::{
 use crate::{
     cli::ui,
     daemon::{self, Home, HostKeeper},
-    lifecycle::plan::{Retirement, Stays},
+    lifecycle::plan::{Exemption, ExemptionReason, Retirement},
+    model::TokenId,
     operate::{
         command::{Command, Refusal},
-        retire::{self, Retired},
+        retire::{self, RetireReport},
     },
     store,
 };
@@ -23,6 +24,9 @@ use crate::{
 pub(super) struct Retire {
     /// The digest that `retire` without it prints
     digest: Option<String>,
+    /// Revoke this token too, although a clone of this store may use it (repeatable)
+    #[arg(long, value_name = "ID")]
+    also: Vec<String>,
     #[command(flatten)]
     output: Output,
 }
@@ -33,10 +37,14 @@ pub(super) fn run(context: &Context, arguments: &Retire) -> Result<Outcome, Fail
     if state == store::Retired::Wholly {
         context.load()?;
         store::wipe_rest(&folder)?;
-        return tell(arguments.output.output, &Retired { wiped: Some(folder), ..Retired::default() });
+        return report(
+            arguments.output.output,
+            &RetireReport { wiped: Some(folder), ..RetireReport::default() },
+        );
     }
     let is_begun = state == store::Retired::Begun && !store::is_held(&folder);
-    let place = Place { context, is_begun };
+    let also: Vec<TokenId> = arguments.also.iter().cloned().map(TokenId).collect();
+    let place = Place { context, is_begun, also: &also };
     match &arguments.digest {
         None => show(&place, arguments.output.output),
         Some(digest) => carry_out(&place, digest, arguments.output.output),
@@ -46,8 +54,10 @@ pub(super) fn run(context: &Context, arguments: &Retire) -> Result<Outcome, Fail
 /// Where it is done: by the daemon, or in its stead.
 struct Place<'a> {
     context: &'a Context,
-    /// By a process that has ended: a daemon that was started since does not open the store.
+    /// By a process that has exited: a daemon that was started since does not open the store.
     is_begun: bool,
+    /// Tokens that only a person may add.
+    also: &'a [TokenId],
 }
 
 impl Place<'_> {
@@ -55,7 +65,7 @@ impl Place<'_> {
         if self.is_begun {
             return Ok(None);
         }
-        self.context.ask(&Command::Retire { digest: digest.map(str::to_owned) })
+        self.context.ask(&Command::Retire { digest: digest.map(str::to_owned), also: self.also.to_vec() })
     }
 
     /// Without a daemon. Makes no store where there is none.
@@ -66,8 +76,8 @@ impl Place<'_> {
         let config = self.context.load()?;
         if !store::exists(&config.store.path) {
             return Err(Failure::Usage {
-                what: format!("there is no store in {:?}: nothing to retire", config.store.path),
-                fix: format!("see that {:?} is this host's list", self.context.list),
+                what: format!("store {:?} does not exist: nothing to retire", config.store.path),
+                fix: format!("check that {:?} is this host's list", self.context.list),
             });
         }
         self.context.block_on(async {
@@ -82,13 +92,14 @@ impl Place<'_> {
 fn show(place: &Place<'_>, format: Format) -> Result<Outcome, Failure> {
     let found: Retirement = match place.ask(None)? {
         Some(found) => found,
-        None => place.work(async |keepers, home| retire::find(keepers, &home.ledger).await)?,
+        None => place.work(async |keepers, home| retire::find(keepers, &home.ledger, place.also).await)?,
     };
     let digest = retire::digest(&found);
     match format {
         Format::Json => ui::print_json(&Shown { retirement: found, digest })?,
         Format::Text => {
-            ui::print(&format!("{}to confirm: influx-tokend retire {digest}\n", text(&found)))?;
+            let also: String = place.also.iter().map(|id| format!("--also {id} ")).collect();
+            ui::print(&format!("{}to confirm: influx-tokend retire {also}{digest}\n", text(&found)))?;
         }
     }
     Ok(Outcome::Waits)
@@ -103,28 +114,24 @@ struct Shown {
 }
 
 fn text(found: &Retirement) -> String {
-    let mut text = match found.ends.len() {
-        0 => "no token is left to end\n".to_owned(),
-        _ => "these tokens end, whoever uses them is cut off:\n".to_owned(),
+    let mut text = match found.revokes.len() {
+        0 => "no token is left to revoke\n".to_owned(),
+        _ => "these tokens are revoked, cutting off current users:\n".to_owned(),
     };
-    for one in &found.ends {
-        let note =
-            if one.is_recorded { "" } else { ", is in no record: a clone of this host may be using it" };
+    for one in &found.revokes {
+        let note = if one.is_recorded { "" } else { ", not in a record" };
         text += &format!("  {} ({} on {}){note}\n", one.name, one.id, one.server);
     }
     if !found.stays.is_empty() {
-        text += "these live on, and are not known here any more:\n";
+        text += &format!("these stay, unknown here from then on:\n{}", stays(&found.stays));
     }
-    for one in &found.stays {
-        let why = match one.why {
-            Stays::Imported => "imported, others may use it",
-            Stays::Inherited => "another machine's, or of a former instance",
-            Stays::FormerServer => "the list does not name its server",
-        };
-        text += &format!("  {} ({} on {}): {why}\n", one.name, one.id, one.server);
+    if found.stays.iter().any(|one| one.why == ExemptionReason::Unknown) {
+        text += "hint: to revoke one of these too: influx-tokend retire --also ID\n";
     }
     for name in &found.unreadable {
-        text += &format!("  {name}: its record cannot be read, a token imported for it would live on\n");
+        text += &format!(
+            "  {name}: the record cannot be read, its tokens stay unless they are listed above as revoked\n"
+        );
     }
     for one in &found.unanswered {
         let (name, server, until) = (&one.name, &one.server, one.until);
@@ -132,30 +139,47 @@ fn text(found: &Retirement) -> String {
             "server {server} did not answer a mint for {name}: the store is kept until {until:.0}\n"
         );
     }
-    text + "the store is wiped, and so is all that is delivered\n"
+    text + "the store and all delivered values are wiped\n"
+}
+
+fn stays(stays: &[Exemption]) -> String {
+    let line = |one: &Exemption| {
+        let why = match one.why {
+            ExemptionReason::Imported => "imported, others may use it",
+            ExemptionReason::Inherited => "another machine's, or of a former instance",
+            ExemptionReason::FormerServer => "its server is not in the list",
+            ExemptionReason::Unknown => "not minted here, a clone of this store may use it",
+        };
+        format!("  {} ({} on {}): {why}\n", one.name, one.id, one.server)
+    };
+    stays.iter().map(line).collect()
 }
 
 fn carry_out(place: &Place<'_>, digest: &str, format: Format) -> Result<Outcome, Failure> {
-    let retired: Retired = match place.ask(Some(digest))? {
+    let retired: RetireReport = match place.ask(Some(digest))? {
         Some(retired) => retired,
         None => place.work(async |keepers, home| {
-            let found = retire::find(keepers, &home.ledger).await?;
+            let found = retire::find(keepers, &home.ledger, place.also).await?;
             retire::confirmed(&found, digest)?;
             retire::carry_out(keepers, home, found, |line| ui::note(place.context.program(), &line)).await
         })?,
     };
-    tell(format, &retired)
+    report(format, &retired)
 }
 
-fn tell(format: Format, retired: &Retired) -> Result<Outcome, Failure> {
+fn report(format: Format, retired: &RetireReport) -> Result<Outcome, Failure> {
+    let revoked = retire::tokens(retired.revoked.len());
     match (format, &retired.wiped) {
         (Format::Json, _) => ui::print_json(retired)?,
-        (Format::Text, Some(store)) => ui::print(&format!(
-            "ended {} tokens and wiped {store:?}; while {:?} is there, nothing is minted for this host\n",
-            retired.ended.len(),
-            store.join("retired"),
-        ))?,
-        (Format::Text, None) => ui::print(&format!("ended {} tokens\n", retired.ended.len()))?,
+        (Format::Text, Some(store)) => {
+            let live = if retired.stays.is_empty() { "" } else { "still live:\n" };
+            ui::print(&format!(
+                "revoked {revoked} and wiped {store:?}; while {:?} exists, nothing is minted for this host\n{live}{}",
+                store.join("retired"),
+                stays(&retired.stays),
+            ))?;
+        }
+        (Format::Text, None) => ui::print(&format!("revoked {revoked}\n"))?,
     }
     if retired.errors.is_empty() {
         return Ok(Outcome::Done);
@@ -164,7 +188,7 @@ fn tell(format: Format, retired: &Retired) -> Result<Outcome, Failure> {
     if retired.wiped.is_none() {
         ui::note(
             "influx-tokend",
-            "hint: nothing is minted any more; run `influx-tokend retire` again for the rest",
+            "hint: run `influx-tokend retire` again for the rest; nothing is minted any more",
         );
     }
     Ok(Outcome::Partly)

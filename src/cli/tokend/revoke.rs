@@ -1,4 +1,4 @@
-//! `influx-tokend revoke`: a person wants a token to end now, whoever uses it.
+//! `influx-tokend revoke`: revokes a token now, cutting off its users.
 
 use std::collections::BTreeSet;
 
@@ -19,12 +19,12 @@ use crate::{
     },
 };
 
-/// What to end.
+/// What to revoke.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Revoke {
-    /// The name whose current token is to end
+    /// The name whose current token is revoked
     name: Name,
-    /// Without an overlap: whoever uses it is cut off. There is no other way yet, so this must be said
+    /// Revoke at once, cutting off current users (required)
     #[arg(long, required = true)]
     now: bool,
     #[command(flatten)]
@@ -46,7 +46,7 @@ fn here(context: &Context, name: &Name) -> Result<Cut, Failure> {
         let home = context.open(&config).await?;
         let keepers = context.keepers(&config, &home)?;
         let all: Vec<&HostKeeper> = keepers.iter().collect();
-        ui::note(context.program(), "no daemon runs: nobody knows who has read it");
+        ui::note(context.program(), "no daemon is running: its readers are unknown");
         let (mut cut, errors) = undo::revoke(&all, name, |line| ui::note(context.program(), &line)).await?;
         let names = BTreeSet::from([name.clone()]);
         if config.specs.contains_key(name) {
@@ -65,9 +65,9 @@ fn tell(revoke: &Revoke, cut: &Cut) -> Result<Outcome, Failure> {
             cut.applied.as_ref().map_or(Ok(Outcome::Done), once::outcome)
         }
         Format::Text => {
-            ui::print(&format!("ended {} of {}\n", cut.id, revoke.name))?;
+            ui::print(&format!("revoked {} of {}\n", cut.id, revoke.name))?;
             match &cut.applied {
-                Some(applied) => once::tell(Format::Text, applied),
+                Some(applied) => once::show(Format::Text, applied),
                 None => Ok(Outcome::Done),
             }
         }

@@ -14,7 +14,7 @@ use crate::{
     daemon::HostKeeper,
     lifecycle::{self, RotateError, statuses},
     model::{Name, Time},
-    operate::{applied::Applied, command::Command, undo},
+    operate::{applied::ApplyReport, command::Command, undo},
 };
 
 /// What to rotate.
@@ -35,11 +35,11 @@ pub(super) fn run(context: &Context, rotate: &Rotate) -> Result<Outcome, Failure
         Some(applied) => applied,
         None => here(context, rotate)?,
     };
-    once::tell(rotate.output.output, &applied)
+    once::show(rotate.output.output, &applied)
 }
 
 /// Without a daemon.
-fn here(context: &Context, rotate: &Rotate) -> Result<Applied, Failure> {
+fn here(context: &Context, rotate: &Rotate) -> Result<ApplyReport, Failure> {
     let config = context.load()?;
     let names: BTreeSet<Name> = rotate.names.iter().cloned().collect();
     context.block_on(async {
@@ -51,7 +51,7 @@ fn here(context: &Context, rotate: &Rotate) -> Result<Applied, Failure> {
             let clocks = lifecycle::clocks(Time::now(), &keepers);
             let tokens = statuses(&home.specs(), &home.ledger.known(), &config.lifecycle, &clocks);
             let tokens = tokens.into_iter().filter(|status| names.contains(&status.name)).collect();
-            return Ok(Applied { tokens, ..Applied::default() });
+            return Ok(ApplyReport { tokens, ..ApplyReport::default() });
         }
         lifecycle::rotate(&keepers, &names).map_err(|errors| all_but_one(context, errors))?;
         let keepers = lifecycle::keepers_of(&keepers, &names);

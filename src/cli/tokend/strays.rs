@@ -18,10 +18,10 @@ use crate::{
 /// What to do about strays.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Strays {
-    /// End these. Whoever uses one, a clone of this host perhaps, is cut off
+    /// Revoke these, cutting off their users: a clone of this host, perhaps
     #[arg(long, value_name = "ID", num_args = 1..)]
     revoke: Vec<String>,
-    /// Another machine works with a copy of this store: take a new instance, replace all tokens here, revoke none
+    /// Another machine uses a copy of this store: take a new instance, replace all tokens here, revoke none
     #[arg(long, conflicts_with = "revoke")]
     separate: bool,
     #[command(flatten)]
@@ -38,7 +38,7 @@ pub(super) fn run(context: &Context, arguments: &Strays) -> Result<Outcome, Fail
         None => here(context, &revoke)?,
     };
     if !revoke.is_empty() {
-        return told(&found);
+        return show_revoked(&found);
     }
     match arguments.output.output {
         Format::Json => ui::print_json(&found)?,
@@ -59,7 +59,7 @@ fn separate(context: &Context, format: Format) -> Result<Outcome, Failure> {
         Format::Text => ui::print(&separation_text(&separation))?,
     }
     if !has_daemon && !separation.shared.is_empty() {
-        ui::note(context.program(), "hint: `influx-tokend apply` replaces the shared tokens");
+        ui::note(context.program(), "hint: run `influx-tokend apply` to replace the shared tokens");
     }
     Ok(Outcome::Done)
 }
@@ -106,10 +106,10 @@ fn here(context: &Context, revoke: &[TokenId]) -> Result<Vec<Stray>, Failure> {
     })
 }
 
-fn told(ended: &[Stray]) -> Result<Outcome, Failure> {
+fn show_revoked(revoked: &[Stray]) -> Result<Outcome, Failure> {
     let mut text = format!("on {}, {:.0}:\n", host(), Time::now());
-    for stray in ended {
-        text += &format!("  ended {} ({} on {})\n", stray.id, stray.name, stray.server);
+    for stray in revoked {
+        text += &format!("  revoked {} ({} on {})\n", stray.id, stray.name, stray.server);
     }
     ui::print(&text)?;
     Ok(Outcome::Done)
@@ -132,10 +132,10 @@ fn table(strays: &[Stray]) -> String {
         ]);
     }
     let mut text = format!(
-        "{table}\nbefore ending one with `influx-tokend strays --revoke ID`: a clone of this host may be using it\n"
+        "{table}\nbefore you run `influx-tokend strays --revoke ID`: a clone of this host may use that token\n"
     );
     if strays.iter().any(|stray| !stray.former_instance) {
-        text += "if another machine works with a copy of this store: `influx-tokend strays --separate`\n";
+        text += "if another machine uses a copy of this store: run `influx-tokend strays --separate`\n";
     }
     text
 }

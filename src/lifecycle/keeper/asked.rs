@@ -19,16 +19,16 @@ pub enum RotateError {
     #[error("token {0}: is not in the list")]
     NotListed(Name),
     /// Its server is none that is looked after here.
-    #[error("token {0}: its server is not looked after here")]
+    #[error("token {0}: its server is not managed here")]
     NoServer(Name),
     /// Its record cannot be read.
-    #[error("token {0}: its record cannot be read")]
+    #[error("token {0}: the record cannot be read")]
     Unreadable(Name),
     /// Its record is a later program's.
-    #[error("token {0}: its record was written by a later influx-tokend")]
+    #[error("token {0}: the record was written by a later influx-tokend")]
     Later(Name),
     /// What it has lives on another server than the list says.
-    #[error("token {name}: lives on {server}, the list names another server")]
+    #[error("token {name}: its token is on {server}, the list names another server")]
     LivesElsewhere {
         /// Which.
         name: Name,
@@ -40,10 +40,10 @@ pub enum RotateError {
 impl Hint for RotateError {
     fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::NotListed(_) => "`influx-tokend status` shows the names; put it into the list first",
-            Self::NoServer(_) => "see that its server's certificates can be read",
+            Self::NotListed(_) => "add it to the list first; run `influx-tokend status` to list the names",
+            Self::NoServer(_) => "check that its server's certificates can be read",
             Self::Unreadable(_) => {
-                "put the record back from a backup, or move its file away to have a new token minted"
+                "restore the record from a backup, or move its file away to get a new token"
             }
             Self::Later(_) => "run the influx-tokend that wrote it, or a later one",
             Self::LivesElsewhere { .. } => {

@@ -86,7 +86,7 @@ pub enum ImportError {
         at: Time,
     },
     /// It may do something that we have no word for, or nothing.
-    #[error("server {server}: what {id} may do is nothing, is not told, or is not reading and writing alone")]
+    #[error("server {server}: {id} has no grants, unreported grants, or more than read and write")]
     StrangeGrants {
         /// Which token.
         id: TokenId,
@@ -120,7 +120,7 @@ pub enum ImportError {
         name: Name,
     },
     /// The same string is in the store under another id.
-    #[error("the string given for {id} is that of another token, of {name}")]
+    #[error("the string for {id} is that of another token, of {name}")]
     SameSecret {
         /// Which token.
         id: TokenId,
@@ -128,7 +128,7 @@ pub enum ImportError {
         name: Name,
     },
     /// The name's record cannot be read, or is a later program's.
-    #[error("token {0}: its record is not ours to change")]
+    #[error("token {0}: the record cannot be changed here")]
     NotOurs(Name),
     /// The list has the name on another server.
     #[error("token {name}: the list has it on server {wanted}, not on {server}")]
@@ -141,7 +141,7 @@ pub enum ImportError {
         server: ServerName,
     },
     /// What the name has lives on another server.
-    #[error("token {name}: what it has lives on {server}")]
+    #[error("token {name}: its token is on {server}")]
     LivesElsewhere {
         /// Which name.
         name: Name,
@@ -161,7 +161,7 @@ pub enum ImportError {
         has: Grants,
     },
     /// There is no database on which a token for all of them could be probed.
-    #[error("server {0}: has no database on which a token for all of them could be probed")]
+    #[error("server {0}: has no database to probe a token for all databases on")]
     NothingToProbe(ServerName),
     /// The data plane did not accept it for everything.
     #[error("server {server}: {id} with this string is not accepted: {answer} ({plane} on {database:?})")]
@@ -195,12 +195,14 @@ impl Hint for ImportError {
             Self::NotThere { .. } => {
                 "check the id, and that it is this server's: `influxctl token list` shows them"
             }
-            Self::Revoked { .. } | Self::Expired { .. } => "make another one, or let influx-tokend mint it",
-            Self::StrangeGrants { .. } => "make one that reads or writes databases and does nothing else",
-            Self::Held { .. } | Self::WasRevoked { .. } => "`influx-tokend status` shows what the store has",
-            Self::Ours { .. } => "`influx-tokend strays` tells what is done about it",
-            Self::SameSecret { .. } => "give the string that was shown when this id was made",
-            Self::NotOurs(_) => "`influx-tokend check` tells what is wrong with it",
+            Self::Revoked { .. } | Self::Expired { .. } => "create another one, or let influx-tokend mint it",
+            Self::StrangeGrants { .. } => "create one that reads or writes databases and does nothing else",
+            Self::Held { .. } | Self::WasRevoked { .. } => {
+                "run `influx-tokend status` to see what the store has"
+            }
+            Self::Ours { .. } => "run `influx-tokend strays` to list it",
+            Self::SameSecret { .. } => "give the string that was shown when this id was created",
+            Self::NotOurs(_) => "run `influx-tokend check` to see what is wrong with it",
             Self::OtherServer { .. } => "name that server, or change the list",
             Self::LivesElsewhere { .. } => {
                 "run `influx-tokend apply` if only its address has changed, `influx-tokend confirm` if it is another"
@@ -210,7 +212,7 @@ impl Hint for ImportError {
             }
             Self::NothingToProbe(_) => "create a database, or name one with `probe = { database = … }`",
             Self::NotAccepted { .. } => {
-                "check that string and id belong together; a token that was made just now may need some minutes"
+                "check that string and id belong together; a token created just now may need some minutes"
             }
             Self::Change(error) => return error.hint(),
         };

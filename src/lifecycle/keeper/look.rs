@@ -219,20 +219,20 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         })
     }
 
-    /// What there is of this instance on this server.
+    /// What there is of this instance on this server; unknown tokens are revoked only where a person named them.
     ///
     /// # Errors
     /// The server could not be asked.
-    pub async fn retirement(&self) -> Result<Retirement, Unanswered> {
+    pub async fn retirement(&self, also: &[TokenId]) -> Result<Retirement, Unanswered> {
         let listing = self.list().await?;
-        Ok(self.with_view(&listing, &Databases::NotAsked, plan::retirement))
+        Ok(self.with_view(&listing, &Databases::NotAsked, |view| plan::retirement(view, also)))
     }
 
-    /// Ends a live token that is in no record. Whoever uses it is cut off.
+    /// Revokes a live token that is in no record, cutting off its users.
     ///
     /// # Errors
-    /// The server did not end it.
-    pub async fn end_unrecorded(&self, id: &TokenId) -> Result<(), ServerError> {
+    /// The server did not revoke it.
+    pub async fn revoke_unrecorded(&self, id: &TokenId) -> Result<(), ServerError> {
         self.server.revoke(id).await
     }
 }

@@ -10,7 +10,7 @@ use crate::{
         Clock,
         claims::{Believed, believe},
         ledger::ChangeError,
-        plan::{Finding, Matter, Why},
+        plan::{Finding, Matter, MintReason},
         schedule::{Stake, backoff},
     },
     model::{
@@ -26,7 +26,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     pub(super) async fn mint(
         &self,
         name: &Name,
-        why: Why,
+        why: MintReason,
         pass: &Pass<'_>,
         report: &mut Report,
     ) -> Result<(), MintFailure> {
@@ -93,7 +93,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         }
     }
 
-    async fn intend(&self, spec: &Spec, marker: &Marker, why: Why) -> Result<(), ChangeError> {
+    async fn intend(&self, spec: &Spec, marker: &Marker, why: MintReason) -> Result<(), ChangeError> {
         let now = self.moment();
         let kind = match why.is_explained() || self.is_asked_for(&spec.name) {
             true => AttemptKind::Explained,
@@ -120,15 +120,21 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     }
 
     /// Rule 1. Nothing else happens to the secret before it is sealed; if it cannot be, it is revoked.
-    async fn seal(&self, spec: &Spec, order: &Order, minted: Minted, why: Why) -> Result<(), MintFailure> {
+    async fn seal(
+        &self,
+        spec: &Spec,
+        order: &Order,
+        minted: Minted,
+        why: MintReason,
+    ) -> Result<(), MintFailure> {
         let name = &spec.name;
         let held = self.held(order, minted);
         let id = &held.id;
         // A person may have asked while it was minted.
-        let is_asked_for = why == Why::Asked || self.is_asked_for(name);
+        let is_asked_for = why == MintReason::Asked || self.is_asked_for(name);
         let mut events = vec![Event::Minted {
             held: Box::new(held.clone()),
-            after_refusal: why == Why::Refused && !is_asked_for,
+            after_refusal: why == MintReason::Refused && !is_asked_for,
         }];
         if is_asked_for {
             events.push(Event::WishFulfilled);
@@ -146,7 +152,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         let told = match self.server.revoke(id).await {
             Ok(()) => format!("token {name}: minted {id}, could not seal it and revoked it again: {second}"),
             Err(revoke) => format!(
-                "token {name}: minted {id}, could neither seal it ({second}) nor revoke it ({revoke}); it is revoked later"
+                "token {name}: minted {id}, could neither seal it ({second}) nor revoke it ({revoke}), retrying later"
             ),
         };
         tracing::error!("{told}");
@@ -190,7 +196,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         let was_to_live_on = order.lifetime.is_none() && held.expires_at.is_some();
         if held.was_to_expire_at.is_some() || was_to_live_on {
             let [asked, told] = [held.was_to_expire_at, held.expires_at].map(in_words);
-            tracing::warn!(%name, %id, server = %self.name, "the expiry asked for is {asked}, the server's is {told}");
+            tracing::warn!(%name, %id, server = %self.name, "expiry {asked} requested, the server set {told}");
         }
         if let Some(claimed) = held.claimed_created_at {
             let date = held.created_at;

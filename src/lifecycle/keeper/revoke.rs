@@ -9,7 +9,7 @@ use crate::{
     influxdb::{Server, ServerError},
     lifecycle::{
         Clock,
-        plan::{Finding, Matter, RevokeWhy},
+        plan::{Finding, Matter, RevokeReason},
     },
     model::{Event, Grants, Marker, Name, Record, RetiringState, TokenId},
     store::Store,
@@ -39,14 +39,14 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         &self,
         name: &Name,
         id: &TokenId,
-        why: RevokeWhy,
+        why: RevokeReason,
         report: &mut Report,
     ) -> ChangeOutcome {
         let Some(record) = self.shared.ledger.record(name) else { return ChangeOutcome::Skipped };
         let stands = match why {
-            RevokeWhy::Overlap => self.is_over(&record, id),
-            RevokeWhy::Unused => true,
-            RevokeWhy::Removed => record.removed.is_some() && !self.shared.specs().contains_key(name),
+            RevokeReason::Overlap => self.is_over(&record, id),
+            RevokeReason::Unused => true,
+            RevokeReason::Removed => record.removed.is_some() && !self.shared.specs().contains_key(name),
         };
         // Perhaps they have turned out to be another machine's as well.
         if !stands || !has_of_ours(&record, id) {
@@ -61,13 +61,13 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             return revocation_failed(name, id, &error, report);
         }
         match why {
-            RevokeWhy::Overlap => {
+            RevokeReason::Overlap => {
                 tracing::info!(%name, %id, server = %self.name, "overlap is over, revoked the former token");
             }
-            RevokeWhy::Unused => {
+            RevokeReason::Unused => {
                 tracing::info!(%name, %id, server = %self.name, "revoked a token that was replaced before it was used");
             }
-            RevokeWhy::Removed => {
+            RevokeReason::Removed => {
                 tracing::info!(%name, %id, server = %self.name, "left the list, revoked its token");
             }
         }
@@ -110,12 +110,11 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         };
         if has.as_ref() != Some(grants) {
             let has = has.map_or_else(|| "something unknown".to_owned(), |has| has.to_string());
-            let what =
-                format!("token {name}: {id} was to get {grants}, the server answers that it has {has}");
+            let what = format!("token {name}: {id}: grants {grants} requested, the server reports {has}");
             fail(report, what);
             return ChangeOutcome::Failed;
         }
-        tracing::info!(%name, %id, server = %self.name, "may now {grants}");
+        tracing::info!(%name, %id, server = %self.name, "grants are now {grants}");
         let mut events = vec![Event::GrantsChanged { id: id.clone(), grants: grants.clone() }];
         if record.current.as_ref().is_some_and(|held| held.id == *id) {
             let specs = self.shared.specs();
@@ -131,7 +130,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     pub(super) async fn drop_record(&self, name: &Name, report: &mut Report) {
         match self.shared.ledger.forget(name).await {
             Ok(()) => {
-                tracing::info!(%name, "left the list long ago, is not known any more");
+                tracing::info!(%name, "left the list long ago, forgotten");
                 report.progress = true;
             }
             Err(error) => fail(report, error.to_string()),

@@ -17,7 +17,7 @@ use crate::{
     lifecycle::{
         Clock,
         ledger::ChangeError,
-        plan::{Finding, Matter, Plan, Step, Why},
+        plan::{Finding, Matter, MintReason, Plan, Step},
     },
     model::{Event, Name, Record, TokenId},
     store::Store,
@@ -27,9 +27,9 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     /// Carries out a plan, phase by phase. A step that fails does not keep the others back; what it leaves is planned
     /// again.
     pub(super) async fn carry_out(&self, plan: Plan, signals: &Signals, report: &mut Report) {
-        let Plan { steps, to_end, to_judge, .. } = plan;
+        let Plan { steps, to_revoke, to_judge, .. } = plan;
         let (halted, changes_halted) = (AtomicBool::new(false), AtomicBool::new(false));
-        let pass = Pass { to_end, to_judge, signals, halted, changes_halted };
+        let pass = Pass { to_revoke, to_judge, signals, halted, changes_halted };
         let mut delivered = false;
         for (phase, names) in by_phase(steps) {
             // Whatever mints, changes or revokes a token waits until everything has been delivered.
@@ -83,7 +83,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
                 let works = self.verify(name, id).await;
                 report.progress |= matches!(works, Works::Wholly | Works::Partly);
                 report.again |= match works {
-                    Works::Wholly => pass.to_end.contains(name),
+                    Works::Wholly => pass.to_revoke.contains(name),
                     Works::Refused => pass.to_judge.contains(id),
                     Works::Partly | Works::Unknown => false,
                 };
@@ -145,7 +145,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     }
 
     /// What has just been minted is probed at once, without another list; or promoted, where no probe is wanted.
-    async fn mint_and_follow_up(&self, name: &Name, why: Why, pass: &Pass<'_>, report: &mut Report) {
+    async fn mint_and_follow_up(&self, name: &Name, why: MintReason, pass: &Pass<'_>, report: &mut Report) {
         // After a SIGTERM, or once the server has shown that it takes no mints, nothing new is begun.
         if pass.signals.is_stopping() || pass.halted.load(Ordering::Relaxed) {
             return;
@@ -173,7 +173,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     }
 
     async fn separate(&self, report: &mut Report) {
-        tracing::warn!(server = %self.name, "somebody else works with a copy of this store, taking a new instance");
+        tracing::warn!(server = %self.name, "another machine uses a copy of this store, taking a new instance");
         match self.shared.ledger.disown(&self.moment()).await {
             Ok(()) => report.progress = true,
             Err(error) => fail(report, format!("cannot take a new instance: {error}")),
@@ -191,7 +191,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             Event::Removed => tracing::info!(%name, "left the list"),
             Event::PutBack => tracing::info!(%name, "is back in the list"),
             Event::Withdrawn(id) => {
-                tracing::warn!(%name, %id, "left the list, is not handed out any more; others may use it");
+                tracing::warn!(%name, %id, "left the list, not delivered any more; others may use it");
             }
             other => tracing::debug!(%name, event = other.name(), "record changes"),
         }
@@ -268,7 +268,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
 /// What the steps of a pass have in common.
 pub(super) struct Pass<'a> {
     /// Names for which an acceptance makes another pass worth while.
-    to_end: BTreeSet<Name>,
+    to_revoke: BTreeSet<Name>,
     /// Tokens for which a refusal does.
     to_judge: BTreeSet<TokenId>,
     pub(super) signals: &'a Signals,

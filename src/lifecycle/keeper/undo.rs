@@ -59,7 +59,7 @@ impl Hint for UndoError {
 #[derive(Debug, thiserror::Error)]
 pub enum RevokeError {
     /// There is none, or it lives on a server that is not looked after here.
-    #[error("token {0}: has no current token on a server that is looked after here")]
+    #[error("token {0}: has no current token on a server that is managed here")]
     NoCurrent(Name),
     /// Rule 8.
     #[error("token {name}: {id} is not revoked here, others may use it")]

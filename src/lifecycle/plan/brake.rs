@@ -1,16 +1,22 @@
 //! The brake on mints (rule 11): what neither schedule nor list nor person explains is minted at once, after half a minute,
-//! after a minute, and then not before a day is over. Whatever a server claims, no name is minted without end.
+//! after a minute, and then not before a day is over. Whatever a server claims, no name is minted endlessly.
 
 use std::time::Duration;
 
-use super::{DAY, MAX_UNEXPLAINED, Matter, Plan, Scene, Why};
+use super::{
+    finding::Matter,
+    outcome::Plan,
+    scene::Scene,
+    step::MintReason,
+    terms::{DAY, MAX_UNEXPLAINED},
+};
 use crate::model::{AttemptKind, Held, MintAttempt, Record, Spec, Time, since};
 
 /// The wait before the second mint that nothing explains; it doubles.
 const FIRST: Duration = Duration::from_secs(30);
 
 /// Whether the brake holds this mint back; if so, it is reported.
-pub(super) fn holds(scene: &Scene<'_>, record: &Record, why: Why, plan: &mut Plan) -> bool {
+pub(super) fn holds(scene: &Scene<'_>, record: &Record, why: MintReason, plan: &mut Plan) -> bool {
     if why.is_explained() {
         return false;
     }
@@ -43,11 +49,13 @@ fn is_open(record: &Record, attempt: &MintAttempt) -> bool {
 }
 
 /// The reason with what the last day of this name makes of it: a reason that returns too soon explains nothing.
-pub(super) fn judged(scene: &Scene<'_>, spec: &Spec, record: &Record, why: Why) -> Why {
+pub(super) fn judged(scene: &Scene<'_>, spec: &Spec, record: &Record, why: MintReason) -> MintReason {
     match why {
-        Why::Missing if recent(scene, record).next().is_some() => Why::Again,
-        Why::Grants if recent(scene, record).any(|attempt| attempt.grants == spec.grants) => Why::Again,
-        Why::Due if is_early(scene, record) || outlives_claims(scene, record) => Why::Early,
+        MintReason::Missing if recent(scene, record).next().is_some() => MintReason::Again,
+        MintReason::Grants if recent(scene, record).any(|attempt| attempt.grants == spec.grants) => {
+            MintReason::Again
+        }
+        MintReason::Due if is_early(scene, record) || outlives_claims(scene, record) => MintReason::Early,
         why => why,
     }
 }

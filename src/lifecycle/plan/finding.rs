@@ -1,7 +1,8 @@
-//! What people are told about a plan.
+//! What a plan reports to people.
 
 use std::{collections::BTreeSet, fmt};
 
+use super::terms::MAX_UNEXPLAINED;
 use crate::model::{FailedMint, Grants, Marker, Name, RecordVersion, ServerKey, Time, TokenId};
 
 /// Something that waits or is odd.
@@ -49,10 +50,10 @@ pub enum Matter {
     WaitsToMint {
         /// Of what.
         why: String,
-        /// When it is tried again.
+        /// When it is retried.
         until: Time,
     },
-    /// Too many mints of unknown fate are open.
+    /// The outcome of too many mints is unknown.
     TooManyIntents(usize),
     /// Mints within a day that nothing explains: the next waits.
     Paused {
@@ -70,11 +71,11 @@ pub enum Matter {
     },
     /// What the server says the token may do is not what was minted.
     GrantsAltered {
-        /// The token on the server; `None` where it is said in a way we do not know.
+        /// The token on the server; `None` where it is reported in a form we do not know.
         has: Option<Grants>,
     },
-    /// Of no token the server tells what it may do in a way we know.
-    GrantsUntold,
+    /// The server does not report the grants of any token in a form we know.
+    GrantsUnreported,
     /// The token may do more than the list asks for.
     Surplus {
         /// The token.
@@ -89,17 +90,17 @@ pub enum Matter {
         /// For how long.
         until: Time,
     },
-    /// Its token is to be ended because the name left the list, with so many others that a person has to confirm it.
+    /// Its token is to be revoked because the name left the list, with so many others that a person has to confirm it.
     RevocationUnconfirmed,
     /// The list does not show the token as live, yet the server accepts it.
     Unlisted(TokenId),
     /// The token is not in the list; whether it is gone is being asked.
     Missing(TokenId),
-    /// The token is gone: nobody we know of ended it.
+    /// The token is gone: nobody we know of revoked it.
     Gone {
         /// Which.
         id: TokenId,
-        /// By absence, or told.
+        /// The list lacks it; else the list shows it as revoked or expired.
         absent: bool,
     },
     /// The token expires soon.
@@ -135,7 +136,7 @@ pub enum Matter {
         /// Where they live.
         from: ServerKey,
     },
-    /// An imported token that is not used here any more; a person may end it.
+    /// An imported token that is not used here any more; a person may revoke it.
     ImportedReplaced(TokenId),
     /// A token of a server that the list does not name any more.
     OnFormerServer {
@@ -151,11 +152,11 @@ pub enum Matter {
         /// As listed.
         listed: TokenId,
     },
-    /// A stray that is not ended before its name has a current token that works.
+    /// A stray that is not revoked before its name has a current token that works.
     StrayWaits(TokenId),
-    /// A retiring token whose time is over and that is not ended, because the current one is not accepted.
+    /// A retiring token whose overlap is over and that is not revoked, because the current one is not accepted.
     RevocationWaits(TokenId),
-    /// A token that was to be ended, and that the server has not.
+    /// The server failed to revoke a token.
     RevocationFails {
         /// Which.
         id: TokenId,
@@ -171,7 +172,7 @@ pub enum Matter {
         /// When it was created.
         created_at: Option<Time>,
     },
-    /// Somebody else works with a copy of this store.
+    /// Another machine uses a copy of this store.
     Twin,
 }
 
@@ -191,7 +192,7 @@ impl Matter {
                 | Self::LaterVersion(_)
                 | Self::NoDatabase(_)
                 | Self::NothingToProbe
-                | Self::Paused { count: super::MAX_UNEXPLAINED.., .. }
+                | Self::Paused { count: MAX_UNEXPLAINED.., .. }
                 | Self::ServerChanged { .. }
                 | Self::RevocationUnconfirmed
                 | Self::TooShort { .. }
@@ -209,7 +210,7 @@ impl Matter {
         )
     }
 
-    /// Whether it tells of something that happened, rather than of how things are: the next plan will not find it
+    /// Whether it reports something that happened, rather than how things are: the next plan will not find it
     /// again.
     #[must_use]
     pub fn is_an_event(&self) -> bool {
@@ -228,37 +229,36 @@ impl Matter {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::Unreadable => {
-                "put the record back from a backup, or move its file away to have a new token minted"
-            }
+            Self::Unreadable => "restore the record from a backup, or move its file away to get a new token",
             Self::LaterVersion(_) => "run the influx-tokend that wrote it, or a later one",
             Self::NoDatabase(_) => "create the database, or correct its name in the list",
-            Self::NotAcceptedYet { .. } => "check `data_url`, and that writes and queries are answered there",
+            Self::NotAcceptedYet { .. } => {
+                "check `data_url`, and that the server answers writes and queries there"
+            }
             Self::NothingToProbe => {
                 "create a database, name one with `probe = { database = … }`, or set `probe = false`"
             }
             Self::DatabasesUnlistable(_) => "check the names of the databases yourself",
-            Self::WaitsToMint { .. } => "once that is mended, `influx-tokend rotate` tries at once",
-            Self::RevocationFails { .. } => "once that is mended, `influx-tokend apply` tries at once",
-            Self::TooManyIntents(_) => "find out why the server does not answer; mints resume by themselves",
+            Self::WaitsToMint { .. } => "fix the cause, then run `influx-tokend rotate` to retry at once",
+            Self::RevocationFails { .. } => "fix the cause, then run `influx-tokend apply` to retry at once",
+            Self::TooManyIntents(_) => "find out why the server does not answer; minting resumes by itself",
             Self::Paused { .. } => {
-                "find out what revokes or changes this token; minting resumes by itself, \
-                 `influx-tokend rotate` mints at once"
+                "find out what revokes or changes this token; run `influx-tokend rotate` to mint at once"
             }
             Self::OddCreation { .. } => {
                 "compare the clocks of the server and of the proxies before it; the Date header counts"
             }
-            Self::TooShort { .. } => "set `lifetime` to what the server gives, or have the server give more",
+            Self::TooShort { .. } => "set `lifetime` to what the server allows, or raise the server's limit",
             Self::RowFault(_) => "check this row on the server; nothing here depends on it",
-            Self::LeftTheList { .. } => "put it back into the list if it is still wanted",
+            Self::LeftTheList { .. } => "put the name back into the list to keep the token",
             Self::RevocationUnconfirmed => "run `influx-tokend confirm`, or put the names back into the list",
             Self::ServerChanged { .. } => "run `influx-tokend confirm` if it really is another server",
-            Self::OnFormerServer { .. } => "end it there yourself, then run `influx-tokend forget`",
+            Self::OnFormerServer { .. } => "revoke it there yourself, then run `influx-tokend forget`",
             Self::Unknown { .. } => {
-                "see `influx-tokend strays`; if another machine works with a copy of this store, run \
+                "run `influx-tokend strays`; if another machine uses a copy of this store, run \
                  `influx-tokend strays --separate`"
             }
-            Self::Twin => "give each machine a store and a machine-id of its own",
+            Self::Twin => "give each machine its own store and its own machine-id",
             _ => return None,
         };
         Some(hint.to_owned())
@@ -277,17 +277,20 @@ impl fmt::Display for Finding {
 impl fmt::Display for Matter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreadable => f.write_str("its record cannot be read, nothing is done for it"),
+            Self::Unreadable => f.write_str("the record cannot be read, nothing is done for this token"),
             Self::LaterVersion(version) => {
-                write!(f, "its record has version {version}: it is delivered, nothing else is done for it")
+                write!(
+                    f,
+                    "the record has version {version}: the token is delivered, nothing else is done for it"
+                )
             }
             Self::NoDatabase(names) => {
                 let names: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
                 let plural = if names.len() == 1 { "" } else { "s" };
                 write!(f, "the server has no database{plural} {}", names.join(", "))
             }
-            Self::NothingToProbe => f.write_str("the server has no database on which it could be probed"),
-            Self::DatabasesUnlistable(why) => write!(f, "the server's databases cannot be listed: {why}"),
+            Self::NothingToProbe => f.write_str("the server has no database to probe the token on"),
+            Self::DatabasesUnlistable(why) => write!(f, "cannot list the server's databases: {why}"),
             Self::Probing { since, overdue, last } => {
                 write!(f, "minted {since:.0}, not accepted everywhere yet")?;
                 if *overdue {
@@ -295,20 +298,20 @@ impl fmt::Display for Matter {
                 }
                 last.iter().try_for_each(|last| write!(f, " (last answer: {last})"))
             }
-            Self::Unprobed(id) => write!(f, "{id} is promoted although no probe could reach the server"),
+            Self::Unprobed(id) => write!(f, "{id} promoted unprobed: the server answers no probe"),
             Self::NotAcceptedYet { id, last } => {
                 write!(f, "{id} is delivered unprobed: the server has not accepted it yet")?;
                 last.iter().try_for_each(|last| write!(f, " (last answer: {last})"))
             }
             Self::WaitsToMint { why, until } => {
-                write!(f, "the last mint failed ({why}), the next is tried at {until:.0}")
+                write!(f, "the last mint failed ({why}), next try at {until:.0}")
             }
             Self::TooManyIntents(count) => {
-                write!(f, "{count} mints of unknown fate are open, no further one is tried")
+                write!(f, "the outcome of {count} mints is unknown, minting is paused")
             }
             Self::Paused { count, until } => {
                 let times = if *count == 1 { "time" } else { "times" };
-                write!(f, "replaced {count} {times} within a day, no further one before {until:.0}")
+                write!(f, "replaced {count} {times} within a day, minting is paused until {until:.0}")
             }
             Self::GrantsDiffer { wanted, has } => {
                 write!(f, "the list asks for {wanted}, the token has {has}")
@@ -317,71 +320,81 @@ impl fmt::Display for Matter {
                 write!(f, "its grants were changed on the server to {has}")
             }
             Self::GrantsAltered { has: None } => {
-                f.write_str("what it may do is told in a way that is not known here, it may have been changed")
+                f.write_str("the server reports the grants in an unknown form, they may have changed")
             }
-            Self::GrantsUntold => {
-                f.write_str("what tokens may do is not told in a way that is known here, a change is not noticed")
+            Self::GrantsUnreported => {
+                f.write_str("this server does not report grants, so drift cannot be detected")
             }
             Self::Surplus { has, until } => {
-                write!(f, "may do more than the list asks for ({has}), is narrowed at {until:.0}")
+                write!(
+                    f,
+                    "has more grants than the list asks for ({has}), the extra ones are removed at {until:.0}"
+                )
             }
             Self::ChangeWaits => {
-                f.write_str("gets a new token with other grants once fewer other names wait for theirs")
+                f.write_str("needs a new token for its new grants, waiting for other names first")
             }
             Self::LeftTheList { until } => {
-                write!(f, "left the list, its token is delivered until {until:.0} and ended then")
+                write!(f, "left the list, its token is delivered until {until:.0} and then revoked")
             }
             Self::RevocationUnconfirmed => f.write_str(
-                "left the list as more than half of all tokens did, its token is ended once a person confirms it",
+                "left the list with more than half of all tokens, its token is revoked once you confirm it",
             ),
-            Self::Unlisted(id) => write!(f, "the server does not list {id} as live, yet accepts it"),
+            Self::Unlisted(id) => write!(f, "the server does not list {id} as live, but accepts it"),
             Self::Missing(id) => {
-                write!(f, "the server does not show {id} as live any more, asking whether it still works")
+                write!(f, "the server does not list {id} as live any more, checking whether it still works")
             }
             Self::Gone { id, absent: true } => write!(f, "{id} is gone: not listed, and refused"),
             Self::Gone { id, absent: false } => write!(f, "{id} is gone: revoked or expired"),
             Self::Expires(at) => write!(f, "expires at {at:.0}"),
             Self::OtherExpiry { asked, expires_at } => {
-                write!(f, "was to expire at {asked:.0}, the server lets it ")?;
+                write!(f, "expiry {asked:.0} requested, ")?;
                 match expires_at {
-                    Some(at) if at < asked => write!(f, "expire at {at:.0}: it is replaced by then"),
-                    Some(at) => write!(f, "live until {at:.0}: it is replaced in time and ended after its overlap"),
-                    None => f.write_str("live on: it is replaced in time and ended after its overlap"),
+                    Some(at) if at < asked => write!(f, "the server set {at:.0}: replaced before that"),
+                    Some(at) => {
+                        write!(f, "the server set {at:.0}: replaced in time and revoked after its overlap")
+                    }
+                    None => {
+                        f.write_str("the server set none: replaced in time and revoked after its overlap")
+                    }
                 }
             }
             Self::OddCreation { claimed, dated } => {
-                write!(f, "the server reports a creation at {claimed:.0} in an answer dated {dated:.0}, the date counts")
+                write!(
+                    f,
+                    "the server reports a creation at {claimed:.0} in an answer dated {dated:.0}, the date counts"
+                )
             }
             Self::TooShort { asked, expires_at } => write!(
                 f,
-                "was to expire at {asked:.0}, the server lets it expire at {expires_at:.0}, too soon for a rotation: it is \
-                 replaced once it has expired"
+                "expiry {asked:.0} requested, the server set {expires_at:.0}, too soon for a rotation: replaced once \
+                 it has expired"
             ),
             Self::OddAnswer(what) => write!(f, "in the answer to its mint, {what}"),
             Self::RowFault(what) => write!(f, "in the server's list, {what}"),
             Self::ServerChanged { from } => {
-                write!(f, "its token lives on {from}, the list names another server")
+                write!(f, "its token is on {from}, the list names another server")
             }
             Self::ImportedReplaced(id) => write!(f, "imported token {id} is not used here any more"),
             Self::OnFormerServer { id, server } => {
-                write!(f, "{id} lives on {server}, which the list does not name")
+                write!(f, "{id} is on {server}, a server that is not in the list")
             }
             Self::OtherId { held, listed } => write!(
                 f,
                 "the server returned {held} for its mint and lists its label under {listed}: neither is revoked"
             ),
             Self::StrayWaits(id) => {
-                write!(f, "{id} was minted and lost, it is ended once there is one that works")
+                write!(f, "{id} was minted and lost, it is revoked once another token works")
             }
             Self::RevocationWaits(id) => {
-                write!(f, "{id} was to be ended, that waits until its successor is accepted again")
+                write!(f, "{id} is due to be revoked, waiting until its successor is accepted again")
             }
-            Self::RevocationFails { id, why } => write!(f, "{id} was to be ended, which failed ({why}), it is tried again"),
+            Self::RevocationFails { id, why } => write!(f, "cannot revoke {id} ({why}), retrying"),
             Self::Unknown { id, created_at, .. } => {
-                write!(f, "{id} bears this store's label but is in no record")?;
+                write!(f, "{id} has this store's label, but is in no record")?;
                 created_at.iter().try_for_each(|at| write!(f, " (created {at:.0})"))
             }
-            Self::Twin => f.write_str("somebody else works with a copy of this store, taking a new instance"),
+            Self::Twin => f.write_str("another machine uses a copy of this store, taking a new instance"),
         }
     }
 }

@@ -1,7 +1,13 @@
 //! Grants that are not what the list asks for (rule 21): widened at once, narrowed after a while.
 
-use super::{Matter, Plan, Scene, Step, Why, name::databases_exist};
-use crate::model::{Event, GrantSupport, Grants, Held, Listed, Name, Record, Spec};
+use super::{
+    databases,
+    finding::Matter,
+    outcome::Plan,
+    scene::Scene,
+    step::{MintReason, Step},
+};
+use crate::model::{Event, GrantSupport, Grants, Held, Listed, Name, Record, Spec, after};
 
 /// So many names at a time wait for a new token because the list asks for other grants (rule 11).
 const MAX_CHANGED: usize = 8;
@@ -14,13 +20,13 @@ pub(super) fn plan(
     current: &Held,
     row: Option<&Listed>,
     plan: &mut Plan,
-) -> Option<Why> {
+) -> Option<MintReason> {
     if scene.descriptor.grants == GrantSupport::Absent {
         note(record, current, &spec.grants, plan);
         return None;
     }
     let has = row.map_or(Some(&current.grants), |row| row.grants.as_ref());
-    let is_told = has.is_some() || scene.tells_grants;
+    let is_told = has.is_some() || scene.reports_grants;
     if row.is_some() && has != Some(&current.grants) && is_told {
         plan.find(&record.name, Matter::GrantsAltered { has: has.cloned() });
     }
@@ -41,7 +47,7 @@ pub(super) fn plan(
     let is_as_before = record.surplus_beside.as_ref() == Some(&spec.grants);
     let Some(seen) = record.surplus_since.as_ref().filter(|_| is_as_before) else {
         plan.note(record, Event::SurplusNoted(Some(spec.grants.clone())));
-        plan.due(super::after(scene.now, scene.lifecycle.grace));
+        plan.due(after(scene.now, scene.lifecycle.grace));
         return None;
     };
     let until = scene.over_at(seen.at, seen.boot.as_ref(), scene.lifecycle.grace);
@@ -61,15 +67,15 @@ pub(super) fn plan_next(
     next: &Held,
     row: Option<&Listed>,
     plan: &mut Plan,
-) -> Option<Why> {
+) -> Option<MintReason> {
     if scene.descriptor.grants == GrantSupport::Absent {
         note(record, next, &spec.grants, plan);
         return None;
     }
     let has = row.map_or(Some(&next.grants), |row| row.grants.as_ref())?;
-    // One that a person brought may lack it: he has been told, and it is replaced once it is current.
+    // One that a person brought may lack it: the import reported that, and it is replaced once it is current.
     if has.cover(&spec.grants) || !next.origin.is_ours() {
-        // Asked for what somebody has taken from it, it would be refused for ever.
+        // Asked for what somebody has taken from it, it would always be refused.
         note(record, next, has, plan);
         return None;
     }
@@ -95,11 +101,11 @@ fn change(
     grants: Grants,
     can_patch: bool,
     plan: &mut Plan,
-) -> Option<Why> {
+) -> Option<MintReason> {
     if !can_patch {
-        return Some(Why::Grants);
+        return Some(MintReason::Grants);
     }
-    if databases_exist(scene, &record.name, &grants, plan) {
+    if databases::exist(scene, &record.name, &grants, plan) {
         plan.steps.push(Step::Patch { name: record.name.clone(), id: held.id.clone(), grants });
     }
     None
@@ -108,17 +114,17 @@ fn change(
 /// A slip in the list that concerns all names must not have all of them replaced before somebody has seen it.
 pub(super) fn limit(scene: &Scene<'_>, plan: &mut Plan) {
     // Who waits already is looked for among all records.
-    if !plan.steps.iter().any(|step| matches!(step, Step::Mint { why: Why::Grants, .. })) {
+    if !plan.steps.iter().any(|step| matches!(step, Step::Mint { why: MintReason::Grants, .. })) {
         return;
     }
     let mut room = MAX_CHANGED.saturating_sub(waiting(scene));
     let mut held_back: Vec<Name> = Vec::new();
     plan.steps.retain(|step| match step {
-        Step::Mint { name, why: Why::Grants } if room == 0 => {
+        Step::Mint { name, why: MintReason::Grants } if room == 0 => {
             held_back.push(name.clone());
             false
         }
-        Step::Mint { why: Why::Grants, .. } => {
+        Step::Mint { why: MintReason::Grants, .. } => {
             room -= 1;
             true
         }

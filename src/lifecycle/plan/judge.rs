@@ -1,12 +1,13 @@
-//! Whether a held token is still there (rules 4 and 5).
+//! Whether a held token is still there (rule 4).
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
-use super::{REFUSED_APART, Scene, YOUNG};
+use super::{
+    identity::is_same,
+    scene::Scene,
+    terms::{REFUSED_APART, YOUNG},
+};
 use crate::model::{Gone, Held, Known, Listed, Probed, Time, TokenId, since};
-
-/// A list may give creation times less exactly than the answer to a mint.
-const A_SECOND: Duration = Duration::from_secs(1);
 
 /// What is known of a held token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +16,7 @@ pub(super) enum Judgement<'a> {
     Live(Option<&'a Listed>),
     /// The list does not show it, yet the data plane accepts it.
     Unlisted,
-    /// Only the data plane can tell: ask it.
+    /// Only the data plane knows: ask it.
     Doubtful,
     /// It does not work any more.
     Gone(Gone),
@@ -24,24 +25,6 @@ pub(super) enum Judgement<'a> {
 /// The row of the list that is this token: the same id, creation time and, if minted, marker.
 pub(super) fn row_of<'a>(scene: &Scene<'a>, held: &Held) -> Option<&'a Listed> {
     scene.row(&held.id).filter(|row| is_same(row, held))
-}
-
-/// Rule 5's test.
-pub(super) fn is_same(listed: &Listed, held: &Held) -> bool {
-    let is_at = |at: Time, known: Time, apart| at.duration_since(known).unsigned_abs() < apart;
-    // Where the answer to the mint claimed what cannot be, the list may know better.
-    let is_believed = |at| held.claimed_created_at.is_some() && is_at(at, held.created_at, YOUNG);
-    listed.id == held.id
-        && listed.created_at.is_none_or(|at| is_at(at, held.listed_created_at(), A_SECOND) || is_believed(at))
-        && held
-            .marker
-            .as_ref()
-            .is_none_or(|marker| listed.label.as_ref().map(|label| &label.marker) == Some(marker))
-}
-
-/// Whether two creation times are the same, as far as both are known.
-pub(super) fn created_together(listed: Option<Time>, known: Option<Time>) -> bool {
-    listed.zip(known).is_none_or(|(listed, known)| listed.duration_since(known).unsigned_abs() < A_SECOND)
 }
 
 /// Whether a list may not know it yet (rule 4). One from a time that is yet to come was made by a clock that was ahead.

@@ -4,9 +4,13 @@
 use std::time::Duration;
 
 use super::{
-    Matter, Plan, RevokeWhy, Scene, Step, YOUNG,
+    finding::Matter,
     judge::{Judgement, judge, row_of},
-    name::verify,
+    outcome::Plan,
+    scene::Scene,
+    step::{RevokeReason, Step},
+    terms::YOUNG,
+    verify,
 };
 use crate::model::{
     Event, Gone, Held, Lifecycle, Pickup, Record, Retiring, RetiringState, Spec, Time, after, since,
@@ -39,8 +43,8 @@ fn is_ours_to_revoke(retiring: &Retiring) -> bool {
 }
 
 fn longest(held: &Held, lifecycle: &Lifecycle) -> Option<Duration> {
-    let ends_itself = held.expires_at.is_some() && !held.outlives();
-    let usual = || (!ends_itself).then_some(CAP_WITHOUT_EXPIRY);
+    let expires = held.expires_at.is_some() && !held.outlives();
+    let usual = || (!expires).then_some(CAP_WITHOUT_EXPIRY);
     lifecycle.overlap_cap.or_else(usual).map(|cap| cap.max(lifecycle.overlap))
 }
 
@@ -58,7 +62,7 @@ fn wait(scene: &Scene<'_>, spec: &Spec, record: &Record, retiring: &Retiring) ->
     longest(held, scene.lifecycle).or_else(usual)
 }
 
-/// Whether it was left to an expiry that has passed without ending it. Not every server says at once that it takes none:
+/// Whether it was left to an expiry that has passed without effect. Not every server says at once that it takes none:
 /// what influxctl prints of a new token may leave it out.
 fn outlived(scene: &Scene<'_>, held: &Held) -> bool {
     held.expires_at.is_some_and(|at| at <= scene.now) && works(scene, held)
@@ -119,8 +123,8 @@ pub(super) fn plan(scene: &Scene<'_>, spec: &Spec, record: &Record, plan: &mut P
             continue;
         }
         match row_of(scene, held) {
-            _ if works(scene, held) => end(scene, spec, record, current, retiring, at, plan),
-            // What has ended is set aside elsewhere.
+            _ if works(scene, held) => revoke(scene, spec, record, current, retiring, at, plan),
+            // What is shown as dead is set aside elsewhere.
             Some(_) => {}
             None => settle_absent(scene, record, held, plan),
         }
@@ -135,8 +139,8 @@ fn stands(scene: &Scene<'_>, current: &Held) -> bool {
     }
 }
 
-/// Ends a token whose time is over, if the current one has arrived and was accepted once more since then.
-fn end(
+/// Revokes a token whose time is over, if the current one has arrived and was accepted once more since then.
+fn revoke(
     scene: &Scene<'_>,
     spec: &Spec,
     record: &Record,
@@ -160,24 +164,24 @@ fn end(
         probed.refused.is_some() || probed.partly || probed.unreachable_since.is_some()
     });
     if spec.probe.is_none() || !fails && probed.and_then(|probed| probed.accepted_at).is_some_and(is_fresh) {
-        plan.steps.push(Step::Revoke { name: record.name.clone(), id, why: RevokeWhy::Overlap });
+        plan.steps.push(Step::Revoke { name: record.name.clone(), id, why: RevokeReason::Overlap });
         return;
     }
-    verify(scene, record, current, plan);
+    verify::soon(scene, record, current, plan);
     if fails {
         plan.find(&record.name, Matter::RevocationWaits(id));
     } else {
-        plan.to_end.insert(record.name.clone());
+        plan.to_revoke.insert(record.name.clone());
     }
 }
 
-/// The list does not show it: perhaps it was ended and nobody heard. Two refusals tell (rule 4).
+/// The list does not show it: perhaps it was revoked and nobody heard. Two refusals show it (rule 4).
 fn settle_absent(scene: &Scene<'_>, record: &Record, held: &Held, plan: &mut Plan) {
     match judge(scene, held) {
         Judgement::Gone(Gone::Absent) => {
             plan.note(record, Event::Gone { id: held.id.clone(), how: Gone::Absent });
         }
-        Judgement::Doubtful => verify(scene, record, held, plan),
+        Judgement::Doubtful => verify::soon(scene, record, held, plan),
         _ => {}
     }
 }

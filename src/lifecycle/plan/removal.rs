@@ -1,46 +1,51 @@
-//! Names that have left the list (rule 20): delivered for a while as they are, then ended, then forgotten.
+//! Names that have left the list (rule 20): delivered for a while as they are, then revoked, then forgotten.
 
 use std::collections::BTreeSet;
 
 use super::{
-    DAY, MEMORY, Matter, Plan, RevokeWhy, Scene, Step,
+    finding::Matter,
     judge::{Judgement, judge, row_of},
-    name::verify,
+    outcome::Plan,
+    scene::Scene,
+    step::{RevokeReason, Step},
+    terms::{DAY, MEMORY},
+    verify,
 };
 use crate::model::{Event, Held, Moment, Name, Origin, Record, RetiringState, Revoked, Time, Word, after};
 
-/// So many ends at a time need nobody's word.
+/// So many revocations at a time need no confirmation.
 const FEW: usize = 3;
 
-/// For a record whose name no list asks for. Whether its tokens are still wanted, for now.
-pub(super) fn plan(scene: &Scene<'_>, record: &Record, plan: &mut Plan) -> bool {
+/// For a record whose name no list asks for. Whether its tokens are still wanted, for now. With the `brake`, a person has to
+/// confirm that they are not.
+pub(super) fn plan(scene: &Scene<'_>, record: &Record, brake: bool, plan: &mut Plan) -> bool {
     if waits_for_the_list(record) {
         return true;
     }
     let Some(removed) = &record.removed else {
         plan.note(record, Event::Removed);
-        stays_until(record, after(scene.now, scene.lifecycle.grace), plan);
+        report_until(record, after(scene.now, scene.lifecycle.grace), plan);
         return true;
     };
-    let until = ends_at(scene, removed);
+    let until = due_at(scene, removed);
     if until > scene.now {
-        stays_until(record, until, plan);
+        report_until(record, until, plan);
         return true;
     }
-    if scene.brake && scene.evidence.confirmed.get(&record.name) != Some(&Word::Revoke) {
+    if brake && scene.evidence.confirmed.get(&record.name) != Some(&Word::Revoke) {
         if record.held().any(|held| held.origin.is_ours()) {
             plan.find(&record.name, Matter::RevocationUnconfirmed);
         }
         return true;
     }
     for held in record.held().filter(|held| held.server == *scene.key) {
-        end(scene, record, held, plan);
+        revoke(scene, record, held, plan);
     }
     forget(scene, record, removed, plan);
     false
 }
 
-fn stays_until(record: &Record, until: Time, plan: &mut Plan) {
+fn report_until(record: &Record, until: Time, plan: &mut Plan) {
     if record.current.is_some() {
         plan.find(&record.name, Matter::LeftTheList { until });
     }
@@ -54,11 +59,11 @@ fn waits_for_the_list(record: &Record) -> bool {
         && record.next.as_ref().is_some_and(|next| matches!(next.origin, Origin::Imported { .. }))
 }
 
-fn ends_at(scene: &Scene<'_>, removed: &Moment) -> Time {
+fn due_at(scene: &Scene<'_>, removed: &Moment) -> Time {
     scene.over_at(removed.at, removed.boot.as_ref(), scene.lifecycle.grace)
 }
 
-fn end(scene: &Scene<'_>, record: &Record, held: &Held, plan: &mut Plan) {
+fn revoke(scene: &Scene<'_>, record: &Record, held: &Held, plan: &mut Plan) {
     let retiring = record.retiring.iter().find(|retiring| retiring.held.id == held.id);
     if retiring.is_some_and(|retiring| retiring.state == RetiringState::Absent)
         && row_of(scene, held).is_none()
@@ -67,7 +72,7 @@ fn end(scene: &Scene<'_>, record: &Record, held: &Held, plan: &mut Plan) {
         return;
     }
     if !held.origin.is_ours() {
-        // Others may use it: it is not handed out any more, and reported where a person has to end it.
+        // Others may use it: it is not handed out any more, and reported where a person has to revoke it.
         if retiring.is_none() {
             plan.note(record, Event::Withdrawn(held.id.clone()));
         }
@@ -77,10 +82,10 @@ fn end(scene: &Scene<'_>, record: &Record, held: &Held, plan: &mut Plan) {
         Judgement::Live(_) | Judgement::Unlisted => plan.steps.push(Step::Revoke {
             name: record.name.clone(),
             id: held.id.clone(),
-            why: RevokeWhy::Removed,
+            why: RevokeReason::Removed,
         }),
         Judgement::Doubtful => {
-            verify(scene, record, held, plan);
+            verify::soon(scene, record, held, plan);
             if row_of(scene, held).is_some() {
                 plan.to_judge.insert(held.id.clone());
             }
@@ -102,24 +107,24 @@ fn forget(scene: &Scene<'_>, record: &Record, removed: &Moment, plan: &mut Plan)
     }
 }
 
-/// Rule 11: more than half of the records, and at least three, are too many to end within a day without somebody's word.
+/// Rule 11: more than half of the records, and at least three, are too many to revoke within a day without a confirmation.
 pub(super) fn brakes(scene: &Scene<'_>) -> bool {
-    let (mut ending, mut all) = (BTreeSet::<&Name>::new(), 0);
+    let (mut due, mut all) = (BTreeSet::<&Name>::new(), 0);
     for (name, known) in scene.records {
         let Some(record) = known.record() else {
             all += 1;
             continue;
         };
-        let lately = |ended: &Revoked| scene.over_at(ended.at, ended.boot.as_ref(), DAY) > scene.now;
-        let ended_lately = record.revoked.iter().any(lately);
-        all += usize::from(record.held().next().is_some() || ended_lately);
+        let lately = |revoked: &Revoked| scene.over_at(revoked.at, revoked.boot.as_ref(), DAY) > scene.now;
+        let revoked_lately = record.revoked.iter().any(lately);
+        all += usize::from(record.held().next().is_some() || revoked_lately);
         let Some(removed) = record.removed.as_ref().filter(|_| !scene.specs.contains_key(name)) else {
             continue;
         };
-        let is_over = ends_at(scene, removed) <= scene.now;
-        if is_over && (ended_lately || record.held().any(|held| held.origin.is_ours())) {
-            ending.insert(name);
+        let is_over = due_at(scene, removed) <= scene.now;
+        if is_over && (revoked_lately || record.held().any(|held| held.origin.is_ours())) {
+            due.insert(name);
         }
     }
-    ending.len() >= FEW && ending.len() * 2 > all
+    due.len() >= FEW && due.len() * 2 > all
 }

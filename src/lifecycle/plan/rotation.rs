@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::{Matter, Plan, Scene, Why, name::verify};
+use super::{finding::Matter, outcome::Plan, scene::Scene, step::MintReason, verify};
 use crate::model::{Event, Held, Lifecycle, Origin, Record, Spec, Time, after, before, due_age, since};
 
 /// The least time in which a successor is minted and accepted.
 const LEAST_LEFT: Duration = Duration::from_secs(60);
-/// A jitter is told in so many parts of the lifetime.
+/// A jitter is given in so many parts of the lifetime.
 const PARTS: u32 = 10_000;
 
 /// Why the current token is to be replaced now, if it is due.
@@ -17,7 +17,7 @@ pub(super) fn plan(
     record: &Record,
     current: &Held,
     plan: &mut Plan,
-) -> Option<Why> {
+) -> Option<MintReason> {
     if let Some(spread) = spread(scene, spec, record, current) {
         plan.note(record, Event::Shortened);
         plan.due(spread);
@@ -33,7 +33,7 @@ pub(super) fn plan(
     }
     let due = rotation_due(spec, record, current, scene.lifecycle)?;
     if due <= scene.now {
-        return Some(Why::Due);
+        return Some(MintReason::Due);
     }
     plan.due(due);
     None
@@ -60,13 +60,13 @@ fn expired(
     current: &Held,
     expires_at: Time,
     plan: &mut Plan,
-) -> Option<Why> {
+) -> Option<MintReason> {
     let probed = scene.evidence.probes.get(&current.id);
     if probed.and_then(|probed| probed.refused).is_some_and(|(_, last)| last >= expires_at) {
-        return Some(Why::Early);
+        return Some(MintReason::Early);
     }
     if probed.and_then(|probed| probed.accepted_at).is_none_or(|at| at < expires_at) {
-        verify(scene, record, current, plan);
+        verify::soon(scene, record, current, plan);
         plan.to_judge.insert(current.id.clone());
     }
     None
@@ -86,14 +86,14 @@ fn too_short(spec: &Spec, current: &Held) -> Option<(Time, Time)> {
 /// make it due as soon as it is there. If that is true it expires and is replaced then.
 fn by_expiry(spec: &Spec, record: &Record, current: &Held) -> Option<Time> {
     let given = current.expires_at.filter(|_| too_short(spec, current).is_none());
-    let ends = current.was_to_expire_at.into_iter().chain(given).min()?;
-    // Of one that was created by a clock which was ahead, the list's lifetime tells when it began.
-    let began_late = current.created_at >= ends;
-    let begun = if began_late { before(ends, spec.lifetime?) } else { current.created_at };
-    Some(due(begun, since(begun, ends), record.jitter))
+    let expiry = current.was_to_expire_at.into_iter().chain(given).min()?;
+    // Of one that was created by a clock which was ahead, the list's lifetime says when it began.
+    let began_late = current.created_at >= expiry;
+    let begun = if began_late { before(expiry, spec.lifetime?) } else { current.created_at };
+    Some(due(begun, since(begun, expiry), record.jitter))
 }
 
-/// By the lifetime that the list asks for, where the token does not end by itself, or was minted for a longer one.
+/// By the lifetime that the list asks for, where the token does not expire, or was minted for a longer one.
 fn by_list(spec: &Spec, record: &Record, current: &Held) -> Option<Time> {
     // What was made by hand long ago is not to be replaced the moment it comes here.
     let begun = match current.origin {

@@ -17,7 +17,7 @@ pub enum Step {
         /// Which.
         name: Name,
         /// Why.
-        why: Why,
+        why: MintReason,
     },
     /// Ask the data plane about a token until it is accepted.
     Probe {
@@ -25,7 +25,7 @@ pub enum Step {
         name: Name,
         /// Which.
         id: TokenId,
-        /// Ask this one too, to tell a refusal of the token from one of the server (rule 6).
+        /// Ask this one too, to distinguish a refusal of the token from one of the server (rule 6).
         control: Option<TokenId>,
     },
     /// Ask the data plane about a token once.
@@ -67,14 +67,14 @@ pub enum Step {
         /// Which.
         id: TokenId,
         /// Why.
-        why: RevokeWhy,
+        why: RevokeReason,
     },
     /// Take a name of which nothing is left out of the store.
     Drop {
         /// Which.
         name: Name,
     },
-    /// Somebody else works with a copy of this store: take a new instance and mint afresh (rule 3).
+    /// Another machine uses a copy of this store: take a new instance and mint again (rule 3).
     Separate,
 }
 
@@ -108,7 +108,7 @@ impl Step {
 
 /// Why a token is minted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
+pub enum MintReason {
     /// There is none.
     Missing,
     /// What there was is gone; counts as a replacement.
@@ -121,15 +121,15 @@ pub enum Why {
     Due,
     /// The list asks for other grants, and they cannot be changed in place.
     Grants,
-    /// It is due by the server's clock, though this host's tells that it was minted a short while ago.
+    /// It is due by the server's clock, though by this host's it was minted a short while ago.
     Early,
     /// Another for the same reason within a day: what the last mint gave is missing, or is not what was asked for.
     Again,
-    /// A person wants a new value; no replacement that counts, and what was counted before is forgotten (rule 11).
+    /// A person asked for a new value; no replacement that counts, and what was counted before is forgotten (rule 11).
     Asked,
 }
 
-impl Why {
+impl MintReason {
     /// Whether schedule, list or person ask for it; the brake counts what nothing explains.
     #[must_use]
     pub fn is_explained(self) -> bool {
@@ -142,7 +142,7 @@ impl Why {
 
 /// Why a held token is revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RevokeWhy {
+pub enum RevokeReason {
     /// A former token's overlap is over (rule 9).
     Overlap,
     /// It was replaced before anybody had it.

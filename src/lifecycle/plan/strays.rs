@@ -2,7 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use super::{Matter, Plan, Scene, Step, YOUNG, judge::row_of};
+use super::{
+    finding::{Finding, Matter},
+    judge::row_of,
+    outcome::Plan,
+    scene::Scene,
+    step::Step,
+    successor::may_revoke,
+    terms::YOUNG,
+};
 use crate::model::{Held, Known, Label, Listed, Origin, Record, Time, since};
 
 /// One marker that was never sealed here may be a fault of the server's, or of ours; a twin mints more (rule 3).
@@ -49,7 +57,7 @@ pub(super) fn plan(scene: &Scene<'_>, plan: &mut Plan) {
         }
     }
     if twins.len() >= TWIN_MARKERS {
-        plan.findings.push(super::Finding { name: None, matter: Matter::Twin });
+        plan.findings.push(Finding { name: None, matter: Matter::Twin });
         // Nothing else before that: what is ours changes with it.
         plan.steps = vec![Step::Separate];
     }
@@ -74,28 +82,6 @@ fn unlisted_with<'r>(scene: &Scene<'_>, record: &'r Record, label: &Label) -> Op
             && row_of(scene, held).is_none()
     };
     record.held().find(is_it)
-}
-
-/// A token of this name may be revoked once another works and has arrived, or nobody wants one: after a restored
-/// backup a stray may be what consumers hold.
-pub(super) fn may_revoke(scene: &Scene<'_>, record: &Record, plan: &mut Plan) -> bool {
-    let Some(spec) = scene.specs.get(&record.name) else {
-        return true;
-    };
-    let Some(current) = record.current.as_ref().filter(|_| !record.unprobed) else {
-        return false;
-    };
-    if scene.evidence.delivered.get(&record.name) != Some(&record.generation) {
-        return false;
-    }
-    // A current token on another server is that server's pass's to probe.
-    let accepted = spec.probe.is_none()
-        || current.server != *scene.key
-        || scene.evidence.probes.get(&current.id).is_some_and(|probed| probed.accepted_at.is_some());
-    if !accepted {
-        plan.verify(&record.name, &current.id);
-    }
-    accepted
 }
 
 /// Seen in two lists ten minutes apart, and created since this process began: not by this process.

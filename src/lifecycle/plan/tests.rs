@@ -1,9 +1,16 @@
 //! One history each: what is wanted, sealed and shown, and what the plan makes of it.
 
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
 use super::*;
 use crate::model::{
-    Allow, AttemptKind, Credential, Database, FailedMint, Gone, Grants, Held, Intent, MintAttempt, Moment,
-    Origin, Probe, Probed, Product, Retiring, RetiringState, Revoked, Secret, ServerDate,
+    Allow, AttemptKind, Credential, Database, Databases, Descriptor, Evidence, FailedMint, Gone, Grants,
+    Held, Instance, Intent, Label, Lifecycle, Listed, Listing, Marker, MintAttempt, Moment, Name, Origin,
+    Probe, Probed, Product, Retiring, RetiringState, Revoked, RowFault, Secret, ServerDate, ServerKey,
+    ServerName, Spec, TokenId, after,
 };
 
 mod brake;
@@ -246,7 +253,7 @@ fn found(plan: &Plan, is_it: impl Fn(&Matter) -> bool) -> bool {
 #[test]
 fn what_is_missing_is_minted_and_what_is_there_is_left_alone() {
     let mut fresh = World::new();
-    assert_eq!(fresh.plan().steps, [Step::Mint { name: name("a"), why: Why::Missing }]);
+    assert_eq!(fresh.plan().steps, [Step::Mint { name: name("a"), why: MintReason::Missing }]);
     let mut settled = World::new().settled();
     assert_eq!(settled.plan(), Plan::default());
 }
@@ -307,7 +314,7 @@ fn a_refused_next_is_minted_anew_only_if_another_token_is_accepted() {
     let control = Some(TokenId("id-1".into()));
     assert_eq!(plan.steps, [Step::Probe { name: name("a"), id: TokenId("id-2".into()), control }]);
     world.probed(2, |probed| probed.control_accepted_at = Some(at(hours(1000))));
-    assert_eq!(world.plan().steps, [Step::Mint { name: name("a"), why: Why::Refused }]);
+    assert_eq!(world.plan().steps, [Step::Mint { name: name("a"), why: MintReason::Refused }]);
     world.record(|record| record.remints.push(at(hours(990))));
     assert_eq!(mints(&world.plan()), 0, "at most once a day");
 }
@@ -426,7 +433,7 @@ fn a_retiring_token_that_works_becomes_current_again() {
 fn an_inherited_token_is_replaced_and_never_ended() {
     let mut world = World::new().settled();
     world.record(|record| record.current.as_mut().expect("a current token").origin = Origin::Inherited);
-    assert_eq!(world.plan().steps, [Step::Mint { name: name("a"), why: Why::Inherited }]);
+    assert_eq!(world.plan().steps, [Step::Mint { name: name("a"), why: MintReason::Inherited }]);
 }
 
 #[test]
@@ -502,5 +509,5 @@ fn a_mint_that_failed_waits() {
     assert_eq!(mints(&plan), 0);
     assert_eq!(plan.next_due, Some(at(world.now + 30)));
     let told = plan.findings[0].to_string();
-    assert!(told.contains("the last mint failed (500), the next is tried at "), "{told}");
+    assert!(told.contains("the last mint failed (500), next try at "), "{told}");
 }

@@ -3,7 +3,7 @@
 use crate::{
     lifecycle::{
         keeper::{Tamper, WaitMutant},
-        plan::{Matter, Plan, RevokeWhy, Step, View, Why},
+        plan::{Matter, MintReason, Plan, RevokeReason, Step, View},
     },
     model::{Event, Gone, Held, Known, Name, Origin, Record, after, due_age},
 };
@@ -148,7 +148,7 @@ fn names(plan: &Plan, is_it: impl Fn(&Matter) -> bool) -> Vec<Name> {
     plan.findings.iter().filter(|finding| is_it(&finding.matter)).filter_map(|one| one.name.clone()).collect()
 }
 
-fn end(name: &Name, held: &Held, why: RevokeWhy) -> Step {
+fn end(name: &Name, held: &Held, why: RevokeReason) -> Step {
     Step::Revoke { name: name.clone(), id: held.id.clone(), why }
 }
 
@@ -204,19 +204,19 @@ fn end_inherited(plan: &mut Plan, view: &View<'_>) {
 fn never_brake(plan: &mut Plan, view: &View<'_>) {
     for name in names(plan, |matter| *matter == Matter::RevocationUnconfirmed) {
         let record = view.records[&name].record().expect("it is planned for");
-        plan.steps.extend(record.held().map(|held| end(&name, held, RevokeWhy::Removed)));
+        plan.steps.extend(record.held().map(|held| end(&name, held, RevokeReason::Removed)));
     }
 }
 
 fn replace_for_ever(plan: &mut Plan, _: &View<'_>) {
     for name in names(plan, |matter| matches!(matter, Matter::Paused { .. })) {
-        plan.steps.push(Step::Mint { name, why: Why::Gone });
+        plan.steps.push(Step::Mint { name, why: MintReason::Gone });
     }
 }
 
 fn mint_elsewhere(plan: &mut Plan, _: &View<'_>) {
     for name in names(plan, |matter| matches!(matter, Matter::ServerChanged { .. })) {
-        plan.steps.push(Step::Mint { name, why: Why::Missing });
+        plan.steps.push(Step::Mint { name, why: MintReason::Missing });
     }
 }
 
@@ -231,7 +231,7 @@ fn write_for_nothing(plan: &mut Plan, view: &View<'_>) {
 fn end_at_once(plan: &mut Plan, view: &View<'_>) {
     for name in names(plan, |matter| matches!(matter, Matter::LeftTheList { .. })) {
         let record = view.records[&name].record().expect("it is planned for");
-        plan.steps.extend(record.held().map(|held| end(&name, held, RevokeWhy::Removed)));
+        plan.steps.extend(record.held().map(|held| end(&name, held, RevokeReason::Removed)));
     }
 }
 
@@ -250,7 +250,7 @@ fn believe_creation(plan: &mut Plan, view: &View<'_>) {
         let lifetime = view.specs.get(&record.name).and_then(|spec| spec.lifetime);
         let claimed = record.current.as_ref().and_then(|current| current.claimed_created_at);
         if lifetime.zip(claimed).is_some_and(|(lifetime, at)| after(at, due_age(lifetime)) <= view.now) {
-            plan.steps.push(Step::Mint { name: record.name.clone(), why: Why::Due });
+            plan.steps.push(Step::Mint { name: record.name.clone(), why: MintReason::Due });
         }
     }
 }

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::{
     deliver::{Hooks, ReadHooks},
     model::{HookAction, Name, Unit},
-    operate::plan::Told,
+    operate::plan::Notice,
 };
 
 /// All hooks.
@@ -14,7 +14,7 @@ pub struct Listing {
     /// Those that can be read, by unit.
     pub hooks: Vec<ListedHook>,
     /// What is wrong with the others.
-    pub faults: Vec<Told>,
+    pub faults: Vec<Notice>,
 }
 
 /// One of them.
@@ -55,5 +55,5 @@ pub fn list(hooks: &Hooks) -> Listing {
         let tokens = hook.tokens.into_iter().map(token).collect();
         ListedHook { unit: hook.unit, action: hook.action, tokens }
     });
-    Listing { hooks: listed.collect(), faults: faults.iter().map(|fault| Told::of_error(fault)).collect() }
+    Listing { hooks: listed.collect(), faults: faults.iter().map(|fault| Notice::of_error(fault)).collect() }
 }

@@ -7,7 +7,7 @@
 //! | `list` | the last accepted list, sealed |
 //! | `tokens/NAME.age` | one record |
 //! | `lock` | held by the one process that writes |
-//! | `retired` | its tokens have ended, or are being ended: nothing opens it any more |
+//! | `retired` | its tokens are revoked, or are being revoked: nothing opens it any more |
 //!
 //! Files are 0600 and folders 0700 from the moment they exist.
 

@@ -30,7 +30,7 @@ fn a_data_plane_that_only_the_daemon_cannot_reach_delays_a_first_value_and_holds
     running.wait_for("a first value", || host.delivered("t0").is_some());
     let early = first.created_at.saturating_add(SignedDuration::from_secs(1)).unwrap();
     assert!(Timestamp::now() > early, "before the deadline");
-    running.daemon.wait_for(&format!("{} is promoted although no probe could reach the server", first.id));
+    running.daemon.wait_for(&format!("{} promoted unprobed: the server answers no probe", first.id));
     running.assert_delivered("t0", &first.secret);
     assert!(can_write(host, &first.secret, "telemetry"), "others reach it");
     let unprobed = format!("t0: {} could not be probed (since ", first.id);
@@ -48,7 +48,7 @@ fn a_data_plane_that_only_the_daemon_cannot_reach_delays_a_first_value_and_holds
     asked.wait().unwrap();
     running.assert_delivered("t0", &only(others(host, "t0", &first)).secret);
     assert!(!running.told().contains("could not be probed"), "{}", running.told());
-    assert_eq!(running.daemon.log().matches("no probe could reach the server").count(), 1);
+    assert_eq!(running.daemon.log().matches("the server answers no probe").count(), 1);
     running.stop();
 }
 
@@ -67,9 +67,9 @@ fn with_less_than_an_hour_left_a_value_that_cannot_be_probed_is_delivered_and_th
     asked.wait().unwrap();
     let second = only(others(host, "t0", &first));
     running.assert_delivered("t0", &second.secret);
-    running.daemon.wait_for(&format!("{} is promoted although no probe could reach the server", second.id));
+    running.daemon.wait_for(&format!("{} promoted unprobed: the server answers no probe", second.id));
     // Whether anybody can work with the new one nobody knows: nothing is ended.
-    let kept = format!("{} was to be ended, that waits until its successor is accepted again", first.id);
+    let kept = format!("{} is due to be revoked, waiting until its successor is accepted again", first.id);
     running.wait_for(&kept, || running.waits("t0").contains(&kept));
     let told = running.told();
     let why = format!("t0: {} could not be probed (since ", second.id);

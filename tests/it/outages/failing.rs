@@ -4,7 +4,7 @@ use hyper::Method;
 
 use super::*;
 
-const MINT_FAILED: &str = "the last mint failed (500: on demand), the next is tried at ";
+const MINT_FAILED: &str = "the last mint failed (500: on demand), next try at ";
 
 fn creates_fail(host: &Host) {
     host.sandbox.fault(Fault::status(Method::POST, "/api/v0/tokens", 500));
@@ -35,7 +35,7 @@ fn creates_that_fail_hold_up_nothing_else() {
     assert_eq!(running.token("t0")["state"], "ready");
     running.assert_delivered("t0", &kept.secret);
     let told = running.told();
-    let hint = "\n  hint for new, t0: once that is mended, `influx-tokend rotate` tries at once\n";
+    let hint = "\n  hint for new, t0: fix the cause, then run `influx-tokend rotate` to retry at once\n";
     assert!(told.contains(MINT_FAILED) && told.contains(hint), "{told}");
 
     host.sandbox.clear_faults();
@@ -81,7 +81,7 @@ fn revokes_that_fail_hold_up_no_rotation_and_are_made_up_for() {
     host.tokend(&["rotate", "t0"]);
     let second = host.delivered("t0").unwrap();
     assert_ne!(second, first.secret);
-    let failed = format!("{} was to be ended, which failed (500: on demand), it is tried again", first.id);
+    let failed = format!("cannot revoke {} (500: on demand), retrying", first.id);
     running.wait_for(&failed, || running.waits("t0") == failed);
     let during = running.token("t0");
     assert_eq!((&during["state"], during["retiring"].as_array().unwrap().len()), (&"ready".into(), 1));
@@ -89,7 +89,7 @@ fn revokes_that_fail_hold_up_no_rotation_and_are_made_up_for() {
     assert!(
         running
             .told()
-            .contains("\n  hint for t0: once that is mended, `influx-tokend apply` tries at once\n")
+            .contains("\n  hint for t0: fix the cause, then run `influx-tokend apply` to retry at once\n")
     );
     assert!(is_live(host, &first));
 
@@ -97,7 +97,7 @@ fn revokes_that_fail_hold_up_no_rotation_and_are_made_up_for() {
     let third = host.delivered("t0").unwrap();
     assert_ne!(third, second);
     running.assert_delivered("t0", &third);
-    running.wait_for("both", || running.waits("t0").matches("was to be ended, which failed (").count() == 2);
+    running.wait_for("both", || running.waits("t0").matches("cannot revoke ").count() == 2);
     let during = running.token("t0");
     assert_eq!((&during["generation"], during["retiring"].as_array().unwrap().len()), (&3.into(), 2));
     assert_eq!(host.live("t0").len(), 3);

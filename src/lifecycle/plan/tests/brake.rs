@@ -3,7 +3,7 @@
 use super::*;
 use crate::model::BootTime;
 
-fn why(plan: &Plan) -> Option<Why> {
+fn why(plan: &Plan) -> Option<MintReason> {
     plan.steps.iter().find_map(|step| match step {
         Step::Mint { why, .. } => Some(*why),
         _ => None,
@@ -72,12 +72,12 @@ fn a_day_is_over_once_the_clock_that_nobody_sets_says_so_too() {
         Some(BootTime { boot: "this".into(), millis })
     };
     let mut world = World::replaced(&[hours(30), hours(29), hours(28)]);
-    assert_eq!(why(&world.plan()), Some(Why::Gone));
+    assert_eq!(why(&world.plan()), Some(MintReason::Gone));
     world.boot = boot(hours(99));
     world.record(|record| record.mints.iter_mut().for_each(|attempt| attempt.at.boot = boot(hours(98))));
     assert_eq!(paused(&world.plan()), Some(at(world.now + hours(23))), "the date was set a day ahead");
     world.boot = boot(hours(98 + 24));
-    assert_eq!(why(&world.plan()), Some(Why::Gone));
+    assert_eq!(why(&world.plan()), Some(MintReason::Gone));
 }
 
 #[test]
@@ -87,11 +87,11 @@ fn a_mint_of_unknown_fate_counts_once_a_list_shows_its_token() {
     let deadline = at(world.now - 70);
     let open = Intent { marker: marker(91), server: key(), deadline, boot: None, secret: None };
     world.record(|record| record.intents = vec![open]);
-    assert_eq!(why(&world.plan()), Some(Why::Gone), "perhaps nothing came of it");
+    assert_eq!(why(&world.plan()), Some(MintReason::Gone), "perhaps nothing came of it");
     world.list(91, 200, |_| {});
     assert_eq!(mints(&world.plan()), 0);
     world.record(|record| record.mints[2].kind = AttemptKind::Refused);
-    assert_eq!(why(&world.plan()), Some(Why::Gone), "nothing came of that");
+    assert_eq!(why(&world.plan()), Some(MintReason::Gone), "nothing came of that");
 }
 
 #[test]
@@ -101,14 +101,14 @@ fn a_mint_that_was_cut_off_a_moment_ago_holds_up_nobody() {
     let open = Intent { marker: marker(90), server: key(), deadline, boot: None, secret: None };
     world.record(|record| record.intents = vec![open]);
     world.list(90, 5, |_| {});
-    assert_eq!(why(&world.plan()), Some(Why::Gone));
+    assert_eq!(why(&world.plan()), Some(MintReason::Gone));
 }
 
 #[test]
 fn what_a_person_asks_for_is_minted_whatever_was_before() {
     let mut world = World::replaced(&[3, 2, 1]);
     world.evidence.asked.insert(name("a"));
-    assert_eq!(why(&world.plan()), Some(Why::Asked));
+    assert_eq!(why(&world.plan()), Some(MintReason::Asked));
 }
 
 #[test]
@@ -120,12 +120,12 @@ fn a_date_that_jumps_makes_a_token_due_once_and_not_again_and_again() {
     let mut minted = attempt(1, world.now - hours(24));
     (minted.at.boot, minted.kind) = (boot(4970), AttemptKind::Explained);
     world.record(|record| record.mints = vec![minted.clone()]);
-    assert_eq!(why(&world.plan()), Some(Why::Early));
+    assert_eq!(why(&world.plan()), Some(MintReason::Early));
     let early = |n: u8| MintAttempt { marker: marker(n), kind: AttemptKind::Unexplained, ..minted.clone() };
     world.record(|record| record.mints.extend([early(7), early(8), early(9)]));
     assert_eq!(mints(&world.plan()), 0);
     world.boot = boot(5000 + 24 * 3600);
-    assert_eq!(why(&world.plan()), Some(Why::Due), "by both clocks");
+    assert_eq!(why(&world.plan()), Some(MintReason::Due), "by both clocks");
 }
 
 #[test]
@@ -135,10 +135,10 @@ fn grants_that_a_server_never_gives_are_asked_for_once_and_then_three_times_a_da
     let wanted = Grants::of([], ["other".parse().expect("a database")]);
     world.databases = Databases::Known(["telemetry", "other"].map(str::to_owned).into());
     world.spec(|spec| spec.grants = wanted.clone());
-    assert_eq!(why(&world.plan()), Some(Why::Grants));
+    assert_eq!(why(&world.plan()), Some(MintReason::Grants));
     let asked = MintAttempt { grants: wanted, kind: AttemptKind::Explained, ..attempt(7, world.now - 60) };
     world.record(|record| record.mints = vec![asked]);
-    assert_eq!(why(&world.plan()), Some(Why::Again));
+    assert_eq!(why(&world.plan()), Some(MintReason::Again));
     let now = world.now;
     world.record(|record| record.mints.extend((0..3).map(|n| attempt(80 + n, now - 3600))));
     assert_eq!(mints(&world.plan()), 0);

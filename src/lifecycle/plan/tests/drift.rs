@@ -104,14 +104,14 @@ fn where_the_server_cannot_change_grants_another_token_takes_the_place() {
     let mut world = World::new().settled();
     world.descriptor.grants = crate::model::GrantSupport::Fixed;
     world.wants(&["b"]);
-    assert_eq!(world.plan().steps, [Step::Mint { name: name("a"), why: Why::Grants }]);
+    assert_eq!(world.plan().steps, [Step::Mint { name: name("a"), why: MintReason::Grants }]);
     world.wants(&["b", "telemetry"]);
     world.may(&["b", "c", "telemetry"]);
     let plan = world.plan();
     world.note(&plan);
     assert_eq!(world.plan().steps, [], "too much waits here too");
     world.now += hours(24);
-    assert_eq!(world.plan().steps, [Step::Mint { name: name("a"), why: Why::Grants }]);
+    assert_eq!(world.plan().steps, [Step::Mint { name: name("a"), why: MintReason::Grants }]);
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn what_others_may_use_is_replaced_and_not_changed() {
         held.origin = Origin::Imported { exclusive: false };
     });
     world.listing.tokens[0].label = None;
-    assert_eq!(world.plan().steps, [Step::Mint { name: name("a"), why: Why::Grants }]);
+    assert_eq!(world.plan().steps, [Step::Mint { name: name("a"), why: MintReason::Grants }]);
     world.current(|held| held.origin = Origin::Imported { exclusive: true });
     assert_eq!(patches(&world.plan()).len(), 1);
 }
@@ -135,9 +135,9 @@ fn grants_that_are_said_in_an_unknown_way_are_not_overwritten() {
     world.listing.tokens[0].grants = None;
     let plan = world.plan();
     assert!(found(&plan, |matter| *matter == Matter::GrantsAltered { has: None }));
-    assert!(!found(&plan, |matter| *matter == Matter::GrantsUntold));
+    assert!(!found(&plan, |matter| *matter == Matter::GrantsUnreported));
     world.wants(&["b"]);
-    assert_eq!(world.plan().steps, [Step::Mint { name: name("a"), why: Why::Grants }]);
+    assert_eq!(world.plan().steps, [Step::Mint { name: name("a"), why: MintReason::Grants }]);
 }
 
 #[test]
@@ -146,9 +146,9 @@ fn where_no_grants_are_told_that_is_said_once_and_no_token_was_changed() {
     world.listing.tokens[0].grants = None;
     let plan = world.plan();
     assert_eq!(plan.steps, []);
-    assert_eq!(plan.findings, [Finding { name: None, matter: Matter::GrantsUntold }]);
+    assert_eq!(plan.findings, [Finding { name: None, matter: Matter::GrantsUnreported }]);
     world.listing.tokens.clear();
-    assert!(!found(&world.plan(), |matter| *matter == Matter::GrantsUntold), "there is none yet");
+    assert!(!found(&world.plan(), |matter| *matter == Matter::GrantsUnreported), "there is none yet");
 }
 
 #[test]

@@ -7,7 +7,7 @@ fn ends(plan: &Plan) -> Vec<&str> {
     plan.steps
         .iter()
         .filter_map(|step| match step {
-            Step::Revoke { id, why: RevokeWhy::Removed, .. } => Some(id.0.as_str()),
+            Step::Revoke { id, why: RevokeReason::Removed, .. } => Some(id.0.as_str()),
             _ => None,
         })
         .collect()
@@ -68,8 +68,9 @@ fn what_is_put_back_after_its_end_is_missing_and_not_gone() {
     let mut world = World::new().settled().removed(hours(100));
     world.record(|record| record.current = None);
     world.specs = World::new().specs;
-    let why =
-        |plan: &Plan| plan.steps.iter().any(|step| matches!(step, Step::Mint { why: Why::Missing, .. }));
+    let why = |plan: &Plan| {
+        plan.steps.iter().any(|step| matches!(step, Step::Mint { why: MintReason::Missing, .. }))
+    };
     assert!(why(&world.plan()));
 }
 

@@ -7,7 +7,7 @@ use crate::model::BootTime;
 fn what_a_person_asks_for_is_minted_once_and_neither_pause_nor_gone_matters() {
     let mut world = World::new().settled();
     world.evidence.asked.insert(name("a"));
-    let asked = [Step::Mint { name: name("a"), why: Why::Asked }];
+    let asked = [Step::Mint { name: name("a"), why: MintReason::Asked }];
     assert_eq!(world.plan().steps, asked);
     world
         .record(|record| record.mints = (0..3).map(|n| attempt(90 + n, hours(990 + i64::from(n)))).collect());
@@ -177,7 +177,7 @@ fn the_current_token_is_asked_once_more_before_a_former_one_is_ended() {
     world.probed(1, |probed| probed.accept(before));
     let plan = world.plan();
     assert_eq!(plan.steps, verify, "it was accepted before the time was over");
-    assert_eq!(plan.to_end, BTreeSet::from([name("a")]));
+    assert_eq!(plan.to_revoke, BTreeSet::from([name("a")]));
     let after = at(world.now - 30);
     world.probed(1, |probed| probed.accept(after));
     assert_eq!(ends(&world.plan()), ["id-9"]);
@@ -190,7 +190,7 @@ fn the_current_token_is_asked_once_more_before_a_former_one_is_ended() {
         world.probed(1, spoil);
         let plan = world.plan();
         assert_eq!(plan.steps, verify);
-        assert!(plan.to_end.is_empty(), "an answer alone does not do");
+        assert!(plan.to_revoke.is_empty(), "an answer alone does not do");
         assert!(found(&plan, |matter| matches!(matter, Matter::RevocationWaits(_))), "and a person is told");
     }
     world.specs.get_mut(&name("a")).expect("the spec").probe = None;
@@ -434,7 +434,7 @@ fn a_next_that_was_replaced_is_revoked_as_soon_as_another_token_works() {
         let held = world.held(3, 60);
         Retiring { state: RetiringState::Unused, generation: 0, ..retiring(held, at(world.now - 1)) }
     };
-    let revoke = Step::Revoke { name: name("a"), id: TokenId("id-3".into()), why: RevokeWhy::Unused };
+    let revoke = Step::Revoke { name: name("a"), id: TokenId("id-3".into()), why: RevokeReason::Unused };
     let mut world = World::new().settled();
     let replaced = unused(&world);
     world.record(|record| record.retiring.push(replaced));
@@ -458,6 +458,6 @@ fn a_token_whose_revocation_was_asked_for_is_asked_about_until_it_is_revoked() {
     let revoking = Retiring { state: RetiringState::Revoking, ..retiring(former, at(world.now - 1)) };
     world.record(|record| record.retiring.push(revoking));
     world.list(2, hours(48), |_| {});
-    let revoke = Step::Revoke { name: name("a"), id: TokenId("id-2".into()), why: RevokeWhy::Overlap };
+    let revoke = Step::Revoke { name: name("a"), id: TokenId("id-2".into()), why: RevokeReason::Overlap };
     assert_eq!(world.plan().steps, [revoke], "its overlap counts no more");
 }

@@ -25,7 +25,7 @@ impl World {
     }
 }
 
-fn why(plan: &Plan) -> Option<Why> {
+fn why(plan: &Plan) -> Option<MintReason> {
     plan.steps.iter().find_map(|step| match step {
         Step::Mint { why, .. } => Some(*why),
         _ => None,
@@ -39,7 +39,11 @@ fn a_token_is_replaced_at_two_thirds_of_its_life_and_at_half_of_a_short_one() {
     {
         let plan = World::new().settled().lives(due - 60, lifetime).plan();
         assert_eq!((why(&plan), plan.next_due), (None, Some(at(hours(1000) + 60))), "{lifetime}");
-        assert_eq!(why(&World::new().settled().lives(due, lifetime).plan()), Some(Why::Due), "{lifetime}");
+        assert_eq!(
+            why(&World::new().settled().lives(due, lifetime).plan()),
+            Some(MintReason::Due),
+            "{lifetime}"
+        );
     }
 }
 
@@ -53,7 +57,7 @@ proptest! {
         let late = i64::try_from(due_age(Duration::from_secs(lifetime.unsigned_abs())).as_secs()).expect("short");
         let planned = why(&world.plan());
         if age > late {
-            prop_assert_eq!(planned, Some(Why::Due));
+            prop_assert_eq!(planned, Some(MintReason::Due));
         }
         if age < late - lifetime / 10 - 1 {
             prop_assert_eq!(planned, None);
@@ -68,7 +72,7 @@ fn a_due_token_is_minted_once_and_neither_counts_nor_waits_as_a_replacement() {
     world.record(|record| record.mints = vec![attempt(9, now); 3]);
     assert_eq!(
         why(&world.plan()),
-        Some(Why::Due),
+        Some(MintReason::Due),
         "three replacements pause only those that nobody asked for"
     );
     let next = world.held(2, 30);
@@ -89,12 +93,12 @@ fn where_tokens_do_not_expire_the_lifetime_is_kept_all_the_same() {
     assert_eq!(world.plan().next_due, Some(at(world.now + DAY)));
     let mut world = World::new().settled().lives(60 * DAY, 90 * DAY);
     world.current(|held| held.expires_at = None);
-    assert_eq!(why(&world.plan()), Some(Why::Due));
+    assert_eq!(why(&world.plan()), Some(MintReason::Due));
 }
 
 #[test]
 fn a_token_that_outlives_its_expiry_is_replaced_as_if_it_did_not() {
-    for (age, due) in [(59 * DAY, None), (60 * DAY, Some(Why::Due))] {
+    for (age, due) in [(59 * DAY, None), (60 * DAY, Some(MintReason::Due))] {
         for forever in [true, false] {
             let mut world = World::new().settled().lives(age, 90 * DAY);
             let late = (!forever).then(|| at(world.now + 900 * DAY));
@@ -127,7 +131,7 @@ fn an_imported_token_is_as_old_as_its_time_here() {
 fn a_longer_lifetime_waits_for_the_next_token() {
     let mut world = World::new().settled().lives(60 * DAY, 90 * DAY);
     world.spec(|spec| spec.lifetime = Some(days(900)));
-    assert_eq!(why(&world.plan()), Some(Why::Due));
+    assert_eq!(why(&world.plan()), Some(MintReason::Due));
 }
 
 #[test]
@@ -145,10 +149,10 @@ fn a_shorter_lifetime_is_spread_over_a_tenth_of_it() {
         "half of a tenth of twenty days"
     );
     world.now += DAY;
-    assert_eq!(why(&world.plan()), Some(Why::Due));
+    assert_eq!(why(&world.plan()), Some(MintReason::Due));
     world.record(|record| record.jitter = 0);
     world.now -= DAY;
-    assert_eq!(why(&world.plan()), Some(Why::Due), "the first of all");
+    assert_eq!(why(&world.plan()), Some(MintReason::Due), "the first of all");
 }
 
 #[test]
@@ -171,17 +175,17 @@ fn an_undone_rotation_suspends_the_schedule_until_there_is_just_room_for_another
     assert_eq!(plan.next_due, Some(at(world.now + 20 * DAY - 600 - 3600 - 3600)));
     let mut world = World::new().settled().lives(90 * DAY - 7800, 90 * DAY);
     world.record(|record| record.suspended = true);
-    assert_eq!(why(&world.plan()), Some(Why::Due));
+    assert_eq!(why(&world.plan()), Some(MintReason::Due));
     world.current(|held| held.expires_at = None);
     assert_eq!(why(&world.plan()), None, "what never dies is never replaced against somebody's will");
     world.evidence.asked.insert(name("a"));
-    assert_eq!(why(&world.plan()), Some(Why::Asked));
+    assert_eq!(why(&world.plan()), Some(MintReason::Asked));
 }
 
 #[test]
 fn the_jitter_counts_where_tokens_do_not_expire_too() {
     // A tenth of the lifetime early, as where they expire.
-    for (age, due) in [(51 * DAY - 60, None), (51 * DAY, Some(Why::Due))] {
+    for (age, due) in [(51 * DAY - 60, None), (51 * DAY, Some(MintReason::Due))] {
         let mut world = World::new().settled().lives(age, 90 * DAY);
         world.current(|held| held.expires_at = None);
         world.record(|record| (record.jitter, record.lifetime) = (1000, Some(days(90))));
