@@ -116,7 +116,7 @@ impl ListReader<'_> {
             json[start..=start + end].parse::<Label>().ok()
         });
         let label = label.filter(|label| self.interest.instances.contains(&label.instance));
-        let id = json.split('"').map(|text| TokenId(text.to_owned()));
+        let id = json.split('"').map(|text| TokenId(text.into()));
         let id = id.into_iter().find(|id| self.interest.ids.contains(id));
         let is_ours = label.is_some() || id.is_some();
         is_ours.then(|| RowFault { id, label, what: "row: expected a valid JSON object".to_owned() })

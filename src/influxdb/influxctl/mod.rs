@@ -167,7 +167,7 @@ impl Influxctl {
 
     pub(super) async fn get(&self, id: &TokenId) -> Result<Option<Listed>, ServerError> {
         let verb = "get token";
-        let words = ["token", "get", "--format", "json", id.0.as_str()];
+        let words = ["token", "get", "--format", "json", &*id.0];
         let said = self.call(&words, MAX_BODY).await.map_err(|failed| self.error(verb, failed))?;
         answer::one(&said.stdout, id).map_err(|kind| self.told(verb, kind))
     }
@@ -191,7 +191,7 @@ impl Influxctl {
         let verb = "end token";
         let version = self.version().await.map_err(|failed| self.error(verb, failed))?;
         let end = if version.has_expiry() { "revoke" } else { "delete" };
-        let words = ["token", end, "--force", id.0.as_str()];
+        let words = ["token", end, "--force", &*id.0];
         self.call(&words, MAX_BODY).await.map(drop).map_err(|failed| self.error(verb, failed))
     }
 

@@ -121,7 +121,7 @@ impl World {
 
     fn held(&self, id: u8, age: i64) -> Held {
         Held {
-            id: TokenId(format!("id-{id}")),
+            id: TokenId(format!("id-{id}").into()),
             server: self.key.clone(),
             marker: Some(marker(id)),
             secret: Credential::Token(Secret::new(format!("secret-{id}"))),
@@ -168,7 +168,7 @@ impl World {
     fn list(&mut self, id: u8, age: i64, change: impl FnOnce(&mut Listed)) {
         let label = Label { instance: self.instance.clone(), name: name("a"), marker: marker(id) };
         let mut row = Listed {
-            id: TokenId(format!("id-{id}")),
+            id: TokenId(format!("id-{id}").into()),
             label: Some(label),
             grants: Some(grants()),
             created_at: Some(at(self.now - age)),
@@ -180,7 +180,7 @@ impl World {
     }
 
     fn probed(&mut self, id: u8, change: impl FnOnce(&mut Probed)) {
-        change(self.evidence.probes.entry(TokenId(format!("id-{id}"))).or_default());
+        change(self.evidence.probes.entry(TokenId(format!("id-{id}").into())).or_default());
     }
 
     /// The last mint of a name has failed, and waits for half a minute.
@@ -233,7 +233,7 @@ fn revokes(plan: &Plan) -> Vec<&str> {
     plan.steps
         .iter()
         .filter_map(|step| match step {
-            Step::Revoke { id, .. } => Some(id.0.as_str()),
+            Step::Revoke { id, .. } => Some(&*id.0),
             _ => None,
         })
         .collect()

@@ -7,7 +7,7 @@ fn ends(plan: &Plan) -> Vec<&str> {
     plan.steps
         .iter()
         .filter_map(|step| match step {
-            Step::End { id, why: EndWhy::Removed, .. } => Some(id.0.as_str()),
+            Step::End { id, why: EndWhy::Removed, .. } => Some(&*id.0),
             _ => None,
         })
         .collect()

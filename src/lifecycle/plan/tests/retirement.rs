@@ -5,8 +5,8 @@ use super::*;
 /// The ids of what ends and of what lives on.
 fn fates(world: &mut World) -> (Vec<String>, Vec<(String, Stays)>) {
     let found = world.look(retirement);
-    let ends = found.ends.into_iter().map(|one| one.id.0).collect();
-    (ends, found.stays.into_iter().map(|one| (one.id.0, one.why)).collect())
+    let ends = found.ends.into_iter().map(|one| one.id.to_string()).collect();
+    (ends, found.stays.into_iter().map(|one| (one.id.to_string(), one.why)).collect())
 }
 
 fn ends(world: &mut World) -> Vec<String> {

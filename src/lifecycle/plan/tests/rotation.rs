@@ -46,7 +46,7 @@ fn ends(plan: &Plan) -> Vec<&str> {
     plan.steps
         .iter()
         .filter_map(|step| match step {
-            Step::End { id, .. } => Some(id.0.as_str()),
+            Step::End { id, .. } => Some(&*id.0),
             _ => None,
         })
         .collect()
