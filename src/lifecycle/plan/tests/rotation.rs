@@ -63,7 +63,7 @@ impl World {
             record.generation = 2;
         });
         world.list(9, hours(500), |_| {});
-        world.evidence.delivered.insert(name("a"), 2);
+        std::sync::Arc::make_mut(&mut world.evidence.delivered).insert(name("a"), 2);
         world
     }
 
@@ -203,7 +203,9 @@ fn nothing_is_ended_unless_all_is_well() {
     type Spoil = fn(&mut World);
     let cases: [(&str, Spoil); 12] = [
         ("the name left the list", |world| world.specs.clear()),
-        ("not delivered", |world| _ = world.evidence.delivered.insert(name("a"), 1)),
+        ("not delivered", |world| {
+            _ = std::sync::Arc::make_mut(&mut world.evidence.delivered).insert(name("a"), 1)
+        }),
         ("there is no current one", |world| world.record(|record| record.current = None)),
         ("current is revoked", |world| world.listing.tokens[0].revoked_at = Some(at(hours(999)))),
         ("current is young and revoked", |world| {
