@@ -105,7 +105,7 @@ fn deliver(
 
 fn lifecycle(root: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> (Lifecycle, TokenDefaults) {
     let mut lifecycle = Lifecycle::default();
-    let mut defaults = TokenDefaults { lifetime: None, probe: Some(Probe::default()) };
+    let mut defaults = TokenDefaults { lifetime: None, probe: Some(Arc::default()) };
     let Some(mut section) = root.section("lifecycle", faults) else { return (lifecycle, defaults) };
     defaults.lifetime = duration(&mut section, &bounds::LIFETIME, faults);
     if let Some(At { value, .. }) = duration(&mut section, &bounds::OVERLAP, faults) {
@@ -130,8 +130,8 @@ fn lifecycle(root: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> (Lifecycle,
             );
         }
     }
-    if let Some(probe) = probe(&mut section, defaults.probe.as_ref(), faults) {
-        defaults.probe = probe;
+    if let Some(probe) = probe(&mut section, defaults.probe.as_deref(), faults) {
+        defaults.probe = probe.map(Arc::new);
     }
     section.finish(faults);
     (lifecycle, defaults)

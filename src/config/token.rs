@@ -4,6 +4,7 @@ use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     ops::Range,
+    sync::Arc,
     time::Duration,
 };
 
@@ -16,7 +17,9 @@ use super::{
 };
 use crate::{
     hint::Hint as _,
-    model::{Allow, Database, Grants, Lifecycle, Name, Pickup, Probe, ServerName, Spec, due_age, room},
+    model::{
+        Allow, Database, Grants, Lifecycle, Name, Pickup, Probe, ServerName, Spec, due_age, room, share,
+    },
 };
 
 /// More tokens than this are a slip.
@@ -29,7 +32,7 @@ const MAX_ALLOW: usize = 64;
 /// What holds for tokens that do not say otherwise.
 pub(super) struct Defaults {
     pub(super) lifetime: Option<At<Duration>>,
-    pub(super) probe: Option<Probe>,
+    pub(super) probe: Option<Arc<Probe>>,
 }
 
 type Servers = BTreeMap<ServerName, Option<ServerConfig>>;
@@ -60,11 +63,12 @@ pub(super) fn tokens(
         faults.add_with_hint(section.span.clone(), "[[token]]", what, "add a [server] table");
     }
     let one = One { context, servers, lifecycle, defaults };
-    let (mut places, mut lines) = (faults.places(), BTreeMap::new());
+    let (mut places, mut lines, mut allows) = (faults.places(), BTreeMap::new(), BTreeSet::new());
     for section in sections {
         let span = section.span.clone();
         let (line, _) = places.at(span.start);
-        for spec in one.token(section, faults) {
+        for mut spec in one.token(section, faults) {
+            share(&mut allows, &mut spec.allow);
             let first = *lines.entry(spec.name.clone()).or_insert(line);
             if specs.contains_key(&spec.name) {
                 let what = format!(
@@ -76,7 +80,8 @@ pub(super) fn tokens(
             specs.insert(spec.name.clone(), spec);
         }
     }
-    specs
+    // Collected, they take less memory than one by one.
+    specs.into_iter().collect()
 }
 
 struct One<'a> {
@@ -94,12 +99,13 @@ impl One<'_> {
         let grants = self.grants(&mut section, faults);
         let description = self.description(&mut section, faults);
         let lifetime = duration(&mut section, &bounds::LIFETIME, faults);
-        let allow = allow(&mut section, faults);
+        let allow = Arc::new(allow(&mut section, faults));
         let pickup = pickup(&mut section, faults);
-        let probe = probe(&mut section, self.defaults.probe.as_ref(), faults)
+        let probe = probe(&mut section, self.defaults.probe.as_deref(), faults)
+            .map(|own| own.map(Arc::new))
             .unwrap_or_else(|| self.defaults.probe.clone());
         let lifetime = lifetime.as_ref().or(self.defaults.lifetime.as_ref());
-        self.check_lifetime(lifetime, probe.as_ref(), section.path(), faults);
+        self.check_lifetime(lifetime, probe.as_deref(), section.path(), faults);
         let span = section.span.clone();
         let path = section.path().to_owned();
         section.finish(faults);

@@ -9,7 +9,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::{
     hint::Hint,
-    model::{Known, Marker, Name, Origin, Record, RecordVersion, Spec},
+    model::{Known, Marker, Name, Origin, Record, RecordVersion, Spec, share},
     store::{Instances, RecordError, RecordFault, Revision, SealError, Store, StoreError, Stored},
 };
 
@@ -60,7 +60,9 @@ impl<T: Store> Ledger<T> {
             in_doubt: BTreeSet::new(),
             instances: store.instances().await?,
         };
-        for (name, read) in store.load().await? {
+        let mut allows = BTreeSet::new();
+        for (name, mut read) in store.load().await? {
+            read.iter_mut().for_each(|stored| share(&mut allows, &mut stored.record.allow));
             entries.set(&name, read.map(Some));
         }
         Ok(Self { store, entries: Mutex::new(entries), locks: Mutex::default() })

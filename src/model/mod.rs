@@ -12,6 +12,7 @@ mod listed;
 mod name;
 mod record;
 mod server;
+mod share;
 mod spec;
 mod unit;
 
@@ -31,6 +32,7 @@ pub use record::{
     Ended, Held, Intent, MAX_RECORD_BYTES, Origin, Record, RecordVersion, Retiring, RetiringState,
 };
 pub use server::{ClusterIds, NotUuid, Product, ServerKey, ServerName, TokenId, Uuid};
+pub use share::share;
 pub use spec::{Lifecycle, Pickup, Probe, Spec, due_age, room};
 pub use unit::{InvalidUnit, Unit};
 

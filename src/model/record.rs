@@ -1,6 +1,6 @@
 //! What the store knows about one name.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use zeroize::Zeroizing;
@@ -63,7 +63,7 @@ pub struct Record {
     #[serde(default)]
     pub promoted_at: Option<Time>,
     /// As of the last valid list.
-    pub allow: Allow,
+    pub allow: Arc<Allow>,
     /// The token that is delivered.
     #[serde(default)]
     pub current: Option<Held>,
@@ -71,19 +71,19 @@ pub struct Record {
     #[serde(default)]
     pub next: Option<Held>,
     /// Former tokens that still work, or may.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "exactly")]
     pub retiring: Vec<Retiring>,
     /// Mints begun and not known to have ended.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "exactly")]
     pub intents: Vec<Intent>,
     /// Tokens we ended; kept until a list shows it and 30 days have passed.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "exactly")]
     pub ended: Vec<Ended>,
     /// When a refused `next` was minted anew (at most once a day).
     #[serde(default)]
     pub remints: Vec<Time>,
     /// The mints of the last day, and the markers of those that came to nothing.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "exactly", skip_serializing_if = "Vec::is_empty")]
     pub mints: Vec<MintAttempt>,
     /// The name has left the list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -111,13 +111,13 @@ pub struct Record {
 impl Record {
     /// A name of which nothing is known yet.
     #[must_use]
-    pub fn new(name: Name, allow: Allow, jitter: u16) -> Self {
+    pub fn new(name: Name, allow: impl Into<Arc<Allow>>, jitter: u16) -> Self {
         Self {
             version: RecordVersion::CURRENT,
             name,
             generation: 0,
             promoted_at: None,
-            allow,
+            allow: allow.into(),
             current: None,
             next: None,
             retiring: vec![],
@@ -302,6 +302,11 @@ pub struct Ended {
     /// Nobody ever had its secret: if it lives, it is revoked whatever its name has.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unused: bool,
+}
+
+/// Without room for more: serde leaves some for four, which is most of what a record takes.
+fn exactly<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    Box::deserialize(deserializer).map(<[T]>::into_vec)
 }
 
 mod optional_secret {

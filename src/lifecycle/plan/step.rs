@@ -1,5 +1,7 @@
 //! What a plan consists of: one thing to do, and why.
 
+use std::sync::Arc;
+
 use crate::model::{Allow, Grants, Marker, Name, ServerKey, TokenId};
 
 /// One thing to do.
@@ -153,7 +155,7 @@ pub enum EndWhy {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// `allow` as the list has it now.
-    Allow(Allow),
+    Allow(Arc<Allow>),
     /// The name has left the list, or is back.
     Removed(bool),
     /// The current token may do more than this, which the list asks for; or does not any more.

@@ -66,9 +66,9 @@ impl World {
             grants: grants(),
             description: "d".into(),
             lifetime: None,
-            allow: Allow::default(),
+            allow: Allow::default().into(),
             pickup: crate::model::Pickup::Unknown,
-            probe: Some(Probe::default()),
+            probe: Some(Probe::default().into()),
         };
         Self {
             now: hours(1000),

@@ -92,10 +92,11 @@ impl AgeReader {
             }
         };
         let json = self.decrypt(&sealed, MAX_RECORD_BYTES).map_err(fault)?;
-        let record = content::parse(&json).map_err(fault)?;
+        let mut record = content::parse(&json).map_err(fault)?;
         if record.name != *name {
             return Err(fault(RecordFault::Renamed { inside: record.name.to_string() }));
         }
+        record.name.clone_from(name);
         Ok(Some(Stored { record, revision }))
     }
 
