@@ -9,7 +9,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::{
     hint::Hint,
-    model::{Known, Marker, Name, Origin, Record, RecordVersion, Spec, share},
+    model::{Known, Marker, Name, Origin, Record, RecordVersion, Spec},
     store::{Instances, RecordError, RecordFault, Revision, SealError, Store, StoreError, Stored},
 };
 
@@ -60,9 +60,7 @@ impl<T: Store> Ledger<T> {
             in_doubt: BTreeSet::new(),
             instances: store.instances().await?,
         };
-        let mut allows = BTreeSet::new();
-        for (name, mut read) in store.load().await? {
-            read.iter_mut().for_each(|stored| share(&mut allows, &mut stored.record.allow));
+        for (name, read) in store.load().await? {
             entries.set(&name, read.map(Some));
         }
         Ok(Self { store, entries: Mutex::new(entries), locks: Mutex::default() })
@@ -324,7 +322,7 @@ impl Entries {
             Ok(Some(stored)) => {
                 self.revisions.insert(name.clone(), stored.revision);
                 let ours = stored.is_ours_to_change();
-                let record = Arc::new(stored.record);
+                let record = stored.record;
                 known.insert(name.clone(), if ours { Known::Ours(record) } else { Known::Later(record) });
             }
             Ok(None) => {

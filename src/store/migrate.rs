@@ -109,7 +109,7 @@ async fn copy(from: &HostStore, to: &HostStore) -> Result<(), MigrateError> {
     for Stored { record, .. } in records {
         match moved.remove(&record.name).transpose()? {
             Some(stored) if stored.record == record => {}
-            _ => return Err(MigrateError::Differs(record.name)),
+            _ => return Err(MigrateError::Differs(record.name.clone())),
         }
     }
     Ok(())

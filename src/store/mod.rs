@@ -2,7 +2,7 @@
 
 #[cfg(feature = "daemon")]
 use std::future::Future;
-use std::{collections::BTreeMap, io, path::PathBuf};
+use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
 
 use crate::{
     hint::Hint,
@@ -43,7 +43,7 @@ pub use retired::Retired;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
     /// What it says.
-    pub record: Record,
+    pub record: Arc<Record>,
     /// Which writing of it this is.
     pub revision: Revision,
 }

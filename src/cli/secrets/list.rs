@@ -50,7 +50,7 @@ fn of_a_store(store: &Store) -> Result<Vec<Row>, Failure> {
         Ok(stored) => Row {
             state: if stored.record.current.is_some() { "ready" } else { "not ready" },
             generation: stored.record.generation,
-            expires_at: stored.record.current.and_then(|current| current.expires_at),
+            expires_at: stored.record.current.as_ref().and_then(|current| current.expires_at),
             error: None,
             name,
         },

@@ -1,6 +1,7 @@
 //! Reading records. No lock, no async runtime: they are replaced atomically, so a reader sees the old or the new.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     io::Read as _,
     path::{Path, PathBuf},
@@ -12,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::{Identities, IdentitySource, MAX_SEALED_BYTES, Unwrap};
 use crate::{
-    model::{MAX_RECORD_BYTES, Name},
+    model::{Allow, MAX_RECORD_BYTES, Name, share},
     store::{
         Purpose, RecordError, RecordFault, Records, StoreError, Stored, content, file,
         folder::{Layout, refuse_keyring, store_error, store_fault},
@@ -79,6 +80,15 @@ impl AgeReader {
     /// # Errors
     /// There is one that cannot be used.
     pub fn read(&self, name: &Name) -> Result<Option<Stored>, RecordError> {
+        self.read_sharing(name, &mut BTreeSet::new())
+    }
+
+    /// The same, with the `allow` that others have too.
+    fn read_sharing(
+        &self,
+        name: &Name,
+        allows: &mut BTreeSet<Arc<Allow>>,
+    ) -> Result<Option<Stored>, RecordError> {
         let path = self.layout.record(name);
         let fault = |fault| RecordError { name: name.clone(), file: path.clone(), fault };
         let (sealed, revision) = match file::read(&path, MAX_SEALED_BYTES) {
@@ -97,7 +107,8 @@ impl AgeReader {
             return Err(fault(RecordFault::Renamed { inside: record.name.to_string() }));
         }
         record.name.clone_from(name);
-        Ok(Some(Stored { record, revision }))
+        share(allows, &mut record.allow);
+        Ok(Some(Stored { record: Arc::new(record), revision }))
     }
 
     /// All records. Opening one is arithmetic, so both cores of a small board take part.
@@ -109,7 +120,9 @@ impl AgeReader {
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(8);
         let share = names.len().div_ceil(threads).max(1);
         let read_some = |names: &[Name]| -> Vec<(Name, Result<Stored, RecordError>)> {
-            names.iter().filter_map(|name| Some((name.clone(), self.read(name).transpose()?))).collect()
+            let mut allows = BTreeSet::new();
+            let mut read = |name| self.read_sharing(name, &mut allows).transpose();
+            names.iter().filter_map(|name| Some((name.clone(), read(name)?))).collect()
         };
         if names.len() < 16 {
             return Ok(read_some(&names).into_iter().collect());

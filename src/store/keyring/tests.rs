@@ -142,7 +142,7 @@ impl Place {
     async fn only(&self) -> Result<Option<Record>, RecordError> {
         let records = self.load().await.expect("a store");
         assert!(records.len() < 2, "{records:?}");
-        records.into_values().next().transpose().map(|stored| stored.map(|stored| stored.record))
+        records.into_values().next().transpose().map(|stored| stored.map(|stored| (*stored.record).clone()))
     }
 }
 
