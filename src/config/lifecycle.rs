@@ -1,6 +1,6 @@
 //! `[lifecycle]`.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     bounds::{self, duration},
@@ -15,12 +15,12 @@ use crate::{
 /// What holds for tokens without such a key of their own.
 pub(super) struct TokenDefaults {
     pub(super) lifetime: Option<Located<Duration>>,
-    pub(super) probe: Option<Probe>,
+    pub(super) probe: Option<Arc<Probe>>,
 }
 
 pub(super) fn lifecycle(root: &mut Section<'_>) -> (Lifecycle, TokenDefaults) {
     let mut lifecycle = Lifecycle::default();
-    let mut defaults = TokenDefaults { lifetime: None, probe: Some(Probe::default()) };
+    let mut defaults = TokenDefaults { lifetime: None, probe: Some(Arc::default()) };
     let Some(mut section) = root.section("lifecycle") else { return (lifecycle, defaults) };
     defaults.lifetime = duration(&mut section, &bounds::LIFETIME);
     if let Some(Located { value, .. }) = duration(&mut section, &bounds::OVERLAP) {
@@ -38,8 +38,8 @@ pub(super) fn lifecycle(root: &mut Section<'_>) -> (Lifecycle, TokenDefaults) {
         lifecycle.grace = value;
     }
     lifecycle.trust_local_clock = section.choice("local_clock", &[("trusted", true)]).unwrap_or(false);
-    if let Some(probe) = probe(&mut section, defaults.probe.as_ref()) {
-        defaults.probe = probe;
+    if let Some(probe) = probe(&mut section, defaults.probe.as_deref()) {
+        defaults.probe = probe.map(Arc::new);
     }
     section.finish();
     (lifecycle, defaults)

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -19,7 +20,7 @@ use crate::{
     hint::Hint as _,
     model::{
         Allow, Database, DatabaseNames, Grants, InvalidDatabase, InvalidName, Lifecycle, Name, Pickup, Probe,
-        ServerName, Spec, due_age, room,
+        ServerName, Spec, due_age, room, share,
     },
 };
 
@@ -54,11 +55,12 @@ pub(super) fn tokens(
         section.faults.add_with_hint(section.span.clone(), "[[token]]", what, "add a [server] table");
     }
     let reader = TokenReader { context, servers, lifecycle, defaults };
-    let (mut places, mut lines) = (root.faults.places(), BTreeMap::new());
+    let (mut places, mut lines, mut allows) = (root.faults.places(), BTreeMap::new(), BTreeSet::new());
     for section in sections {
         let span = section.span.clone();
         let (line, _) = places.at(span.start);
-        for spec in reader.token(section) {
+        for mut spec in reader.token(section) {
+            share(&mut allows, &mut spec.allow);
             let first = *lines.entry(spec.name.clone()).or_insert(line);
             if specs.contains_key(&spec.name) {
                 let what = format!("token {:?} given twice, first on line {first}", spec.name.as_str());
@@ -67,7 +69,8 @@ pub(super) fn tokens(
             specs.insert(spec.name.clone(), spec);
         }
     }
-    specs
+    // Collected, they take less memory than one by one.
+    specs.into_iter().collect()
 }
 
 struct TokenReader<'a> {
@@ -85,12 +88,12 @@ impl TokenReader<'_> {
         let grants = self.grants(&mut section, &servers);
         let description = self.description(&mut section);
         let lifetime = duration(&mut section, &bounds::LIFETIME);
-        let allow = allow(&mut section);
+        let allow = Arc::new(allow(&mut section));
         let pickup = pickup(&mut section);
-        let probe =
-            probe(&mut section, self.defaults.probe.as_ref()).unwrap_or_else(|| self.defaults.probe.clone());
+        let probe = probe(&mut section, self.defaults.probe.as_deref())
+            .map_or_else(|| self.defaults.probe.clone(), |own| own.map(Arc::new));
         let lifetime = lifetime.as_ref().or(self.defaults.lifetime.as_ref());
-        self.check_lifetime(lifetime, probe.as_ref(), &section);
+        self.check_lifetime(lifetime, probe.as_deref(), &section);
         let (span, path, faults) = (section.span.clone(), section.path().to_owned(), section.faults);
         section.finish();
         let (Some(name), Some(grants)) = (name, grants) else { return vec![] };

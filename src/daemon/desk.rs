@@ -106,7 +106,7 @@ impl Desk {
     pub(super) async fn answer_not_ready(&self, why: &dyn Hint) -> Result<(), ListenError> {
         self.gate.close(Refusal::of(why));
         let wanted = self.state.lock().await.wanted.clone();
-        self.memory.expect(&wanted.iter().map(|(name, spec)| (name, &spec.allow)).collect()).await;
+        self.memory.expect(&wanted.iter().map(|(name, spec)| (name, &*spec.allow)).collect()).await;
         self.answer().await
     }
 

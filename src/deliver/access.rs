@@ -28,6 +28,8 @@ const KEPT: Duration = Duration::from_secs(12 * 3600);
 /// Who reads a file, besides root and its owner.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Readers {
+    /// What names them.
+    pub allow: Allow,
     /// User ids.
     pub uids: BTreeSet<u32>,
     /// Group ids.
@@ -221,7 +223,7 @@ fn is_fresh(since: Instant, now: Instant) -> bool {
 }
 
 fn collect(allow: &Allow, mut look_up: impl FnMut(Kind, &str) -> Option<u32>) -> Readers {
-    let mut readers = Readers::default();
+    let mut readers = Readers { allow: allow.clone(), ..Readers::default() };
     let users = allow.users.iter().map(|text| (Kind::User, text));
     for (kind, text) in users.chain(allow.groups.iter().map(|text| (Kind::Group, text))) {
         let id = match number(text) {

@@ -217,10 +217,8 @@ impl Memory {
         let names: BTreeSet<Name> = names.keys().map(|name| (*name).clone()).collect();
         let (served, book, resolver) = (self.served.clone(), self.book.clone(), self.resolver.clone());
         let look = move || {
-            let resolve = |(name, allow): (Name, Allow)| {
-                let readers = lock(&resolver).resolve(&allow, Instant::now());
-                (name, allow, readers)
-            };
+            let resolve =
+                |(name, allow): (Name, Allow)| (name, lock(&resolver).resolve(&allow, Instant::now()));
             served.expect(&names, without_value.into_iter().map(resolve).collect());
             book.retain(&names);
         };
@@ -310,11 +308,6 @@ impl Deliveries {
     /// Which generation of each name has been delivered, by former processes too.
     pub async fn delivered(&self) -> BTreeMap<Name, u64> {
         self.ways.lock().await.generations.delivered().clone()
-    }
-
-    /// What of each name's `allow` grants nothing, as of its last delivery.
-    pub async fn warnings(&self) -> BTreeMap<Name, Vec<Unresolved>> {
-        self.ways.lock().await.warnings.clone()
     }
 
     /// Says, once for each, what lies among the delivered files without being one: other people's files, and those of

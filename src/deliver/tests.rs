@@ -174,8 +174,8 @@ async fn a_value_comes_is_replaced_and_goes() {
 fn serves(deliveries: &Deliveries, value: Option<(u64, &str)>) -> bool {
     let value = value.map(|(generation, text)| (generation, secret(text)));
     let value = value.as_ref().map(|(generation, secret)| (*generation, secret));
-    let readers = Arc::new(readers(&[READER], &[]));
-    deliveries.memory.served.holds(&name("a"), value, &allow(READER), &readers).is_some()
+    let readers = Arc::new(Readers { allow: allow(READER), ..readers(&[READER], &[]) });
+    deliveries.memory.served.holds(&name("a"), value, &readers).is_some()
 }
 
 #[tokio::test]
@@ -229,12 +229,12 @@ async fn what_grants_nothing_is_told_per_name() {
         oldest: 0,
     };
     deliveries.deliver(delivery).await.expect("delivered, to nobody");
-    let warnings = deliveries.warnings().await;
-    assert_eq!(warnings[&name].iter().map(|warning| warning.why).collect::<Vec<_>>(), [Why::Nobody]);
+    let warned = deliveries.ways.lock().await.warned[&name].clone();
+    assert_eq!(warned.warnings.iter().map(|warning| warning.why).collect::<Vec<_>>(), [Why::Nobody]);
     assert_eq!(getfacl(&run.path().join("secrets/a")), "");
     let allow = super::tests::allow(READER);
     deliveries.deliver(Delivery { allow: &allow, ..delivery }).await.expect("delivered");
-    assert!(deliveries.warnings().await[&name].is_empty());
+    assert!(deliveries.ways.lock().await.warned.is_empty());
 }
 
 #[tokio::test]

@@ -8,10 +8,10 @@ use std::{
 };
 
 use super::{
-    DeliverError, Delivered, Delivery, Files, Memory, OpenError, Readers, Unresolved, files::Stamp,
+    DeliverError, Delivered, Delivery, Files, Memory, OpenError, Readers, files::Stamp,
     generations::Generations, lock,
 };
-use crate::model::{Allow, Credential, Name, Secret};
+use crate::model::{Credential, Name, Secret};
 
 #[derive(Debug)]
 pub(super) struct Ways {
@@ -19,8 +19,8 @@ pub(super) struct Ways {
     pub(super) generations: Generations,
     /// Its resolver is locked while names are looked up, which may take long: never waited for where nothing may wait.
     memory: Memory,
-    /// What of each name's `allow` grants nothing.
-    pub(super) warnings: BTreeMap<Name, Vec<Unresolved>>,
+    /// Names with an `allow` of which something grants nothing.
+    pub(super) warned: BTreeMap<Name, Arc<Readers>>,
     /// Files that were found to be right, with the version of what is served that they were compared with: one that was
     /// not touched since needs no other look inside.
     right: BTreeMap<Name, (u64, Stamp)>,
@@ -40,7 +40,7 @@ impl Ways {
             generations: Generations::open(daemon)?,
             files: files.map(Files::open).transpose()?,
             memory,
-            warnings: BTreeMap::new(),
+            warned: BTreeMap::new(),
             right: BTreeMap::new(),
             unsure: BTreeSet::new(),
             looked_at: None,
@@ -61,13 +61,13 @@ impl Ways {
             self.memory.resolver.try_lock().ok().and_then(|resolver| resolver.remembered(allow, now));
         let Some(readers) = remembered else { return false };
         let value = secret.map(|credential| (generation, credential.secret()));
-        let served = self.memory.served.holds(name, value, allow, &readers);
+        let served = self.memory.served.holds(name, value, &readers);
         let holds = served.is_some_and(|version| match (&self.files, secret) {
             (None, _) => true,
             (Some(files), None) => !files.has(name),
             (Some(_), Some(credential)) => self.file_is_right(name, credential.secret(), &readers, version),
         });
-        self.warn(name, &readers.warnings);
+        self.warn(name, &readers);
         holds
     }
 
@@ -111,7 +111,7 @@ impl Ways {
         let Delivery { name, generation, allow, keep_newer, fresh, .. } = *delivery;
         let secret = delivery.secret.map(Credential::secret);
         let readers = lock(&self.memory.resolver).resolve(allow, Instant::now());
-        self.warn(name, &readers.warnings);
+        self.warn(name, &readers);
         if let Some(newer) = self.generations.of(name).filter(|delivered| *delivered > generation)
             && keep_newer
             && self.files.as_ref().is_none_or(|files| files.has(name))
@@ -122,11 +122,11 @@ impl Ways {
             );
             // The newer value is in its file alone. Who asks over the socket waits rather than get one that may have
             // been revoked.
-            self.memory.served.put(name, None, allow, &readers);
+            self.memory.served.put(name, None, &readers);
             return Ok(Delivered::NewerStays);
         }
         self.is_unsure(name);
-        self.hand_out(name, secret.map(|secret| (generation, secret)), fresh, allow, &readers);
+        self.hand_out(name, secret.map(|secret| (generation, secret)), fresh, &readers);
         if let Some(files) = &self.files {
             match secret {
                 Some(secret) => files.put(name, secret, &readers)?,
@@ -138,31 +138,29 @@ impl Ways {
     }
 
     /// Over the socket. Who reads a value that is another one is noted from its first read on.
-    fn hand_out(
-        &self,
-        name: &Name,
-        value: Option<(u64, &Secret)>,
-        fresh: bool,
-        allow: &Allow,
-        readers: &Arc<Readers>,
-    ) {
+    fn hand_out(&self, name: &Name, value: Option<(u64, &Secret)>, fresh: bool, readers: &Arc<Readers>) {
         let Memory { served, book, .. } = &self.memory;
         if let Some((generation, secret)) = value
             && !served.hands_out(name, generation, secret)
         {
             book.promote(name, generation, fresh, self.generations.of(name));
         }
-        served.put(name, value, allow, readers);
+        served.put(name, value, readers);
     }
 
     /// Says what grants nothing when it changes, not at every pass.
-    fn warn(&mut self, name: &Name, warnings: &[Unresolved]) {
-        if self.warnings.get(name).map_or(&[][..], Vec::as_slice) == warnings {
+    fn warn(&mut self, name: &Name, readers: &Arc<Readers>) {
+        let before = self.warned.get(name).map_or(&[][..], |before| &before.warnings);
+        if before == readers.warnings {
             return;
         }
-        for warning in warnings {
+        for warning in &readers.warnings {
             tracing::warn!(%name, "{warning}");
         }
-        self.warnings.insert(name.clone(), warnings.to_vec());
+        if readers.warnings.is_empty() {
+            self.warned.remove(name);
+        } else {
+            self.warned.insert(name.clone(), readers.clone());
+        }
     }
 }

@@ -158,7 +158,7 @@ async fn a_mint_is_asked_for_as_the_api_describes_it() {
     let server =
         connect(&config(&format!("http://127.0.0.1:{port}/prefix"), folder.path())).expect("a client");
     let minted = server.mint(&order()).await.expect("minted");
-    assert_eq!((minted.id.0.as_str(), minted.secret.secret().expose()), ("i", SECRET));
+    assert_eq!((&*minted.id.0, minted.secret.secret().expose()), ("i", SECRET));
     assert_eq!(minted.created_at.map(|at| at.to_string()).as_deref(), Some("2029-01-01T00:00:00.123Z"));
     assert_eq!((minted.label, minted.date, minted.oddities), (LabelEcho::Kept, ServerDate::Absent, vec![]));
     let asked = asked.lock().expect("asked").join("");
@@ -320,7 +320,7 @@ async fn of_a_long_list_only_our_rows_are_kept() {
     let interest = Interest { ids: &imported, instances: &instances };
     let listing = server.list(&interest).await.expect("a list");
     assert_eq!(listing.rows, 20_000);
-    let ids: Vec<&str> = listing.tokens.iter().map(|row| row.id.0.as_str()).collect();
+    let ids: Vec<&str> = listing.tokens.iter().map(|row| &*row.id.0).collect();
     assert_eq!(ids, ["5", "9999"]);
     assert_eq!(listing.tokens[1].label.as_ref(), Some(&label));
     assert_eq!(listing.tokens[1].grants, None, "an action that we do not know");

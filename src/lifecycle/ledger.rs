@@ -448,7 +448,7 @@ impl Entries {
             Ok(Some(stored)) => {
                 self.revisions.insert(name.clone(), stored.revision);
                 let ours = stored.is_ours_to_change();
-                let record = Arc::new(stored.record);
+                let record = stored.record;
                 known.insert(name.clone(), if ours { Known::Ours(record) } else { Known::Later(record) });
             }
             Ok(None) => {

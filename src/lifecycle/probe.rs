@@ -1,6 +1,6 @@
 //! The protocol of a probe: what to ask, when to ask again, when it is over. Pure: it neither asks nor waits.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use crate::{
     influxdb::{Check, Plane, Verdict},
@@ -47,7 +47,7 @@ pub(super) fn objection(check: &Check, verdict: &Verdict) -> Option<String> {
 #[derive(Clone, Debug)]
 pub(super) struct Probing {
     planes: Vec<PlaneState>,
-    settings: Probe,
+    settings: Arc<Probe>,
     wait: Duration,
 }
 
@@ -73,7 +73,7 @@ pub(super) enum Round {
 impl Probing {
     /// `None` where there is nothing to ask.
     #[must_use]
-    pub(super) fn new(checks: BTreeSet<Check>, settings: Probe) -> Option<Self> {
+    pub(super) fn new(checks: BTreeSet<Check>, settings: Arc<Probe>) -> Option<Self> {
         let planes: Vec<PlaneState> = [Plane::Write, Plane::Query]
             .into_iter()
             .map(|plane| checks.iter().filter(|check| check.plane == plane).cloned().collect())
@@ -151,7 +151,7 @@ mod tests {
 
     fn probing() -> Probing {
         let checks = checks(&Grants::of([named("a"), named("b")], [named("a")]), None);
-        Probing::new(checks, Probe::default()).expect("something to ask")
+        Probing::new(checks, Arc::default()).expect("something to ask")
     }
 
     #[test]

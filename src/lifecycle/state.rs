@@ -304,7 +304,7 @@ mod tests {
             grants: [].into_iter().collect(),
             description: String::new(),
             lifetime: None,
-            allow: Allow::default(),
+            allow: Allow::default().into(),
             pickup: Pickup::default(),
             probe: None,
         }

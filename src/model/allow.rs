@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// `allow = { users, groups, units }`; any match suffices. uid 0 and the daemon's own uid may always read.
 /// Users and groups are names or numeric ids, kept as written: they are resolved when they are needed.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Allow {
     /// User names or uids.

@@ -1,23 +1,23 @@
 //! Secrets: never printed, compared in constant time, wiped when dropped.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-/// The string of a token, or a password.
+/// The string of a token, or a password. It is in memory once, for all copies, and is wiped with the last of them.
 ///
 /// It has no `Display`, its `Debug` shows nothing, and it is serialised only as a part of a [`super::Record`], or of a
 /// command to the daemon, through the private module `sealed`.
 #[derive(Clone)]
-pub struct Secret(Zeroizing<String>);
+pub struct Secret(Arc<Zeroizing<String>>);
 
 impl Secret {
-    /// Takes the text over; its memory is wiped on drop.
+    /// Takes the text over.
     #[must_use]
     pub fn new(text: String) -> Self {
-        Self(Zeroizing::new(text))
+        Self(Arc::new(Zeroizing::new(text)))
     }
 
     /// The secret itself. Search for this word to find every place that handles one in clear.

@@ -41,7 +41,7 @@ pub struct Evidence {
     /// What the data plane said, by token.
     pub probes: BTreeMap<TokenId, Probed>,
     /// The generation of each name that has reached every delivery.
-    pub delivered: BTreeMap<Name, u64>,
+    pub delivered: Arc<BTreeMap<Name, u64>>,
     /// The Date of the first list that this process got.
     pub first_list: Option<Time>,
     /// What was sealed in another boot is told from there.

@@ -1,6 +1,6 @@
 //! What a token may do.
 
-use std::{borrow::Borrow, collections::BTreeSet, fmt, str::FromStr};
+use std::{borrow::Borrow, collections::BTreeSet, fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -102,13 +102,22 @@ pub struct Grant {
 }
 
 /// All that a token may do; sorted by database, read before write. May be empty: a token without any access.
+/// Shared by all copies: there are thousands, and few of them differ.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Grants(BTreeSet<Grant>);
+#[serde(from = "Vec<Grant>")]
+pub struct Grants(Arc<[Grant]>);
 
 impl FromIterator<Grant> for Grants {
     fn from_iter<I: IntoIterator<Item = Grant>>(grants: I) -> Self {
-        Self(grants.into_iter().collect())
+        grants.into_iter().collect::<Vec<_>>().into()
+    }
+}
+
+impl From<Vec<Grant>> for Grants {
+    fn from(mut grants: Vec<Grant>) -> Self {
+        grants.sort_unstable();
+        grants.dedup();
+        Self(grants.into())
     }
 }
 
@@ -133,13 +142,17 @@ impl Grants {
     /// Whether they allow all that the others do, each for each: `*` does not stand for a name here.
     #[must_use]
     pub fn cover(&self, others: &Self) -> bool {
-        self.0.is_superset(&others.0)
+        others.iter().all(|grant| self.has(&grant.database, grant.action))
+    }
+
+    fn has(&self, database: &Database, action: Action) -> bool {
+        self.0.binary_search_by(|grant| (&grant.database, grant.action).cmp(&(database, action))).is_ok()
     }
 
     /// Both together.
     #[must_use]
     pub fn union(&self, others: &Self) -> Self {
-        self.0.union(&others.0).cloned().collect()
+        self.iter().chain(others.iter()).cloned().collect()
     }
 
     /// The databases named, `*` left out.
@@ -183,7 +196,7 @@ impl Grants {
         databases
             .into_iter()
             .filter(|database| {
-                let has = |action| self.0.contains(&Grant { database: (*database).clone(), action });
+                let has = |action| self.has(database, action);
                 match only {
                     Some(Action::Read) => has(Action::Read) && !has(Action::Write),
                     Some(Action::Write) => has(Action::Write) && !has(Action::Read),
@@ -200,7 +213,7 @@ impl fmt::Display for Grants {
         let mut first = true;
         let databases: BTreeSet<&Database> = self.0.iter().map(|grant| &grant.database).collect();
         for database in databases {
-            let has = |action| self.0.contains(&Grant { database: database.clone(), action });
+            let has = |action| self.has(database, action);
             let word = match (has(Action::Read), has(Action::Write)) {
                 (true, true) => "read/write",
                 (true, false) => "read",

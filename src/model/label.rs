@@ -6,33 +6,18 @@ use serde::{Deserialize, Serialize};
 
 use super::{LabelPlace, Name};
 
-/// 128 random bits in lower-case hexadecimal.
-fn is_hex128(text: &str) -> bool {
-    text.len() == 32 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-}
-
-fn hex128(bits: [u8; 16]) -> String {
-    format!("{:032x}", u128::from_be_bytes(bits))
-}
-
 macro_rules! random_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        pub struct $name([u8; 16]);
 
         impl $name {
             /// From 128 random bits.
             #[must_use]
             pub fn from_bits(bits: [u8; 16]) -> Self {
-                Self(hex128(bits))
-            }
-
-            /// Lower-case hexadecimal.
-            #[must_use]
-            pub fn as_str(&self) -> &str {
-                &self.0
+                Self(bits)
             }
         }
 
@@ -40,19 +25,37 @@ macro_rules! random_id {
             type Error = &'static str;
 
             fn try_from(text: String) -> Result<Self, Self::Error> {
-                if is_hex128(&text) { Ok(Self(text)) } else { Err("expected 32 hexadecimal digits") }
+                text.parse()
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = &'static str;
+
+            /// Lower-case hexadecimal.
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+                let digits = Some(text).filter(|text| text.len() == 32 && text.bytes().all(is_digit));
+                let bits = digits.and_then(|digits| u128::from_str_radix(digits, 16).ok());
+                bits.map(|bits| Self(bits.to_be_bytes())).ok_or("expected 32 hexadecimal digits")
             }
         }
 
         impl From<$name> for String {
             fn from(id: $name) -> Self {
-                id.0
+                id.to_string()
             }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
+                write!(f, "{:032x}", u128::from_be_bytes(self.0))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
             }
         }
     };
@@ -138,9 +141,9 @@ impl Label {
             return Err(WRONG);
         };
         Ok(Self {
-            instance: instance.to_owned().try_into()?,
+            instance: instance.parse()?,
             name: name.parse().map_err(|_| WRONG)?,
-            marker: marker.to_owned().try_into()?,
+            marker: marker.parse()?,
         })
     }
 }

@@ -13,6 +13,7 @@ mod name;
 mod product;
 mod record;
 mod server;
+mod share;
 mod spec;
 mod time;
 mod unit;
@@ -37,6 +38,7 @@ pub use record::{
     RecordVersion, Retiring, RetiringState, Revoked,
 };
 pub use server::{ClusterIds, NotUuid, ServerKey, ServerName, TokenId, Uuid};
+pub use share::share;
 pub use spec::{Lifecycle, Pickup, Probe, Spec, due_age, room};
 pub use time::{Time, after, before, since};
 pub use unit::{InvalidUnit, Unit};

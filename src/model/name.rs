@@ -1,16 +1,16 @@
 //! The name a token has on this host.
 
-use std::{borrow::Borrow, fmt, str::FromStr};
+use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
 use crate::hint::Hint;
 
 /// `[A-Za-z0-9_]{1,128}`: Telegraf's rule for the key of a secret (`\w+`, Telegraf 1.40, `config/secret.go`),
-/// with a bound that a file name can hold.
+/// with a bound that a file name can hold. Shared by all copies: each map by name has one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Name(String);
+pub struct Name(Arc<str>);
 
 impl Name {
     /// The longest name, in bytes.
@@ -84,7 +84,7 @@ impl FromStr for Name {
         }
         match text.chars().find(|c| !(c.is_ascii_alphanumeric() || *c == '_')) {
             Some(found) => Err(InvalidName::Character { name: text.to_owned(), found }),
-            None => Ok(Self(text.to_owned())),
+            None => Ok(Self(text.into())),
         }
     }
 }
@@ -99,7 +99,7 @@ impl TryFrom<String> for Name {
 
 impl From<Name> for String {
     fn from(name: Name) -> Self {
-        name.0
+        name.as_str().to_owned()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Servers and the ids they give.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -104,10 +104,10 @@ impl fmt::Display for Uuid {
     }
 }
 
-/// A token's id on its server; not a secret.
+/// A token's id on its server; not a secret. Shared by all copies.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct TokenId(pub String);
+pub struct TokenId(pub Arc<str>);
 
 impl std::borrow::Borrow<str> for TokenId {
     fn borrow(&self) -> &str {

@@ -1,10 +1,10 @@
 //! What the list asks for.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{Allow, Database, Grants, Name, ServerKey, ServerName};
 
-/// One token that this host must have, every default filled in.
+/// One token that this host must have, every default filled in. What most tokens of a list have alike is shared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {
     /// How this host calls it.
@@ -20,11 +20,11 @@ pub struct Spec {
     /// How long one lives.
     pub lifetime: Option<Duration>,
     /// Who may read it.
-    pub allow: Allow,
+    pub allow: Arc<Allow>,
     /// When the overlap of a rotation may end.
     pub pickup: Pickup,
     /// How a new one is probed, or that it is not.
-    pub probe: Option<Probe>,
+    pub probe: Option<Arc<Probe>>,
 }
 
 impl Spec {
@@ -32,7 +32,7 @@ impl Spec {
     /// to notice (rule 10).
     #[must_use]
     pub fn room(&self, lifetime: Duration, overlap: Duration) -> Duration {
-        room(lifetime, self.probe.as_ref(), overlap)
+        room(lifetime, self.probe.as_deref(), overlap)
     }
 }
 

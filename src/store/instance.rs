@@ -135,7 +135,7 @@ fn random() -> Result<Instance, StoreError> {
 
 fn hmac(instance: &Instance, machine_id: &str) -> String {
     let mut hmac =
-        Hmac::<Sha256>::new_from_slice(instance.as_str().as_bytes()).expect("any key length will do");
+        Hmac::<Sha256>::new_from_slice(instance.to_string().as_bytes()).expect("any key length will do");
     hmac.update(machine_id.as_bytes());
     HEXLOWER.encode(&hmac.finalize().into_bytes())
 }

@@ -2,7 +2,7 @@
 
 #[cfg(feature = "daemon")]
 use std::future::Future;
-use std::{collections::BTreeMap, io, path::PathBuf};
+use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
 
 use crate::{
     hint::Hint,
@@ -43,7 +43,7 @@ pub use retired::Retired;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
     /// What it says.
-    pub record: Record,
+    pub record: Arc<Record>,
     /// Which writing of it this is.
     pub revision: Revision,
 }
@@ -127,7 +127,7 @@ impl Hint for RecordError {
             RecordFault::SealedForAnother => "put back the identity it was sealed for".to_owned(),
             RecordFault::Version { .. } => "run the influx-tokend that wrote it, or a later one".to_owned(),
             RecordFault::Missing { ids } | RecordFault::Older { ids } => {
-                let ids: Vec<&str> = ids.iter().map(|id| id.0.as_str()).collect();
+                let ids: Vec<&str> = ids.iter().map(|id| &*id.0).collect();
                 let tokens = if ids.is_empty() { String::new() } else { format!(" ({})", ids.join(", ")) };
                 format!(
                     "put the keyring back as it was; the tokens that were in it{tokens} live on their server until then"

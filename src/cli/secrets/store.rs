@@ -64,7 +64,7 @@ impl Store {
             let near = nearest(name.as_str(), names.iter().map(Name::as_str)).map(str::to_owned);
             return Err(Failure::Unknown { name: name.clone(), near });
         };
-        let current = stored.record.into_contents().current.ok_or_else(|| Failure::NotReady(name.clone()))?;
+        let current = stored.record.current.clone().ok_or_else(|| Failure::NotReady(name.clone()))?;
         Ok(current.secret.secret().clone())
     }
 }

@@ -118,7 +118,7 @@ fn token(id: &[u8], secret: &[u8]) -> Result<(TokenId, Secret), Failure> {
         visible.then(|| std::str::from_utf8(bytes).ok().map(str::to_owned)).flatten()
     };
     match (text(id), text(secret).map(Secret::new)) {
-        (Some(id), Some(secret)) => Ok((TokenId(id), secret)),
+        (Some(id), Some(secret)) => Ok((TokenId(id.into()), secret)),
         _ => Err(expected("something else than visible ASCII".to_owned())),
     }
 }
@@ -167,7 +167,7 @@ mod tests {
     fn an_id_and_a_string_however_they_are_apart() {
         for text in ["id secret", "id\nsecret\n", "  id\t\r\n secret  "] {
             let (id, secret) = parse(text.as_bytes()).expect(text);
-            assert_eq!((id.0.as_str(), secret.expose()), ("id", "secret"));
+            assert_eq!((&*id.0, secret.expose()), ("id", "secret"));
         }
     }
 

@@ -43,7 +43,7 @@ pub(super) fn run(context: &Context, arguments: &Retire) -> Result<Outcome, Fail
         );
     }
     let is_begun = state == store::Retired::Begun && !store::is_held(&folder);
-    let also: Vec<TokenId> = arguments.also.iter().cloned().map(TokenId).collect();
+    let also: Vec<TokenId> = arguments.also.iter().map(|id| TokenId(id.as_str().into())).collect();
     let place = Place { context, is_begun, also: &also };
     match &arguments.digest {
         None => show(&place, arguments.output.output),

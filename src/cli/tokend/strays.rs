@@ -32,7 +32,7 @@ pub(super) fn run(context: &Context, arguments: &Strays) -> Result<Outcome, Fail
     if arguments.separate {
         return separate(context, arguments.output.output);
     }
-    let revoke: Vec<TokenId> = arguments.revoke.iter().cloned().map(TokenId).collect();
+    let revoke: Vec<TokenId> = arguments.revoke.iter().map(|id| TokenId(id.as_str().into())).collect();
     let found = match context.ask(&Command::Strays { revoke: revoke.clone() })? {
         Some(found) => found,
         None => here(context, &revoke)?,

@@ -138,7 +138,7 @@ impl Credentials {
             Came::Value(name, value) => {
                 self.refusals.forget(&claim.unit, &claim.id);
                 consumer.has_read_one(&name, value.generation, Time::now());
-                connection.give(&value.secret).await;
+                connection.give(value.secret.expose().as_bytes()).await;
             }
             // Unless somebody else has got hold of the connection.
             Came::Nobody => connection.refuse().await,
@@ -200,7 +200,7 @@ impl Credentials {
             let version = self.served.version();
             let found = match self.served.one_of_unit(name, &claim.unit) {
                 // To systemd it would be a secret.
-                One::Ready(value) if value.secret.is_empty() => One::NotReady,
+                One::Ready(value) if value.secret.expose().is_empty() => One::NotReady,
                 found => found,
             };
             if let One::Ready(value) = &found {

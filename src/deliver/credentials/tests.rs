@@ -60,7 +60,7 @@ impl Desk {
         }
         let value = value.map(|(generation, secret)| (generation, Secret::new(secret.to_owned())));
         let value = value.as_ref().map(|(generation, secret)| (*generation, secret));
-        self.memory.served.put(&name, value, &allow, &readers);
+        self.memory.served.put(&name, value, &readers);
     }
 
     /// What somebody gets to read.

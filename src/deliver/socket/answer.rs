@@ -16,7 +16,7 @@ use super::{
     told_to_stop,
     view::View,
 };
-use crate::model::{Allow, Name, Time};
+use crate::model::{Allow, Name, Secret, Time};
 
 /// Where a Vault client finds the names: `mount_path` and `secret_path` of Telegraf's store.
 const KV_V1: &str = "/v1/influx/tokens";
@@ -91,7 +91,7 @@ impl Secrets {
         match found {
             One::Ready(value) => {
                 caller.consumer.has_read_one(&name, value.generation, now);
-                let mut answer = json(StatusCode::OK, value.secret);
+                let mut answer = json(StatusCode::OK, Bytes::from_owner(SecretBody(value.secret)));
                 let bytes = HeaderValue::from_static("application/octet-stream");
                 answer.headers_mut().insert(CONTENT_TYPE, bytes);
                 answer
@@ -238,6 +238,15 @@ fn read_only() -> Answer {
 /// As Vault tells errors; Telegraf shows them to people.
 pub(super) fn errors(status: StatusCode, what: &str) -> Answer {
     json(status, Bytes::from(serde_json::json!({ "errors": [what] }).to_string()))
+}
+
+/// A secret as it is sent.
+struct SecretBody(Secret);
+
+impl AsRef<[u8]> for SecretBody {
+    fn as_ref(&self) -> &[u8] {
+        self.0.expose().as_bytes()
+    }
 }
 
 fn json(status: StatusCode, body: Bytes) -> Answer {

@@ -5,10 +5,8 @@ use std::{
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
-use bytes::Bytes;
 use serde::Serialize;
 use tokio::sync::watch;
-use zeroize::Zeroizing;
 
 use super::{Peer, view::View};
 use crate::{
@@ -48,7 +46,6 @@ struct Table {
 #[derive(Debug)]
 struct Entry {
     value: Option<Value>,
-    allow: Allow,
     /// Shared by all names with the same `allow`.
     readers: Arc<Readers>,
     /// The version of the table that it changed at last.
@@ -78,14 +75,13 @@ pub(super) struct Changes {
 #[derive(Clone, Debug)]
 pub(in crate::deliver) struct Value {
     pub(in crate::deliver) generation: u64,
-    /// Wiped with the last answer that holds it.
-    pub(in crate::deliver) secret: Bytes,
+    pub(in crate::deliver) secret: Secret,
 }
 
 impl Value {
     /// The generation would do, but for a record that was restored from a backup.
     fn is(&self, generation: u64, secret: &Secret) -> bool {
-        self.generation == generation && secret.is(&self.secret)
+        self.generation == generation && self.secret == *secret
     }
 }
 
@@ -110,43 +106,26 @@ impl Served {
     }
 
     /// Makes this the name's value, or says that it has none for now, and who may read it. Tells whether that is new.
-    pub fn put(
-        &self,
-        name: &Name,
-        value: Option<(u64, &Secret)>,
-        allow: &Allow,
-        readers: &Arc<Readers>,
-    ) -> bool {
-        if self.holds(name, value, allow, readers).is_some() {
+    pub fn put(&self, name: &Name, value: Option<(u64, &Secret)>, readers: &Arc<Readers>) -> bool {
+        if self.holds(name, value, readers).is_some() {
             return false;
         }
-        let value = value.map(|(generation, secret)| Value {
-            generation,
-            secret: Bytes::from_owner(Zeroizing::new(secret.expose().as_bytes().to_vec())),
-        });
-        let (allow, readers) = (allow.clone(), readers.clone());
-        self.change(|table, version| {
-            table.set(name.clone(), Entry { value, allow, readers, version });
-        });
+        let value = value.map(|(generation, secret)| Value { generation, secret: secret.clone() });
+        let readers = readers.clone();
+        self.change(|table, version| table.set(name.clone(), Entry { value, readers, version }));
         true
     }
 
     /// Whether [`Self::put`] would change nothing; then since which version of the table all this is so.
     #[must_use]
-    pub fn holds(
-        &self,
-        name: &Name,
-        value: Option<(u64, &Secret)>,
-        allow: &Allow,
-        readers: &Arc<Readers>,
-    ) -> Option<u64> {
+    pub fn holds(&self, name: &Name, value: Option<(u64, &Secret)>, readers: &Arc<Readers>) -> Option<u64> {
         let holds = |entry: &&Entry| {
             let same_value = match (&entry.value, value) {
                 (Some(there), Some((generation, secret))) => there.is(generation, secret),
                 (None, None) => true,
                 _ => false,
             };
-            same_value && entry.allow == *allow && same(&entry.readers, readers)
+            same_value && same(&entry.readers, readers)
         };
         self.table().entries.get(name).filter(holds).map(|entry| entry.version)
     }
@@ -179,17 +158,16 @@ impl Served {
     pub(in crate::deliver) fn expect(
         &self,
         names: &BTreeSet<Name>,
-        without_value: Vec<(Name, Allow, Arc<Readers>)>,
+        without_value: Vec<(Name, Arc<Readers>)>,
     ) {
-        let is_known = |table: &Table, name: &Name, allow: &Allow, readers: &Arc<Readers>| {
-            table.entries.get(name).is_some_and(|entry| {
-                entry.value.is_some() || (entry.allow == *allow && same(&entry.readers, readers))
-            })
+        let is_known = |table: &Table, name: &Name, readers: &Arc<Readers>| {
+            let entry = table.entries.get(name);
+            entry.is_some_and(|entry| entry.value.is_some() || same(&entry.readers, readers))
         };
         let settled = {
             let table = self.table();
             table.entries.len() == names.len()
-                && without_value.iter().all(|(name, allow, readers)| is_known(&table, name, allow, readers))
+                && without_value.iter().all(|(name, readers)| is_known(&table, name, readers))
         };
         if settled {
             return;
@@ -197,9 +175,9 @@ impl Served {
         self.change(|table, version| {
             let forgotten: Vec<_> = table.entries.extract_if(.., |name, _| !names.contains(name)).collect();
             forgotten.into_iter().for_each(|(name, entry)| table.lost(version, name, entry.readers));
-            for (name, allow, readers) in without_value {
-                if !is_known(table, &name, &allow, &readers) {
-                    table.set(name, Entry { value: None, allow, readers, version });
+            for (name, readers) in without_value {
+                if !is_known(table, &name, &readers) {
+                    table.set(name, Entry { value: None, readers, version });
                 }
             }
         });
@@ -207,12 +185,12 @@ impl Served {
 
     /// Who may read each name, resolved anew by `resolve`, which may take long: nothing is locked meanwhile.
     pub fn resolve_again(&self, mut resolve: impl FnMut(&Allow) -> Arc<Readers>) {
-        let allows: Vec<(Name, Allow)> =
-            self.table().entries.iter().map(|(name, entry)| (name.clone(), entry.allow.clone())).collect();
+        let all: Vec<(Name, Arc<Readers>)> =
+            self.table().entries.iter().map(|(name, entry)| (name.clone(), entry.readers.clone())).collect();
         let mut changed = BTreeMap::new();
-        for (name, allow) in allows {
-            let readers = resolve(&allow);
-            let differs = |entry: &Entry| entry.allow == allow && !same(&entry.readers, &readers);
+        for (name, before) in all {
+            let readers = resolve(&before.allow);
+            let differs = |entry: &Entry| same(&entry.readers, &before) && !same(&before, &readers);
             if self.table().entries.get(&name).is_some_and(differs) {
                 changed.insert(name, readers);
             }
@@ -293,7 +271,7 @@ impl Served {
     fn one_if(&self, name: &Name, admits: impl FnOnce(&Readers) -> bool) -> One {
         match self.table().entries.get(name) {
             None => One::Unknown,
-            Some(entry) if !admits(&entry.readers) => One::NotYours(entry.allow.clone()),
+            Some(entry) if !admits(&entry.readers) => One::NotYours(entry.readers.allow.clone()),
             Some(Entry { value: None, .. }) => One::NotReady,
             Some(Entry { value: Some(value), .. }) => One::Ready(value.clone()),
         }

@@ -61,7 +61,7 @@ impl Desk {
         let readers = self.secrets.resolver.lock().expect("free").resolve(allow, Instant::now());
         let value = value.map(|(generation, secret)| (generation, Secret::new(secret.to_owned())));
         let value = value.as_ref().map(|(generation, secret)| (*generation, secret));
-        self.secrets.served.put(&name(token), value, allow, &readers)
+        self.secrets.served.put(&name(token), value, &readers)
     }
 
     fn caller(&self, peer: Peer) -> Caller {
@@ -248,7 +248,7 @@ async fn names_that_are_gone_are_forgotten_and_new_ones_are_not_ready() {
     let without = served.without_value(&names).expect("something is new");
     assert_eq!(without, [(new.clone(), telegraf.clone())]);
     let readers = Arc::new(Readers { uids: BTreeSet::from([TELEGRAF]), ..Readers::default() });
-    served.expect(&[edge, new.clone()].into(), vec![(new, telegraf, readers)]);
+    served.expect(&[edge, new.clone()].into(), vec![(new, readers)]);
     let caller = desk.caller(peer(TELEGRAF, &[], None));
     let whole = desk.get_json(&caller, "/v1/influx/tokens").await;
     assert_eq!(whole["data"], json!({ "edge": "edge-secret", "new": false }));
@@ -292,7 +292,7 @@ proptest! {
                 Readers { uids: ids.clone(), ..Readers::default() }
             };
             let secret = Secret::new(format!("secret-of-{text}."));
-            served.put(&name(text), is_ready.then_some((1, &secret)), &Allow::default(), &Arc::new(readers));
+            served.put(&name(text), is_ready.then_some((1, &secret)), &Arc::new(readers));
             let admitted = if *by_group { groups.iter().any(|gid| ids.contains(gid)) } else { ids.contains(&uid) };
             may_read.insert(text.clone(), admitted && *is_ready);
         }

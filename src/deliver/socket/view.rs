@@ -181,6 +181,5 @@ impl Serialize for Flat<'_> {
 }
 
 fn text(value: &Value) -> &str {
-    // It was a string when it was put there.
-    std::str::from_utf8(&value.secret).unwrap_or_default()
+    value.secret.expose()
 }

@@ -1,7 +1,7 @@
 //! A list of tokens, read row by row: first as far as it takes to see whose a row is, then only those that concern this
 //! store. What stands in a stranger's row is nobody's business, and can cost nobody the list.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::value::RawValue;
 
@@ -27,9 +27,11 @@ pub(super) struct ListReader<'a> {
 /// What has been read so far.
 #[derive(Default)]
 struct Reading {
-    tokens: BTreeMap<usize, Listed>,
-    /// Where the row with an id stands.
+    tokens: Vec<Listed>,
+    /// Where the token with an id is among these.
     ids: BTreeMap<TokenId, usize>,
+    /// Those that are there twice, and not the same.
+    contested: BTreeSet<usize>,
     faults: Vec<RowFault>,
     zoneless: bool,
     /// A row that names this cluster, or another.
@@ -45,14 +47,15 @@ impl ListReader<'_> {
             return Err(ErrorKind::Nonsense("expected a list of tokens".to_owned()));
         }
         let mut reading = Reading::default();
-        for (number, row) in rows.iter().enumerate() {
-            self.read_row(number, row.get(), &mut reading);
+        for row in rows {
+            self.read_row(row.get(), &mut reading);
         }
-        let Reading { tokens, faults, zoneless, about_ours, about_another, .. } = reading;
+        let Reading { tokens, contested, faults, zoneless, about_ours, about_another, .. } = reading;
+        let tokens = tokens.into_iter().zip(0..).filter(|(_, index)| !contested.contains(index));
         match about_another {
             Some(error) if !about_ours => Err(error),
             _ => Ok(Listing {
-                tokens: tokens.into_values().collect(),
+                tokens: tokens.map(|(token, _)| token).collect(),
                 faults,
                 rows: rows.len(),
                 bytes,
@@ -62,7 +65,7 @@ impl ListReader<'_> {
         }
     }
 
-    fn read_row(&self, number: usize, json: &str, reading: &mut Reading) {
+    fn read_row(&self, json: &str, reading: &mut Reading) {
         let Ok(row) = Row::read(json) else {
             reading.faults.extend(self.unreadable(json));
             return;
@@ -92,19 +95,24 @@ impl ListReader<'_> {
             fault(None, "id: expected one text".to_owned());
             return;
         };
-        let (listed, found) = row.listed(id.clone(), self.dialect, self.date);
+        // Thousands of rows have an id that is known, and grants that others have: they are shared.
+        let id = self.interest.ids.get(&id).cloned().unwrap_or(id);
+        let (mut listed, found) = row.listed(id.clone(), self.dialect, self.date);
+        if let Some(last) = reading.tokens.last().filter(|last| last.grants == listed.grants) {
+            listed.grants.clone_from(&last.grants);
+        }
         for odd in &found.odd {
             fault(Some(&id), odd.to_string());
         }
         reading.zoneless |= found.zoneless;
         match reading.ids.get(&id) {
             None => {
-                reading.ids.insert(id, number);
-                reading.tokens.insert(number, listed);
+                reading.ids.insert(id, reading.tokens.len());
+                reading.tokens.push(listed);
             }
-            Some(first) if reading.tokens.get(first) == Some(&listed) => {}
+            Some(first) if reading.tokens[*first] == listed && !reading.contested.contains(first) => {}
             Some(first) => {
-                reading.tokens.remove(first);
+                reading.contested.insert(*first);
                 fault(Some(&id), "id: expected once, found twice with different fields".to_owned());
             }
         }
@@ -118,7 +126,7 @@ impl ListReader<'_> {
             json[start..=start + end].parse::<Label>().ok()
         });
         let label = label.filter(|label| self.interest.instances.contains(&label.instance));
-        let id = json.split('"').map(|text| TokenId(text.to_owned()));
+        let id = json.split('"').map(|text| TokenId(text.into()));
         let id = id.into_iter().find(|id| self.interest.ids.contains(id));
         let is_ours = label.is_some() || id.is_some();
         is_ours.then(|| RowFault { id, label, what: "row: expected a valid JSON object".to_owned() })

@@ -100,7 +100,7 @@ impl<'a> Row<'a> {
     /// The id: one text.
     pub(super) fn id(&self, names: &[&str]) -> Option<TokenId> {
         let id = self.text(names).filter(|_| !self.is_ambiguous(names))?;
-        (!id.is_empty()).then(|| TokenId(id.into_owned()))
+        (!id.is_empty()).then(|| TokenId(id.into()))
     }
 
     /// The token in this row, and the fields that cannot be read. `date`: of the answer that has it.

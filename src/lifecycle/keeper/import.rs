@@ -1,6 +1,6 @@
 //! Adopting a token that was made by hand.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -11,8 +11,8 @@ use crate::{
     influxdb::{Check, Plane, Server, ServerError, Verdict},
     lifecycle::{Clock, ledger::ChangeError},
     model::{
-        Allow, Credential, Database, Event, Grants, Held, Instance, Known, Listed, Name, Origin, Record,
-        Secret, ServerKey, ServerName, Spec, Time, TokenId,
+        Credential, Database, Event, Grants, Held, Instance, Known, Listed, Name, Origin, Record, Secret,
+        ServerKey, ServerName, Spec, Time, TokenId,
     },
     store::Store,
 };
@@ -262,13 +262,10 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
 
     /// Seals it as `next`; what was `next` before is retired.
     async fn seal_as_next(&self, name: &Name, spec: Option<&Spec>, held: Held) -> Result<(), ChangeError> {
-        let allow = spec.map_or_else(Allow::default, |spec| spec.allow.clone());
+        let allow = spec.map_or_else(Arc::default, |spec| spec.allow.clone());
         let new = Some(self.new_record(name, allow));
-        self.shared
-            .ledger
-            .apply(name, new, vec![Event::Imported(Box::new(held))], self.moment())
-            .await
-            .map(drop)
+        let events = vec![Event::Imported(Box::new(held))];
+        self.shared.ledger.apply(name, new, events, self.moment()).await.map(drop)
     }
 
     /// What list and store say against it.
@@ -330,7 +327,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
 
     /// One question for all that it may do: does the string belong to the id, as far as that can be told?
     async fn is_accepted(&self, held: &Held, spec: Option<&Spec>) -> Result<(), ImportError> {
-        let settings = spec.and_then(|spec| spec.probe.as_ref());
+        let settings = spec.and_then(|spec| spec.probe.as_deref());
         let for_all = held.grants.iter().any(|grant| grant.database == Database::All);
         if for_all && settings.is_none_or(|probe| probe.database.is_none()) {
             let databases = self.server.databases().await?;

@@ -201,11 +201,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         state.evidence.asked.retain(|name| specs.get(name).is_some_and(|spec| spec.server == self.name));
         // A word holds for as long as there is what it was given for.
         state.evidence.confirmed.retain(|name, word| (*word == Word::Move) == specs.contains_key(name));
-        let delivered = self.shared.delivered();
-        if !Arc::ptr_eq(&state.delivered, &delivered) {
-            state.evidence.delivered.clone_from(&delivered);
-            state.delivered = delivered;
-        }
+        state.evidence.delivered = self.shared.delivered();
     }
 
     /// Live tokens that bear this store's label and are in no record, with that label; whether it names a former

@@ -1,6 +1,9 @@
 //! One mint: intend, mint, seal (rules 1 and 2).
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use super::{Failures, Keeper, Report, steps::Pass};
 use crate::{
@@ -112,7 +115,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     }
 
     /// A name of which nothing is known yet.
-    pub(super) fn new_record(&self, name: &Name, allow: Allow) -> Record {
+    pub(super) fn new_record(&self, name: &Name, allow: Arc<Allow>) -> Record {
         // Up to a tenth, drawn once: drawn anew at each start it would move the due moment each time.
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 1000")]
         let jitter = (self.shared.share() * 1000.0) as u16;

@@ -99,8 +99,6 @@ pub struct Settings {
 #[derive(Debug, Default)]
 struct State {
     evidence: Evidence,
-    /// What the evidence of deliveries was taken from.
-    delivered: Arc<BTreeMap<Name, u64>>,
     /// The server's times have no zone, which was logged.
     knows_zoneless: bool,
     /// The ids of all held and revoked tokens, and the records that they are of.

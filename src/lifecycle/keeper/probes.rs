@@ -1,6 +1,6 @@
 //! Asking the data plane about tokens. Probes are timers of their own: they run beside the passes.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 
@@ -123,7 +123,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             return Works::Unknown;
         };
         let settings = self.shared.specs().get(name).and_then(|spec| spec.probe.clone());
-        let checks: Vec<Check> = self.checks(held, settings.as_ref()).into_iter().collect();
+        let checks: Vec<Check> = self.checks(held, settings.as_deref()).into_iter().collect();
         let answers = self.ask(held, checks).await;
         let now = self.now();
         let mut state = self.state();
@@ -151,7 +151,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         }
     }
 
-    fn to_probe(&self, name: &Name, id: &TokenId) -> Option<(Held, Probe)> {
+    fn to_probe(&self, name: &Name, id: &TokenId) -> Option<(Held, Arc<Probe>)> {
         let settings = self.shared.specs().get(name)?.probe.clone()?;
         let held = self.shared.ledger.record(name)?.next.clone().filter(|next| next.id == *id)?;
         Some((held, settings))

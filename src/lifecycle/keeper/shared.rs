@@ -169,7 +169,7 @@ impl<T: Store, D: Deliver, C: Clock> Shared<T, D, C> {
         let mut failed = Vec::new();
         for (name, known) in known.iter() {
             let record = known.record();
-            let allow = specs.get(name).map(|spec| &spec.allow).or(record.map(|record| &record.allow));
+            let allow = specs.get(name).map(|spec| &*spec.allow).or(record.map(|record| &*record.allow));
             let generation = record.map_or(0, |record| record.generation);
             let delivery = Delivery {
                 name,
@@ -196,14 +196,11 @@ impl<T: Store, D: Deliver, C: Clock> Shared<T, D, C> {
     /// Who asks for a name before there is a value hears that it is not ready, not that it is unknown.
     async fn expect(&self, known: &BTreeMap<Name, Known>) {
         let specs = self.specs();
-        let of_record = |known: &'_ Known| known.record().map(|record| record.allow.clone());
-        let sealed: BTreeMap<&Name, Allow> = known
+        let sealed = known
             .iter()
             .filter(|(name, _)| !specs.contains_key(*name))
-            .map(|(name, known)| (name, of_record(known).unwrap_or_else(|| NOBODY.clone())))
-            .collect();
-        let wanted = specs.iter().map(|(name, spec)| (name, &spec.allow));
-        let names = wanted.chain(sealed.iter().map(|(name, allow)| (*name, allow))).collect();
+            .map(|(name, known)| (name, known.record().map_or(&NOBODY, |record| &*record.allow)));
+        let names = specs.iter().map(|(name, spec)| (name, &*spec.allow)).chain(sealed).collect();
         self.deliver.expect(&names).await;
     }
 

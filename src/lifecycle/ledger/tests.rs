@@ -58,7 +58,7 @@ impl Store for Arc<Disk> {
             return Err(Disk::fault(name));
         }
         let stored = |(record, count): &(Record, u64)| Stored {
-            record: record.clone(),
+            record: Arc::new(record.clone()),
             revision: Disk::revision(*count),
         };
         Ok(lock(&self.records).get(name).map(stored))
@@ -102,7 +102,7 @@ fn record(text: &str) -> Record {
 }
 
 fn event() -> Vec<Event> {
-    vec![Event::Allowed(Allow { users: vec!["somebody".into()], ..Allow::default() })]
+    vec![Event::Allowed(Arc::new(Allow { users: vec!["somebody".into()], ..Allow::default() }))]
 }
 
 #[tokio::test]
@@ -184,5 +184,5 @@ async fn an_event_that_is_not_allowed_seals_nothing_of_its_list() {
     let error = ledger.apply(&name("a"), None, events, SystemClock.moment()).await.expect_err("it is there");
     assert_eq!(error.to_string(), "token a: put back is not allowed: it did not leave the list");
     assert_eq!(disk.seals.load(Ordering::SeqCst), 0);
-    assert_eq!(ledger.record(&name("a")).expect("a record").allow, Allow::default());
+    assert_eq!(ledger.record(&name("a")).expect("a record").allow, Arc::default());
 }

@@ -74,9 +74,9 @@ impl World {
             grants: grants(),
             description: "d".into(),
             lifetime: None,
-            allow: Allow::default(),
+            allow: Allow::default().into(),
             pickup: crate::model::Pickup::Unknown,
-            probe: Some(Probe::default()),
+            probe: Some(Probe::default().into()),
         };
         Self {
             now: hours(1000),
@@ -129,7 +129,7 @@ impl World {
 
     fn held(&self, id: u8, age: i64) -> Held {
         Held {
-            id: TokenId(format!("id-{id}")),
+            id: TokenId(format!("id-{id}").into()),
             server: self.key.clone(),
             marker: Some(marker(id)),
             secret: Credential::Token(Secret::new(format!("secret-{id}"))),
@@ -175,7 +175,7 @@ impl World {
     fn list(&mut self, id: u8, age: i64, change: impl FnOnce(&mut Listed)) {
         let label = Label { instance: self.instance.clone(), name: name("a"), marker: marker(id) };
         let mut row = Listed {
-            id: TokenId(format!("id-{id}")),
+            id: TokenId(format!("id-{id}").into()),
             label: Some(label),
             grants: Some(grants()),
             created_at: Some(at(self.now - age)),
@@ -187,7 +187,7 @@ impl World {
     }
 
     fn probed(&mut self, id: u8, change: impl FnOnce(&mut Probed)) {
-        change(self.evidence.probes.entry(TokenId(format!("id-{id}"))).or_default());
+        change(self.evidence.probes.entry(TokenId(format!("id-{id}").into())).or_default());
     }
 
     /// The last mint of a name has failed, and waits for half a minute.
@@ -206,7 +206,7 @@ impl World {
         self.list(1, hours(24), |_| {});
         let now = at(self.now);
         self.probed(1, |probed| probed.accept(now));
-        self.evidence.delivered.insert(name("a"), 1);
+        std::sync::Arc::make_mut(&mut self.evidence.delivered).insert(name("a"), 1);
         self
     }
 }
@@ -240,7 +240,7 @@ fn revokes(plan: &Plan) -> Vec<&str> {
     plan.steps
         .iter()
         .filter_map(|step| match step {
-            Step::RevokeStray { id, .. } => Some(id.0.as_str()),
+            Step::RevokeStray { id, .. } => Some(&*id.0),
             _ => None,
         })
         .collect()

@@ -50,9 +50,9 @@ fn spec(name: Name, key: &ServerKey, grants: Grants, lifetime: Option<Duration>,
         key: key.clone(),
         grants,
         lifetime,
-        allow: Allow::default(),
+        allow: Allow::default().into(),
         pickup: if is_proven { Pickup::Proven } else { Pickup::Unknown },
-        probe: Some(Probe::default()),
+        probe: Some(Probe::default().into()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! A token's whole life: the events that change a record, and what each one changes. Pure.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{Contents, Gone, Held, Intent, Origin, Record, RecordVersion, Retiring, RetiringState, Revoked};
 use crate::model::{
@@ -12,7 +12,7 @@ use crate::model::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The list says who may read the value (20: what it drops is dropped at once).
-    Allowed(Allow),
+    Allowed(Arc<Allow>),
     /// The name left the list (20).
     Removed,
     /// The name is back in the list (20).

@@ -1,11 +1,11 @@
 //! What the store knows about one name, and the events that alone change it.
 
-use std::{fmt, ops::Deref, time::Duration};
+use std::{collections::BTreeSet, fmt, ops::Deref, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use zeroize::Zeroizing;
 
-use super::{Allow, Grants, Marker, MintAttempt, Moment, Name, Time, credential::wiped_json};
+use super::{Allow, Grants, Marker, MintAttempt, Moment, Name, Time, credential::wiped_json, share};
 
 mod event;
 mod held;
@@ -68,7 +68,7 @@ pub struct Contents {
     #[serde(default)]
     pub promoted_at: Option<Time>,
     /// As of the last valid list.
-    pub allow: Allow,
+    pub allow: Arc<Allow>,
     /// The token that is delivered.
     #[serde(default)]
     pub current: Option<Held>,
@@ -76,19 +76,19 @@ pub struct Contents {
     #[serde(default)]
     pub next: Option<Held>,
     /// Former tokens that still work, or may.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "exactly")]
     pub retiring: Vec<Retiring>,
     /// Mints of unknown fate.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "exactly")]
     pub intents: Vec<Intent>,
     /// Tokens that were revoked or found gone; kept until a list shows it and 30 days have passed.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "exactly")]
     pub revoked: Vec<Revoked>,
     /// When a refused `next` was replaced (at most once a day).
     #[serde(default)]
     pub remints: Vec<Time>,
     /// The mints of the last day, and the markers of those that came to nothing.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "exactly", skip_serializing_if = "Vec::is_empty")]
     pub mints: Vec<MintAttempt>,
     /// The name has left the list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -171,13 +171,13 @@ impl std::ops::DerefMut for Record {
 impl Record {
     /// A name of which nothing is known yet.
     #[must_use]
-    pub fn new(name: Name, allow: Allow, jitter: u16) -> Self {
+    pub fn new(name: Name, allow: impl Into<Arc<Allow>>, jitter: u16) -> Self {
         Self(Contents {
             version: RecordVersion::CURRENT,
             name,
             generation: 0,
             promoted_at: None,
-            allow,
+            allow: allow.into(),
             current: None,
             next: None,
             retiring: vec![],
@@ -196,10 +196,10 @@ impl Record {
         })
     }
 
-    /// What it holds, to be taken apart.
-    #[must_use]
-    pub fn into_contents(self) -> Contents {
-        self.0
+    /// Its name and its readers, in memory that others have too.
+    pub(crate) fn share(&mut self, name: &Name, allows: &mut BTreeSet<Arc<Allow>>) {
+        self.0.name.clone_from(name);
+        share(allows, &mut self.0.allow);
     }
 
     /// The JSON that is sealed, in memory that is wiped.
@@ -207,4 +207,9 @@ impl Record {
     pub fn to_json(&self) -> Zeroizing<Vec<u8>> {
         wiped_json(self)
     }
+}
+
+/// Without room for more: serde leaves some for four, which is most of what a record takes.
+fn exactly<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    Box::deserialize(deserializer).map(<[T]>::into_vec)
 }

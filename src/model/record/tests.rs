@@ -14,7 +14,7 @@ fn server(n: u8) -> ServerKey {
 }
 
 fn id(n: u8) -> TokenId {
-    TokenId(format!("id-{n}"))
+    TokenId(format!("id-{n}").into())
 }
 
 fn marker(n: u8) -> Marker {
@@ -162,7 +162,9 @@ fn event() -> impl Strategy<Value = Event> {
                 .into_iter()
                 .collect();
         match kind {
-            0 => Event::Allowed(Allow { users: vec![n.to_string()], ..Allow::default() }),
+            0 => {
+                Event::Allowed(std::sync::Arc::new(Allow { users: vec![n.to_string()], ..Allow::default() }))
+            }
             1 => Event::Removed,
             2 => Event::PutBack,
             3 => Event::Intended { intent: intent(n), grants: writes, kind: AttemptKind::Unexplained },

@@ -1,6 +1,7 @@
 //! Reading records. No lock, no async runtime: they are replaced atomically, so a reader sees the old or the new.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     io::Read as _,
     path::{Path, PathBuf},
@@ -12,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::{Identities, IdentitySource, MAX_SEALED_BYTES, Plugins, Unwrap, plugin::PluginError};
 use crate::{
-    model::{MAX_RECORD_BYTES, Name},
+    model::{Allow, MAX_RECORD_BYTES, Name},
     store::{
         Purpose, RecordError, RecordFault, Records, StoreError, Stored, content, file,
         folder::{Layout, refuse_keyring, store_error, store_fault},
@@ -80,7 +81,7 @@ impl AgeReader {
     /// # Errors
     /// There is one that cannot be used.
     pub fn read(&self, name: &Name) -> Result<Option<Stored>, RecordError> {
-        self.open_record(name).map_err(|unopened| self.record_error(name, unopened))
+        self.open_record(name, &mut BTreeSet::new()).map_err(|unopened| self.record_error(name, unopened))
     }
 
     fn record_error(&self, name: &Name, unopened: Unopened) -> RecordError {
@@ -91,7 +92,12 @@ impl AgeReader {
         RecordError { name: name.clone(), file: self.layout.record(name), fault }
     }
 
-    fn open_record(&self, name: &Name) -> Result<Option<Stored>, Unopened> {
+    /// With the `allow` that others have too.
+    fn open_record(
+        &self,
+        name: &Name,
+        allows: &mut BTreeSet<Arc<Allow>>,
+    ) -> Result<Option<Stored>, Unopened> {
         let path = self.layout.record(name);
         let fault = Unopened::Fault;
         let (sealed, revision) = match file::read(&path, MAX_SEALED_BYTES) {
@@ -105,11 +111,12 @@ impl AgeReader {
             }
         };
         let json = self.decrypt(&sealed, MAX_RECORD_BYTES)?;
-        let record = content::parse(&json).map_err(fault)?;
+        let mut record = content::parse(&json).map_err(fault)?;
         if record.name != *name {
             return Err(fault(RecordFault::Renamed { inside: record.name.to_string() }));
         }
-        Ok(Some(Stored { record, revision }))
+        record.share(name, allows);
+        Ok(Some(Stored { record: Arc::new(record), revision }))
     }
 
     /// All records. Opening one is arithmetic, so both cores of a small board take part.
@@ -138,13 +145,15 @@ impl AgeReader {
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(8);
         let share = names.len().div_ceil(threads).max(1);
         let read_some = |names: &[Name]| -> Result<Vec<(Name, Read)>, StoreError> {
-            let read = names.iter().filter_map(|name| match self.open_record(name).transpose()? {
-                // It would not open the next one either, each after its whole time.
-                Err(Unopened::Plugin(error)) if !error.is_refusal => {
-                    Some(Err(error.of_store(&self.layout.root)))
-                }
-                read => Some(Ok((name.clone(), read))),
-            });
+            let mut allows = BTreeSet::new();
+            let read =
+                names.iter().filter_map(|name| match self.open_record(name, &mut allows).transpose()? {
+                    // It would not open the next one either, each after its whole time.
+                    Err(Unopened::Plugin(error)) if !error.is_refusal => {
+                        Some(Err(error.of_store(&self.layout.root)))
+                    }
+                    read => Some(Ok((name.clone(), read))),
+                });
             read.collect()
         };
         if names.len() < 16 {

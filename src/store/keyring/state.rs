@@ -125,7 +125,7 @@ impl State {
         {
             return Err(fault(RecordFault::Older { ids: entry.ids.clone() }));
         }
-        Ok(Some(Stored { record, revision: Revision([revision, 0, 0, 0]) }))
+        Ok(Some(Stored { record: record.into(), revision: Revision([revision, 0, 0, 0]) }))
     }
 
     /// Writes an item: the index says so before, and that it was acknowledged after it has been read back.

@@ -142,7 +142,7 @@ impl Place {
     async fn only(&self) -> Result<Option<Record>, RecordError> {
         let records = self.load().await.expect("a store");
         assert!(records.len() < 2, "{records:?}");
-        records.into_values().next().transpose().map(|stored| stored.map(|stored| stored.record))
+        records.into_values().next().transpose().map(|stored| stored.map(|stored| (*stored.record).clone()))
     }
 }
 
@@ -150,9 +150,9 @@ impl Place {
 async fn what_is_sealed_is_found_again_and_no_secret_is_beside_it() {
     let place = Place::with(&[record("a", "1"), record("b", "2"), record("a", "3")]).await;
     let records = place.load().await.expect("a store");
-    let ids = records
-        .values()
-        .map(|read| read.as_ref().expect("a record").record.current.as_ref().expect("a token").id.0.clone());
+    let ids = records.values().map(|read| {
+        read.as_ref().expect("a record").record.current.as_ref().expect("a token").id.to_string()
+    });
     assert_eq!(ids.collect::<Vec<_>>(), ["3", "2"]);
     for entry in std::fs::read_dir(place.path()).expect("a folder") {
         let content = std::fs::read(entry.expect("a file").path()).expect("read");

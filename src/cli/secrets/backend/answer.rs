@@ -109,7 +109,7 @@ fn in_store(reader: &AgeReader, handle: &str, deadline: Instant) -> Result<Secre
     }
     let stored = reader.read(&name).map_err(|error| error.to_string())?;
     let stored = stored.ok_or_else(|| Failure::Unknown { name: name.clone(), near: None }.to_string())?;
-    let current = stored.record.into_contents().current.ok_or_else(|| Failure::NotReady(name).to_string())?;
+    let current = stored.record.current.clone().ok_or_else(|| Failure::NotReady(name).to_string())?;
     Ok(current.secret.secret().clone())
 }
 

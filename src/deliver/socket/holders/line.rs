@@ -18,14 +18,15 @@ pub(super) struct Line {
     complete_from: Option<u64>,
     /// Of what is older, every value has ended, and who held it is forgotten.
     oldest: u64,
-    tally: Tally,
+    /// Of most names there is none.
+    tally: Option<Box<Tally>>,
 }
 
 impl Line {
     /// After what a former process has delivered.
     pub(super) fn after(delivered: Option<u64>) -> Self {
         let generation = delivered.unwrap_or_default();
-        Self { generation, highest: generation, complete_from: None, oldest: 0, tally: Tally::default() }
+        Self { generation, highest: generation, complete_from: None, oldest: 0, tally: None }
     }
 
     /// Another value is handed out from now on. One that is not fresh may have been read before this process began, or
@@ -45,13 +46,13 @@ impl Line {
     pub(super) fn forget(&mut self, oldest: u64) {
         if oldest > self.oldest {
             self.oldest = oldest;
-            self.tally.forget(oldest);
+            self.tally.iter_mut().for_each(|tally| tally.forget(oldest));
         }
     }
 
     pub(super) fn count(&mut self, fate: Fate, who: &Who, pid: Option<u32>, generation: u64) {
         if self.matters(generation) {
-            self.tally.count(fate, who, pid, generation);
+            self.tally.get_or_insert_default().count(fate, who, pid, generation);
         }
     }
 
@@ -66,7 +67,7 @@ impl Line {
 
     /// Who counts for good as a holder of another value than this.
     pub(super) fn holders(&self, generation: u64) -> BTreeSet<String> {
-        self.tally.holders(generation)
+        self.tally.as_ref().map(|tally| tally.holders(generation)).unwrap_or_default()
     }
 
     /// Who held what has been forgotten is not known either.

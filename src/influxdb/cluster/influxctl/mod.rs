@@ -121,7 +121,7 @@ impl Server for ClusterByInfluxctl {
 
     async fn get(&self, id: &TokenId) -> Result<Option<Listed>, ServerError> {
         let verb = "get token";
-        let words = ["token", "get", "--format", "json", id.0.as_str()];
+        let words = ["token", "get", "--format", "json", &*id.0];
         let said = self.program.call(&words, MAX_BODY).await.map_err(self.failed(verb))?;
         answer::one(&said.stdout, id).map_err(|kind| self.program.error(verb, kind))
     }
@@ -145,7 +145,7 @@ impl Server for ClusterByInfluxctl {
         let verb = "revoke token";
         let version = self.program.version().await.map_err(self.failed(verb))?;
         let revoke = if version.has_expiry() { "revoke" } else { "delete" };
-        let words = ["token", revoke, "--force", id.0.as_str()];
+        let words = ["token", revoke, "--force", &*id.0];
         self.program.call(&words, MAX_BODY).await.map(drop).map_err(self.failed(verb))
     }
 

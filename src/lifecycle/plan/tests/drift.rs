@@ -10,7 +10,7 @@ fn patches(plan: &Plan) -> Vec<(&str, String)> {
     plan.steps
         .iter()
         .filter_map(|step| match step {
-            Step::Patch { id, grants, .. } => Some((id.0.as_str(), grants.to_string())),
+            Step::Patch { id, grants, .. } => Some((&*id.0, grants.to_string())),
             _ => None,
         })
         .collect()

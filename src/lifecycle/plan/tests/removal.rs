@@ -7,7 +7,7 @@ fn ends(plan: &Plan) -> Vec<&str> {
     plan.steps
         .iter()
         .filter_map(|step| match step {
-            Step::Revoke { id, why: RevokeReason::Removed, .. } => Some(id.0.as_str()),
+            Step::Revoke { id, why: RevokeReason::Removed, .. } => Some(&*id.0),
             _ => None,
         })
         .collect()

@@ -9,8 +9,8 @@ fn look(world: &mut World) -> Retirement {
 /// The ids of what is revoked and of what stays.
 fn outcomes(world: &mut World) -> (Vec<String>, Vec<(String, ExemptionReason)>) {
     let found = look(world);
-    let revokes = found.revokes.into_iter().map(|one| one.id.0).collect();
-    (revokes, found.stays.into_iter().map(|one| (one.id.0, one.why)).collect())
+    let revokes = found.revokes.into_iter().map(|one| one.id.to_string()).collect();
+    (revokes, found.stays.into_iter().map(|one| (one.id.to_string(), one.why)).collect())
 }
 
 fn revokes(world: &mut World) -> Vec<String> {
@@ -91,8 +91,8 @@ fn what_no_record_knows_is_revoked_only_where_a_person_named_it() {
     let unknown = |n: u8| (format!("id-{n}"), ExemptionReason::Unknown);
     assert_eq!(outcomes(&mut world), (vec!["id-1".to_owned()], vec![unknown(7), unknown(8)]));
     let found = world.look(|view| retirement(view, &[TokenId("id-8".into())]));
-    assert_eq!(found.revokes.iter().map(|one| one.id.0.as_str()).collect::<Vec<_>>(), ["id-1", "id-8"]);
-    assert_eq!(found.stays.iter().map(|one| one.id.0.as_str()).collect::<Vec<_>>(), ["id-7"]);
+    assert_eq!(found.revokes.iter().map(|one| &*one.id.0).collect::<Vec<_>>(), ["id-1", "id-8"]);
+    assert_eq!(found.stays.iter().map(|one| &*one.id.0).collect::<Vec<_>>(), ["id-7"]);
 }
 
 #[test]

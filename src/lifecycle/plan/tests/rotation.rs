@@ -1,5 +1,7 @@
 //! New values: asked for by a person, and what becomes of the old ones.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::model::BootTime;
 
@@ -46,7 +48,7 @@ fn ends(plan: &Plan) -> Vec<&str> {
     plan.steps
         .iter()
         .filter_map(|step| match step {
-            Step::Revoke { id, .. } => Some(id.0.as_str()),
+            Step::Revoke { id, .. } => Some(&*id.0),
             _ => None,
         })
         .collect()
@@ -63,7 +65,7 @@ impl World {
             record.generation = 2;
         });
         world.list(9, hours(500), |_| {});
-        world.evidence.delivered.insert(name("a"), 2);
+        Arc::make_mut(&mut world.evidence.delivered).insert(name("a"), 2);
         world
     }
 
@@ -203,7 +205,7 @@ fn nothing_is_ended_unless_all_is_well() {
     type Spoil = fn(&mut World);
     let cases: [(&str, Spoil); 12] = [
         ("the name left the list", |world| world.specs.clear()),
-        ("not delivered", |world| _ = world.evidence.delivered.insert(name("a"), 1)),
+        ("not delivered", |world| _ = Arc::make_mut(&mut world.evidence.delivered).insert(name("a"), 1)),
         ("there is no current one", |world| world.record(|record| record.current = None)),
         ("current is revoked", |world| world.listing.tokens[0].revoked_at = Some(at(hours(999)))),
         ("current is young and revoked", |world| {
@@ -441,10 +443,10 @@ fn a_next_that_was_replaced_is_revoked_as_soon_as_another_token_works() {
     world.list(3, 60, |_| {});
     assert_eq!(world.plan().steps, [revoke]);
     // Perhaps consumers have it, of a store that was put back from a backup.
-    world.evidence.delivered.clear();
+    world.evidence.delivered = Arc::default();
     assert_eq!(world.plan().steps, []);
     // Others may use it.
-    world.evidence.delivered.insert(name("a"), 1);
+    world.evidence.delivered = Arc::new(BTreeMap::from([(name("a"), 1)]));
     world.record(|record| record.retiring[0].held.origin = Origin::Imported { exclusive: false });
     let plan = world.plan();
     assert_eq!(plan.steps, []);

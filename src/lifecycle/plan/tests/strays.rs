@@ -21,9 +21,9 @@ fn a_stray_is_ended_once_its_name_has_a_token_that_works_and_has_arrived() {
     assert_eq!(revokes(&world.plan()), [""; 0], "its mint is still under way");
     world.evidence.in_flight.clear();
 
-    world.evidence.delivered.clear();
+    std::sync::Arc::make_mut(&mut world.evidence.delivered).clear();
     assert_eq!(revokes(&world.plan()), [""; 0], "consumers may hold it after a restored backup");
-    world.evidence.delivered.insert(name("a"), 1);
+    std::sync::Arc::make_mut(&mut world.evidence.delivered).insert(name("a"), 1);
 
     world.evidence.probes.clear();
     let plan = world.plan();

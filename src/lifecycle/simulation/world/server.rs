@@ -149,7 +149,7 @@ impl World {
             let elsewhere = record.is_some_and(|record| record.current.iter().any(|held| held.server != key));
             (sealed, !state.posted.insert(order.marker.clone()), state.minting, state.stopping, elsewhere)
         };
-        self.tell(format!("mint {} under {}", label.name, &order.marker.as_str()[..6]));
+        self.tell(format!("mint {} under {}", label.name, &order.marker.to_string()[..6]));
         if order.lifetime.is_some() && self.descriptor.expiry == Expiry::None {
             self.breaks("expiry", "a server is asked for what it cannot do");
         }
@@ -263,7 +263,7 @@ impl World {
         foreign: bool,
     ) -> TokenId {
         state.ids += 1;
-        let id = TokenId(format!("id-{}", state.ids));
+        let id = TokenId(format!("id-{}", state.ids).into());
         let slow = self.without.contains(&Fault::SlowActivation);
         let (healed, fixed) = (state.healed || slow, state.activation);
         let active = || {

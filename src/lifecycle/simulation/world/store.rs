@@ -191,5 +191,5 @@ fn away() -> StoreError {
 }
 
 fn stored(record: &Record, revision: u64) -> Stored {
-    Stored { record: record.clone(), revision: Revision([revision; 4]) }
+    Stored { record: record.clone().into(), revision: Revision([revision; 4]) }
 }

@@ -70,7 +70,7 @@ fn a_new_token_is_found_however_it_is_spelt() {
         format!("{{\n  \"id\": \"{ID}\",\n  \"token_string\": \"{CANARY}\"\n}}"),
     ] {
         let minted = mint(&output).unwrap_or_else(|error| panic!("{output}: {error}"));
-        assert_eq!((minted.id.0.as_str(), minted.secret.secret().expose()), (ID, CANARY), "{output}");
+        assert_eq!((&*minted.id.0, minted.secret.secret().expose()), (ID, CANARY), "{output}");
         assert_eq!((minted.created_at, minted.expires_at), (None, order().expires_at()), "{output}");
     }
 }
@@ -109,7 +109,7 @@ fn the_documented_lists_and_their_contradictions() {
     let found = listing(clustered.as_bytes()).expect("a list");
     assert_eq!((found.tokens.len(), found.rows, found.faults.len()), (1, 2, 0));
     let row = &found.tokens[0];
-    assert_eq!((row.id.0.as_str(), &row.grants, row.created_at), (ID, &None, None));
+    assert_eq!((&*row.id.0, &row.grants, row.created_at), (ID, &None, None));
     let dedicated = format!(
         r#"{{"tokens":[{{"id":"{ID}","description":"{label}","created_at":{{"seconds":1700000000,"nanos":5}},
             "expires_at":{{"seconds":"1800000000"}},"revoked_at":null,
