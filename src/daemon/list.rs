@@ -122,13 +122,13 @@ pub async fn accept(ledger: &Ledger<HostStore>, config: &Config, text: &str) -> 
     Ok(ledger.store().seal_list(text).await.map_err(SealError::from)?)
 }
 
-/// Rule 11: a list without any token is a slip where the store holds one.
+/// Rule 11: a list without any token is a mistake where the store holds one.
 fn unless_emptied(config: &Config, ledger: &Ledger<HostStore>) -> Result<(), String> {
     let records = ledger.known().len();
     if config.specs.is_empty() && records > 0 {
         return Err(format!(
-            "the list asks for no token, and the store has {records}: that is taken for a slip; `influx-tokend retire` \
-             ends them all"
+            "the list has no token, but the store has {records}: refused as a probable mistake; run \
+             `influx-tokend retire` to revoke them all"
         ));
     }
     Ok(())

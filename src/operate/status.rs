@@ -104,17 +104,17 @@ impl HookStatus {
         generations.iter().map(words).collect::<Vec<_>>().join(", ")
     }
 
-    /// Where its unit tells what it has tried.
+    /// Where its unit logs what it has tried.
     #[must_use]
     pub fn where_to_look(unit: &Unit) -> String {
-        format!("`journalctl -u '{}'` tells why; it is tried again each minute", unit.hook_service())
+        format!("run `journalctl -u '{}'` to see why; it is retried each minute", unit.hook_service())
     }
 }
 
 /// A token.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TokenStatus {
-    /// What list and store tell.
+    /// What list and store say.
     #[serde(flatten)]
     pub status: Status,
     /// What to do about what it waits for; only a daemon knows.
@@ -165,13 +165,13 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// With what list and store tell. What a pass found says more than what can be read from a record.
+    /// With what list and store say. What a pass found says more than what can be read from a record.
     pub fn of(&mut self, mut status: Status) -> TokenStatus {
         let mut hints = vec![];
         if let Some(findings) = self.findings.remove(&status.name) {
-            let what: Vec<&str> = findings.iter().map(|told| told.what.as_str()).collect();
+            let what: Vec<&str> = findings.iter().map(|notice| notice.what.as_str()).collect();
             status.waits = Some(what.join("; "));
-            hints.extend(findings.into_iter().filter_map(|told| told.hint));
+            hints.extend(findings.into_iter().filter_map(|notice| notice.hint));
             hints.dedup();
         }
         TokenStatus {

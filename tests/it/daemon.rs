@@ -74,9 +74,9 @@ fn a_list_without_tokens_is_taken_for_a_slip() {
     host.list("");
     let ran = host.tokend(&["apply"]);
     assert_eq!(ran.code, Some(1), "{ran:?}");
-    assert!(ran.stderr.contains("that is taken for a slip"), "{ran:?}");
+    assert!(ran.stderr.contains("refused as a probable mistake"), "{ran:?}");
     let daemon = host.daemon();
-    daemon.wait_for("that is taken for a slip");
+    daemon.wait_for("refused as a probable mistake");
     delivered(&host, "t0");
     assert_eq!(daemon.stop().0, Some(0));
     host.assert_settled("t0");

@@ -278,7 +278,7 @@ fn no_fault_ends_the_daemon() {
     let faults: [(&str, &dyn Fn(), &str); 9] = [
         ("a list that is none", &|| host.write("tokens.toml", "x = "), "not TOML"),
         ("a list that is no text", &|| fs::write(&list, b"\xff").unwrap(), "is not UTF-8"),
-        ("a list with nothing in it", &|| host.write("tokens.toml", ""), "taken for a slip"),
+        ("a list with nothing in it", &|| host.write("tokens.toml", ""), "refused as a probable mistake"),
         ("certificates that are none", &|| fs::write(&list, with_certificates(&bad_pem)).unwrap(), "ca.pem"),
         (
             "no certificates",

@@ -322,7 +322,7 @@ fn a_list_that_was_cut_short_is_delivered_as_accepted_at_a_start() {
     let whole = text(&host, &["t0"]);
     host.write("tokens.toml", &whole[..whole.find("[deliver.files]").unwrap()]);
     let running = Running::over(host);
-    running.assert_told(Some("that is taken for a slip"));
+    running.assert_told(Some("refused as a probable mistake"));
     running.assert_only(&["t0"]);
 }
 

@@ -30,10 +30,10 @@ pub(super) fn here(context: &Context, config: &Config, approval: &Approval) -> R
         let home = context.open(config).await?;
         if config.specs.is_empty() && !home.ledger.known().is_empty() {
             return Err(Failure::Usage {
-                what: "the list asks for no token, and the store has some: that is taken for a slip"
+                what: "the list has no token, but the store has some: refused as a probable mistake"
                     .to_owned(),
                 fix: format!(
-                    "put the tokens back into {:?}; `influx-tokend retire` ends them all",
+                    "put the tokens back into {:?}, or run `influx-tokend retire` to revoke them all",
                     context.list
                 ),
             });

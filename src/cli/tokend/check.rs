@@ -116,9 +116,9 @@ fn text(context: &Context, checked: &Checked, list_only: bool) -> String {
         text += "store and servers: no fault\n";
     }
     let faults = checked.faults.iter().map(|fault| ("fault", fault));
-    for (kind, told) in faults.chain(checked.notes.iter().map(|note| ("note", note))) {
-        text += &format!("{kind}: {}\n", told.what);
-        text += &told.hint.as_ref().map(|hint| format!("  hint: {hint}\n")).unwrap_or_default();
+    for (kind, notice) in faults.chain(checked.notes.iter().map(|note| ("note", note))) {
+        text += &format!("{kind}: {}\n", notice.what);
+        text += &notice.hint.as_ref().map(|hint| format!("  hint: {hint}\n")).unwrap_or_default();
     }
     text
 }

@@ -34,13 +34,13 @@ const MAX: usize = 64 << 10;
 pub(super) struct Import {
     /// What this host calls it from now on
     name: Name,
-    /// Nobody else uses it: it is ended once it is replaced
+    /// Not shared: revoke it once replaced
     #[arg(long)]
     exclusive: bool,
     /// The server it lives on, where the list does not have the name and knows several servers
     #[arg(long, value_name = "SERVER")]
     server: Option<String>,
-    /// Take it although the list asks for other grants: what it lacks it is given, or another takes its place
+    /// Import despite different grants; they are changed, or the token is replaced
     #[arg(long)]
     despite_grants: bool,
     #[command(flatten)]

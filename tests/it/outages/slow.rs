@@ -69,7 +69,7 @@ fn a_list_that_takes_longer_than_it_may_is_told_and_changes_nothing() {
     host.sandbox.fault(Fault::on(Some(Method::GET), "/api/v0/tokens", slow));
     running.assert_away("list tokens: timed out after 1 s");
     let told = running.told();
-    assert!(told.contains("a long list say, needs another `timeout`"), "{told}");
+    assert!(told.contains("a long list may need a longer `timeout`"), "{told}");
     running.assert_delivered("t0", &only(host.live("t0")).secret);
     // As the hint says.
     patient(host, "10s", T0);

@@ -3,7 +3,7 @@
 use super::*;
 use crate::model::{BootTime, Word};
 
-fn ends(plan: &Plan) -> Vec<&str> {
+fn revokes(plan: &Plan) -> Vec<&str> {
     plan.steps
         .iter()
         .filter_map(|step| match step {
@@ -53,7 +53,7 @@ fn a_name_that_left_the_list_stays_for_a_day_and_then_its_token_ends() {
     assert_eq!((plan.steps, plan.next_due), (vec![], Some(at(world.now + hours(24)))));
     assert_eq!(plan.findings[0].matter, Matter::LeftTheList { until: at(world.now + hours(24)) });
     world.now += hours(24);
-    assert_eq!(ends(&world.plan()), ["id-1"]);
+    assert_eq!(revokes(&world.plan()), ["id-1"]);
 }
 
 #[test]
@@ -89,12 +89,12 @@ fn all_that_is_held_of_it_ends_and_nothing_that_others_use() {
     world.list(3, hours(48), |_| {});
     world.list(4, hours(48), |row| row.label = None);
     let plan = world.plan();
-    assert_eq!(ends(&plan), ["id-1", "id-2", "id-3"]);
+    assert_eq!(revokes(&plan), ["id-1", "id-2", "id-3"]);
     assert!(found(&plan, |matter| *matter == Matter::ImportedReplaced(TokenId("id-4".into()))));
     world.current(|held| (held.marker, held.origin) = (None, Origin::Imported { exclusive: false }));
     world.listing.tokens[0].label = None;
     let plan = world.plan();
-    assert_eq!(ends(&plan), ["id-2", "id-3"]);
+    assert_eq!(revokes(&plan), ["id-2", "id-3"]);
     let withdraw = Event::Withdrawn(TokenId("id-1".into()));
     assert!(
         plan.steps.contains(&Step::Note { name: name("a"), event: withdraw }),
@@ -120,7 +120,7 @@ fn a_clock_that_jumps_ends_nothing_before_its_time() {
     world.boot = Some(boot(3_600_000));
     world.record(|record| record.removed.as_mut().expect("removed").boot = Some(boot(0)));
     let plan = world.plan();
-    assert_eq!((ends(&plan).len(), plan.next_due), (0, Some(at(world.now + hours(23)))));
+    assert_eq!((revokes(&plan).len(), plan.next_due), (0, Some(at(world.now + hours(23)))));
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn more_than_half_and_at_least_three_need_a_persons_word() {
         world.others(left - 1, false);
         world.others(wanted, true);
         let plan = world.plan();
-        assert_eq!(ends(&plan).is_empty(), brakes, "{left} of {}", left + wanted);
+        assert_eq!(revokes(&plan).is_empty(), brakes, "{left} of {}", left + wanted);
         assert_eq!(found(&plan, |matter| *matter == Matter::RevocationUnconfirmed), brakes);
         assert!(!brakes || plan.findings.iter().any(|finding| finding.matter.waits_for_a_person()));
     }
@@ -140,11 +140,11 @@ fn more_than_half_and_at_least_three_need_a_persons_word() {
 fn only_what_was_confirmed_is_ended() {
     let mut world = World::new().settled().removed(hours(24));
     world.others(3, false);
-    assert_eq!(ends(&world.plan()).len(), 0);
+    assert_eq!(revokes(&world.plan()).len(), 0);
     world.evidence.confirmed.insert(name("a"), Word::Move);
-    assert_eq!(ends(&world.plan()).len(), 0, "another word");
+    assert_eq!(revokes(&world.plan()).len(), 0, "another word");
     world.evidence.confirmed.insert(name("a"), Word::Revoke);
-    assert_eq!(ends(&world.plan()), ["id-1"]);
+    assert_eq!(revokes(&world.plan()), ["id-1"]);
 }
 
 #[test]
@@ -171,9 +171,9 @@ fn one_after_another_within_a_day_counts_as_many() {
         world.listing.tokens.retain(|row| row.id != record.revoked[0].id);
         world.records.insert(record.name.clone(), Known::Ours(record.into()));
     }
-    assert_eq!(ends(&world.plan()).len(), 0, "three of five");
+    assert_eq!(revokes(&world.plan()).len(), 0, "three of five");
     world.now += hours(2);
-    assert_eq!(ends(&world.plan()), ["id-1"], "the one was more than a day ago");
+    assert_eq!(revokes(&world.plan()), ["id-1"], "the one was more than a day ago");
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn mints_and_rotations_go_on_while_ends_wait() {
     spec.name = name("new");
     world.specs.insert(name("new"), spec);
     let plan = world.plan();
-    assert_eq!((ends(&plan).len(), mints(&plan)), (0, 1));
+    assert_eq!((revokes(&plan).len(), mints(&plan)), (0, 1));
 }
 
 #[test]
