@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use influx_tokend::{
     cli::{
+        age_plugin,
         secrets::{self, Ended},
         ui,
     },
@@ -13,6 +14,9 @@ use influx_tokend::{
 const PROGRAM: &str = "influx-secrets";
 
 fn main() -> ExitCode {
+    if age_plugin::is_helper() {
+        return age_plugin::main();
+    }
     if let Err(error) = harden_process() {
         ui::note(PROGRAM, &format!("warning: secrets may reach a core dump: {error}"));
     }

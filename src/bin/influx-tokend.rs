@@ -5,6 +5,7 @@ use std::{error::Error as _, process::ExitCode};
 use clap::Parser as _;
 use influx_tokend::{
     cli::{
+        age_plugin,
         tokend::{Outcome, Tokend, main as run},
         ui,
     },
@@ -16,6 +17,9 @@ use influx_tokend::{
 const PROGRAM: &str = "influx-tokend";
 
 fn main() -> ExitCode {
+    if age_plugin::is_helper() {
+        return age_plugin::main();
+    }
     let arguments = match Tokend::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return refuse(&error),

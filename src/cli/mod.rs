@@ -1,5 +1,6 @@
 //! The two command lines. Nothing else prints.
 
+pub mod age_plugin;
 pub mod secrets;
 #[cfg(feature = "daemon")]
 pub mod tokend;

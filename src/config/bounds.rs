@@ -26,6 +26,8 @@ const DAY: u64 = 86_400;
 pub(super) const RECONCILE: Bounds<Duration> = of_seconds("reconcile", 10 * SECOND..=7 * DAY);
 /// A stop of the daemon awaits what is under way for as long.
 pub(super) const TIMEOUT: Bounds<Duration> = of_seconds("timeout", SECOND..=10 * MINUTE);
+/// A start reports a plugin that hangs before systemd gives it up, after 90 s.
+pub(super) const PLUGIN_TIMEOUT: Bounds<Duration> = of_seconds("plugin_timeout", SECOND..=MINUTE);
 /// The most is a hundred years: sums with any date stay within what dates can be.
 pub(super) const LIFETIME: Bounds<Duration> = of_seconds("lifetime", MINUTE..=36_500 * DAY);
 pub(super) const OVERLAP: Bounds<Duration> = of_seconds("overlap", 0..=365 * DAY);

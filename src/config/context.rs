@@ -9,6 +9,8 @@ pub struct ListContext {
     pub host: String,
     /// The process is a command that exits by itself, so that a secret in its environment does not stay there.
     pub one_shot: bool,
+    /// A person waits at a terminal.
+    pub is_attended: bool,
     /// Where things are that the list does not place.
     pub defaults: DefaultPaths,
 }

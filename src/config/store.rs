@@ -3,11 +3,13 @@
 use std::{path::PathBuf, str::FromStr as _};
 
 use super::{
+    bounds::{self, duration},
     context::ListContext,
     path::path,
     section::{Located, Section},
     source::{TokenSource, source},
 };
+use crate::store::age::{PLUGIN_TIME, Plugins};
 
 /// `[store]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,12 +44,17 @@ pub struct AgeConfig {
     pub passphrase: Option<TokenSource>,
     /// The identity that a wrapped one is sealed for: a plugin's, or a key that is kept elsewhere.
     pub unwrap: Option<TokenSource>,
+    /// How age plugins are run.
+    pub plugins: Plugins,
 }
 
 pub(super) fn store(root: &mut Section<'_>, context: &ListContext) -> StoreConfig {
     let mut config = StoreConfig {
         path: context.defaults.store.clone(),
-        kind: StoreKind::Age(AgeConfig::default()),
+        kind: StoreKind::Age(AgeConfig {
+            plugins: Plugins::new(PLUGIN_TIME, context.is_attended),
+            ..AgeConfig::default()
+        }),
         machine_id: PathBuf::from("/etc/machine-id"),
     };
     let Some(mut section) = root.section("store") else { return config };
@@ -66,7 +73,7 @@ fn kind(section: &mut Section<'_>, context: &ListContext) -> StoreKind {
     match section.string("kind") {
         None | Some(Located { value: "age", .. }) => StoreKind::Age(age(section, context)),
         Some(kind @ Located { value: "secret-service", .. }) => {
-            for key in ["recipients", "identity", "passphrase", "unwrap"] {
+            for key in ["recipients", "identity", "passphrase", "unwrap", "plugin_timeout"] {
                 if let Some(value) = section.get(key) {
                     let what = "is for kind = \"age\" only";
                     section.faults.add_with_hint(value.span(), &section.key(key), what, "remove it");
@@ -113,6 +120,10 @@ fn age(section: &mut Section<'_>, context: &ListContext) -> AgeConfig {
         identity: source(section, "identity", context),
         passphrase: source(section, "passphrase", context),
         unwrap: source(section, "unwrap", context),
+        plugins: Plugins::new(
+            duration(section, &bounds::PLUGIN_TIMEOUT).map_or(PLUGIN_TIME, |at| at.value),
+            context.is_attended,
+        ),
     }
 }
 

@@ -22,7 +22,7 @@ const PLACES: [(&str, &[&str]); 6] = [
             "timeout",
         ],
     ),
-    ("to [store]", &["recipients", "passphrase", "unwrap", "machine_id"]),
+    ("to [store]", &["recipients", "passphrase", "unwrap", "plugin_timeout", "machine_id"]),
     ("to [lifecycle]", &["overlap", "overlap_cap", "grace", "local_clock", "lifetime", "probe"]),
     (
         "into probe, as in probe = { successes = 3, interval = \"5s\", deadline = \"10m\" }",

@@ -21,6 +21,7 @@ fn context() -> ListContext {
     ListContext {
         host: "edge7".to_owned(),
         one_shot: false,
+        is_attended: false,
         defaults: DefaultPaths {
             store: "/var/lib/influx-tokend".into(),
             socket: "/run/influx-tokend/secrets.sock".into(),

@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-/// A store that takes longer to open, because of a disk or an age plugin, is not available.
+/// A store that takes longer to open, because of a disk, is not available; an age plugin has a time of its own.
 const OPENING: Duration = Duration::from_secs(60);
 
 /// What all keepers of this host share.
@@ -177,7 +177,7 @@ pub async fn open_read_only(config: &StoreConfig) -> Result<ReadOnly, AssembleEr
     let reader = match &config.kind {
         StoreKind::Age(age) => {
             let identity = identity_source(age).await?;
-            HostReader::Age(AgeReader::open(&config.path, &identity, &mut keys(age).await?)?)
+            HostReader::Age(AgeReader::open(&config.path, &identity, &mut keys(age).await?, age.plugins)?)
         }
         #[cfg(feature = "secret-service")]
         StoreKind::SecretService => HostReader::SecretService(KeyringReader::open(&config.path)?),
@@ -293,16 +293,18 @@ async fn open_age(
         machine_id,
         keys: keys(config).await?,
         also_opened_by,
+        plugins: config.plugins,
         purpose,
     };
     let failed = |what: String, fix: Option<String>| StoreError { path, what, fix, source: None };
     let opening = tokio::task::spawn_blocking(move || AgeStore::open(options));
-    match tokio::time::timeout(OPENING, opening).await {
+    let time = OPENING + config.plugins.time();
+    match tokio::time::timeout(time, opening).await {
         Ok(Ok(opened)) => Ok(opened?),
         Ok(Err(_)) => Err(failed("cannot be opened".to_owned(), None).into()),
         Err(_) => {
-            let fix = "see that its file system answers, and the age plugin, if its identity needs one";
-            Err(failed(format!("does not open within {} s", OPENING.as_secs()), Some(fix.to_owned())).into())
+            let fix = "see that its file system answers";
+            Err(failed(format!("does not open within {} s", time.as_secs()), Some(fix.to_owned())).into())
         }
     }
 }

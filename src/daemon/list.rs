@@ -63,7 +63,7 @@ pub(super) async fn first(
     }
     let config = match &fault {
         None => there,
-        Some(fault) => last_accepted(path, context, there, &ledger, fault)?,
+        Some(fault) => last_accepted(path, context, there, &ledger, fault).await?,
     };
     // What is delivered, and where, the list in force says: of one that was cut short nobody can tell.
     let home = open_deliveries(&config, ledger, desk.memory(&config).await).await?;
@@ -73,7 +73,7 @@ pub(super) async fn first(
     Ok((Accepted { config, fault }, home))
 }
 
-fn last_accepted(
+async fn last_accepted(
     path: &Path,
     context: &config::ListContext,
     there: Config,
@@ -81,7 +81,7 @@ fn last_accepted(
     fault: &str,
 ) -> Result<Config, AssembleError> {
     tracing::error!("{fault}");
-    let config = match ledger.store().accepted_list()? {
+    let config = match ledger.store().accepted_list().await? {
         Some(text) => Config::parse(&text, path, context).unwrap_or(there),
         None => there,
     };
@@ -119,7 +119,7 @@ pub(super) async fn reload(
 /// The one before is still it; who may read a name may be as this one says.
 pub async fn accept(ledger: &Ledger<HostStore>, config: &Config, text: &str) -> Result<(), ChangeError> {
     ledger.allow(&config.specs, &SystemClock.moment()).await?;
-    Ok(ledger.store().seal_list(text).map_err(SealError::from)?)
+    Ok(ledger.store().seal_list(text).await.map_err(SealError::from)?)
 }
 
 /// Rule 11: a list without any token is a mistake where the store holds one.

@@ -74,7 +74,10 @@ pub async fn run(list: PathBuf, context: config::ListContext) -> Result<End, Ass
     // Before the list is read: what changes in between is then seen.
     let mut watch = ListWatch::new(&list);
     let desk = Desk::new(Passed::take());
-    let Some(opened) = signals.or_stop(start(&list, &context, supervisor, &desk)).await else {
+    let mut watchdog = supervisor.watchdog();
+    let starting =
+        alive_while(supervisor, &mut watchdog, Box::pin(start(&list, &context, supervisor, &desk)));
+    let Some(opened) = signals.or_stop(starting).await else {
         desk.stop().await;
         return Ok(End::Stopped);
     };
@@ -95,7 +98,8 @@ pub async fn run(list: PathBuf, context: config::ListContext) -> Result<End, Ass
         asks,
     });
     desk.gate.open(operator.clone());
-    if signals.or_stop(listen(&desk, supervisor)).await.is_none() {
+    let listening = alive_while(supervisor, &mut watchdog, listen(&desk, supervisor));
+    if signals.or_stop(listening).await.is_none() {
         desk.stop().await;
         return Ok(End::Stopped);
     }
@@ -103,7 +107,6 @@ pub async fn run(list: PathBuf, context: config::ListContext) -> Result<End, Ass
     tracing::info!(list = %list.display(), tokens = accepted.config.specs.len(), "ready");
 
     let mut keepers = Keepers::start(&accepted.config, &home, &board, &operator.keepers);
-    let mut watchdog = supervisor.watchdog();
     // So many persons are about to retire the host, or one has begun to: meanwhile no keeper is started.
     let mut halts = 0_u32;
     // When a list that the store could not have is tried again.
@@ -117,14 +120,18 @@ pub async fn run(list: PathBuf, context: config::ListContext) -> Result<End, Ass
                 Told::Reload if halts > 0 => {}
                 Told::Reload => {
                     supervisor.reloading();
-                    let reload = reload(&operator, &mut accepted, &mut keepers);
-                    again = alive_while(supervisor, &mut watchdog, reload).await;
+                    let reload = Box::pin(reload(&operator, &mut accepted, &mut keepers));
+                    let reload = alive_while(supervisor, &mut watchdog, reload);
+                    let Some(next) = signals.or_stop(reload).await else { break End::Stopped };
+                    again = next;
                     supervisor.ready();
                 }
             },
             () = changed(&mut watch, again), if halts == 0 => {
-                let reload = reload(&operator, &mut accepted, &mut keepers);
-                again = alive_while(supervisor, &mut watchdog, reload).await;
+                let reload = Box::pin(reload(&operator, &mut accepted, &mut keepers));
+                let reload = alive_while(supervisor, &mut watchdog, reload);
+                let Some(next) = signals.or_stop(reload).await else { break End::Stopped };
+                again = next;
             }
             () = watchdog.tick() => supervisor.alive(),
             // After each pass.
@@ -142,8 +149,10 @@ pub async fn run(list: PathBuf, context: config::ListContext) -> Result<End, Ass
                 Ask::GoOn => {
                     halts -= 1;
                     if halts == 0 {
-                        let go_on = go_on(&operator, &mut accepted, &mut keepers);
-                        again = alive_while(supervisor, &mut watchdog, go_on).await;
+                        let go_on = Box::pin(go_on(&operator, &mut accepted, &mut keepers));
+                        let go_on = alive_while(supervisor, &mut watchdog, go_on);
+                        let Some(next) = signals.or_stop(go_on).await else { break End::Stopped };
+                        again = next;
                     }
                 }
                 Ask::End => break End::Stopped,
@@ -184,7 +193,8 @@ async fn alive_while<T>(supervisor: Supervisor, watchdog: &mut Watchdog, work: i
     }
 }
 
-/// Opens what the list names. A store that is not available is waited for; it is never taken for empty.
+/// Opens what the list names. A store that is not available is waited for; it is never taken for empty. Once the sockets
+/// say so, systemd need not wait with us: what comes after this unit would wait for it, or be given up.
 async fn start(
     list: &std::path::Path,
     context: &config::ListContext,
@@ -198,9 +208,7 @@ async fn start(
             Ok(opened) => opened,
             Err(_) => {
                 let why = Refusal::new("the store has not opened yet", "ask again");
-                if let Err(error) = desk.answer_not_ready(&why).await {
-                    tell_once(&error, &mut told_of_sockets, supervisor);
-                }
+                refuse(desk, &why, &mut told_of_sockets, supervisor).await;
                 opening.await
             }
         };
@@ -210,12 +218,23 @@ async fn start(
             Err(error) => return Err(error),
         };
         // Before it is told: who reads that may then ask.
-        if let Err(error) = desk.answer_not_ready(&error).await {
-            tell_once(&error, &mut told_of_sockets, supervisor);
-        }
+        let is_answered = refuse(desk, &error, &mut told_of_sockets, supervisor).await;
         tell_once(&error, &mut told, supervisor);
+        // Without a list nobody knows where to answer.
+        if is_answered && !matches!(error, AssembleError::List(_)) {
+            supervisor.ready();
+        }
         tokio::time::sleep(RETRY).await;
     }
+}
+
+/// Answers on the sockets that there is nothing yet. Whether they can be had.
+async fn refuse(desk: &Desk, why: &dyn Hint, told: &mut String, supervisor: Supervisor) -> bool {
+    let answered = desk.answer_not_ready(why).await;
+    if let Err(error) = &answered {
+        tell_once(error, told, supervisor);
+    }
+    answered.is_ok()
 }
 
 /// Answers on the sockets, as soon as they can be had.
@@ -327,14 +346,12 @@ impl Signals {
         }
     }
 
-    /// `None` once told to stop.
+    /// `None` once told to stop. A hangup meanwhile waits to be heard.
     async fn or_stop<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
-        tokio::pin!(work);
-        loop {
-            tokio::select! {
-                done = &mut work => return Some(done),
-                told = self.next() => if matches!(told, Told::Stop) { return None },
-            }
+        tokio::select! {
+            done = work => Some(done),
+            _ = self.terminate.recv() => None,
+            _ = self.interrupt.recv() => None,
         }
     }
 }

@@ -9,6 +9,7 @@ use super::keyring::{KeyringReader, KeyringStore};
 use super::{
     Instances, Machine, RecordError, Records, Revision, SealError, Store, StoreError, Stored,
     age::{AgeReader, AgeStore},
+    blocking,
     hold::Hold,
 };
 use crate::model::{Name, Record};
@@ -55,16 +56,18 @@ impl HostStore {
     ///
     /// # Errors
     /// It cannot be read.
-    pub fn accepted_list(&self) -> Result<Option<Zeroizing<String>>, StoreError> {
-        either!(self, store => store.accepted_list())
+    pub async fn accepted_list(&self) -> Result<Option<Zeroizing<String>>, StoreError> {
+        let store = self.clone();
+        blocking(move || either!(&store, store => store.accepted_list())).await
     }
 
     /// Keeps the list that is in force from now on.
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn seal_list(&self, text: &str) -> Result<(), StoreError> {
-        either!(self, store => store.seal_list(text))
+    pub async fn seal_list(&self, text: &str) -> Result<(), StoreError> {
+        let (store, text) = (self.clone(), text.to_owned());
+        blocking(move || either!(&store, store => store.seal_list(&text))).await
     }
 
     /// From now on nothing opens this store but who goes on to retire it.
@@ -155,9 +158,7 @@ impl HostReader {
         match self {
             Self::Age(reader) => {
                 let reader = reader.clone();
-                tokio::task::spawn_blocking(move || reader.load())
-                    .await
-                    .unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
+                blocking(move || reader.load()).await
             }
             #[cfg(feature = "secret-service")]
             Self::SecretService(reader) => reader.load().await,
@@ -166,7 +167,10 @@ impl HostReader {
 
     pub(super) async fn read(&self, name: &Name) -> Result<Option<Stored>, RecordError> {
         match self {
-            Self::Age(reader) => reader.read(name),
+            Self::Age(reader) => {
+                let (reader, name) = (reader.clone(), name.clone());
+                blocking(move || reader.read(&name)).await
+            }
             #[cfg(feature = "secret-service")]
             Self::SecretService(reader) => reader.read(name).await,
         }

@@ -92,8 +92,8 @@ async fn copy(from: &HostStore, to: &HostStore) -> Result<(), MigrateError> {
         marks::expect(&to.hold().layout, &from.path())?;
     }
     to.hold().adopt(from.hold())?;
-    if let Some(list) = from.accepted_list()? {
-        to.seal_list(&list)?;
+    if let Some(list) = from.accepted_list().await? {
+        to.seal_list(&list).await?;
     }
     for Stored { record, .. } in &records {
         match there.remove(&record.name).transpose()? {

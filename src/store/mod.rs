@@ -215,3 +215,12 @@ impl Hint for SealError {
         }
     }
 }
+
+/// Runs what may wait for a disk or an age plugin where it holds up nobody. It runs to its end, whoever waits for it.
+#[cfg(feature = "daemon")]
+async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> R {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    }
+}

@@ -37,6 +37,7 @@ mod oauth;
 mod outages;
 mod peers;
 mod pickup;
+mod plugins;
 mod promises;
 mod recipes;
 mod refused;

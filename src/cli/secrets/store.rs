@@ -3,6 +3,7 @@
 use std::{
     cell::OnceCell,
     fs,
+    io::IsTerminal as _,
     path::{Path, PathBuf},
 };
 
@@ -13,7 +14,7 @@ use crate::{
     paths::Paths,
     store::{
         StoreError,
-        age::{AgeReader, IdentitySource, Unwrap},
+        age::{AgeReader, IdentitySource, PLUGIN_TIME, Plugins, Unwrap},
     },
 };
 
@@ -51,7 +52,8 @@ impl Store {
             return Ok(reader);
         }
         let mut person = Person { unwrap: self.unwrap.as_deref(), is_there: self.is_attended };
-        let reader = AgeReader::open(&self.path, &self.identity, &mut person)?;
+        let plugins = Plugins::new(PLUGIN_TIME, self.is_attended && rustix::stdio::stdin().is_terminal());
+        let reader = AgeReader::open(&self.path, &self.identity, &mut person, plugins)?;
         Ok(self.reader.get_or_init(|| reader))
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    io::IsTerminal as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -126,6 +127,7 @@ impl Context {
         let context = config::ListContext {
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             one_shot: !is_daemon,
+            is_attended: !is_daemon && rustix::stdio::stdin().is_terminal(),
             defaults: config::DefaultPaths {
                 store: paths.store.clone(),
                 socket: paths.socket.clone(),
@@ -265,7 +267,7 @@ fn start_log(filter: &str) -> Result<(), Failure> {
     let _installed = if in_journal {
         format.with_ansi(false).without_time().try_init()
     } else {
-        format.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init()
+        format.with_ansi(std::io::stderr().is_terminal()).try_init()
     };
     Ok(())
 }

@@ -3,10 +3,11 @@
 use super::*;
 
 /// Lists with a number in `{}`, its key, the least and the most, and one less and one more than that.
-const BOUNDS: [(&str, &str, [&str; 4]); 11] = [
+const BOUNDS: [(&str, &str, [&str; 4]); 12] = [
     ("reconcile = {}\n", "reconcile", ["9999ms", "10s", "7d", "169h"]),
     ("[server]\ntimeout = {}\n", "[server] timeout", ["999ms", "1s", "10m", "601s"]),
     ("[servers.a]\ntimeout = {}\n", "[servers.a] timeout", ["0s", "1s", "10m", "1d"]),
+    ("[store]\nplugin_timeout = {}\n", "[store] plugin_timeout", ["999ms", "1s", "1m", "61s"]),
     ("[lifecycle]\nlifetime = {}\n", "[lifecycle] lifetime", ["59s", "1m", "36500d", "36501d"]),
     (
         "[[token]]\nname = \"a\"\nlifetime = {}\n",

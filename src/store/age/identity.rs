@@ -9,6 +9,7 @@ use std::{
 use age::secrecy::SecretString;
 use zeroize::Zeroizing;
 
+use super::plugin::{Plugin, PluginError, Plugins};
 use crate::{
     model::Secret,
     store::{
@@ -73,13 +74,12 @@ impl Unwrap for Keys {
 /// What opens the store: one or more identities, in memory.
 pub struct Identities {
     x25519: Vec<age::x25519::Identity>,
-    plugins: Vec<age::plugin::IdentityPluginV1<age::NoCallbacks>>,
+    plugins: Vec<Plugin>,
     /// The public keys of the first, made when something is sealed: a reader would pay an eighth of its time for them.
     #[cfg(feature = "daemon")]
     public: std::sync::OnceLock<Vec<age::x25519::Recipient>>,
-    /// What seals for the second.
-    #[cfg(feature = "daemon")]
-    sealing_plugins: Vec<age::plugin::RecipientPluginV1<age::NoCallbacks>>,
+    /// What opens records as well; nothing is sealed for it.
+    also: Vec<Box<dyn age::Identity + Send + Sync>>,
 }
 
 impl fmt::Debug for Identities {
@@ -94,10 +94,11 @@ impl Identities {
         layout: &Layout,
         source: &IdentitySource,
         unwrap_with: &mut dyn Unwrap,
+        plugins: Plugins,
     ) -> Result<Option<Self>, StoreError> {
         let (path, text) = match source {
             IdentitySource::Text(text) => {
-                return parse(text.expose(), &PathBuf::from("(given)")).map(Some);
+                return parse(text.expose(), &PathBuf::from("(given)"), plugins).map(Some);
             }
             IdentitySource::File(path) => (path.clone(), read(path)?),
             IdentitySource::OfStore => match (read(&layout.identity())?, read(&layout.wrapped_identity())?) {
@@ -116,23 +117,27 @@ impl Identities {
             };
         };
         let bytes = if bytes.starts_with(b"age-encryption.org/") {
-            unwrap(&bytes, &path, unwrap_with)?
+            unwrap(&bytes, &path, unwrap_with, plugins)?
         } else {
             bytes
         };
         let text = std::str::from_utf8(&bytes).map_err(|_| no_identity(&path, "is not text"))?;
-        parse(text, &path).map(Some)
+        parse(text, &path, plugins).map(Some)
     }
 
     /// What is in this file opens records as well; nothing is sealed for it.
     #[cfg(feature = "daemon")]
-    pub(super) fn read_with(&mut self, path: &Path, unwrap_with: &mut dyn Unwrap) -> Result<(), StoreError> {
-        // Whom files are sealed for is settled before.
-        let _own = self.recipients().count();
+    pub(super) fn read_with(
+        &mut self,
+        path: &Path,
+        unwrap_with: &mut dyn Unwrap,
+        plugins: Plugins,
+    ) -> Result<(), StoreError> {
         let layout = Layout { root: PathBuf::new() };
-        if let Some(other) = Self::open(&layout, &IdentitySource::File(path.to_owned()), unwrap_with)? {
-            self.x25519.extend(other.x25519);
-            self.plugins.extend(other.plugins);
+        let source = IdentitySource::File(path.to_owned());
+        if let Some(other) = Self::open(&layout, &source, unwrap_with, plugins)? {
+            self.also.extend(other.x25519.into_iter().map(|identity| Box::new(identity) as _));
+            self.also.extend(other.plugins.into_iter().map(|identity| Box::new(identity) as _));
         }
         Ok(())
     }
@@ -156,7 +161,8 @@ impl Identities {
     /// Each that may open a file.
     pub(super) fn iter(&self) -> impl Iterator<Item = &dyn age::Identity> {
         let plugins = self.plugins.iter().map(|identity| identity as &dyn age::Identity);
-        self.x25519.iter().map(|identity| identity as &dyn age::Identity).chain(plugins)
+        let also = self.also.iter().map(|identity| &**identity as &dyn age::Identity);
+        self.x25519.iter().map(|identity| identity as &dyn age::Identity).chain(plugins).chain(also)
     }
 
     /// Whom files are sealed for, so that this host can open them.
@@ -164,7 +170,7 @@ impl Identities {
     pub(super) fn recipients(&self) -> impl Iterator<Item = &dyn age::Recipient> {
         let public =
             self.public.get_or_init(|| self.x25519.iter().map(age::x25519::Identity::to_public).collect());
-        let plugins = self.sealing_plugins.iter().map(|recipient| recipient as &dyn age::Recipient);
+        let plugins = self.plugins.iter().map(|recipient| recipient as &dyn age::Recipient);
         public.iter().map(|recipient| recipient as &dyn age::Recipient).chain(plugins)
     }
 }
@@ -177,6 +183,7 @@ impl Identities {
 pub(super) fn parse_recipients(
     texts: &[String],
     path: &Path,
+    plugins: Plugins,
 ) -> Result<Vec<Box<dyn age::Recipient + Send + Sync>>, StoreError> {
     texts
         .iter()
@@ -187,13 +194,8 @@ pub(super) fn parse_recipients(
             let recipient = age::plugin::Recipient::from_str(text).map_err(|_| {
                 store_fault(path, format!("recipient {text:?} is none"), "write an age1… recipient")
             })?;
-            let plugin = age::plugin::RecipientPluginV1::new(
-                recipient.plugin(),
-                std::slice::from_ref(&recipient),
-                &[],
-                age::NoCallbacks,
-            )
-            .map_err(|_| missing_plugin(path, recipient.plugin()))?;
+            let plugin = Plugin::of_recipient(&recipient, plugins)
+                .map_err(|_| missing_plugin(path, recipient.plugin()))?;
             Ok(Box::new(plugin))
         })
         .collect()
@@ -207,7 +209,12 @@ fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
     }
 }
 
-fn unwrap(bytes: &[u8], path: &Path, unwrap: &mut dyn Unwrap) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+fn unwrap(
+    bytes: &[u8],
+    path: &Path,
+    unwrap: &mut dyn Unwrap,
+    plugins: Plugins,
+) -> Result<Zeroizing<Vec<u8>>, StoreError> {
     let wrong = |what: &str| {
         store_fault(path, what, "check that it is this store's identity, and what it was wrapped by")
     };
@@ -221,10 +228,11 @@ fn unwrap(bytes: &[u8], path: &Path, unwrap: &mut dyn Unwrap) -> Result<Zeroizin
             .decrypt(iter::once(&identity as &dyn age::Identity))
             .map_err(|_| wrong("the passphrase does not open the identity"))?
     } else {
-        let identities = parse(unwrap.identity(path)?.expose(), path)?;
-        decryptor
-            .decrypt(identities.iter())
-            .map_err(|_| wrong("what it was wrapped for does not open the identity"))?
+        let identities = parse(unwrap.identity(path)?.expose(), path, plugins)?;
+        decryptor.decrypt(identities.iter()).map_err(|error| match PluginError::of_decryption(error) {
+            Ok(error) => error.of_store(path),
+            Err(_) => wrong("what it was wrapped for does not open the identity"),
+        })?
     };
     let mut text = Zeroizing::new(Vec::with_capacity(bytes.len()));
     io::Read::read_to_end(&mut io::Read::take(reader, MAX_IDENTITY_BYTES), &mut text)
@@ -234,7 +242,7 @@ fn unwrap(bytes: &[u8], path: &Path, unwrap: &mut dyn Unwrap) -> Result<Zeroizin
 
 /// Lines of an identity file: comments, X25519 identities and plugins'. An error tells the line's number, never the
 /// line.
-fn parse(text: &str, path: &Path) -> Result<Identities, StoreError> {
+fn parse(text: &str, path: &Path, plugins: Plugins) -> Result<Identities, StoreError> {
     let mut identities = Identities::none();
     for (number, line) in text.lines().enumerate() {
         let line = line.trim();
@@ -244,7 +252,8 @@ fn parse(text: &str, path: &Path) -> Result<Identities, StoreError> {
         if let Ok(identity) = age::x25519::Identity::from_str(line) {
             identities.x25519.push(identity);
         } else if let Ok(identity) = age::plugin::Identity::from_str(line) {
-            identities.add_plugin(&identity, path)?;
+            let plugin = Plugin::of_identity(&identity, plugins);
+            identities.plugins.push(plugin.map_err(|_| missing_plugin(path, identity.plugin()))?);
         } else {
             let what = format!("line {} is no identity", number + 1);
             let fix = "expected AGE-SECRET-KEY-1… or AGE-PLUGIN-…; ssh keys are not used";
@@ -264,24 +273,8 @@ impl Identities {
             plugins: vec![],
             #[cfg(feature = "daemon")]
             public: std::sync::OnceLock::new(),
-            #[cfg(feature = "daemon")]
-            sealing_plugins: vec![],
+            also: vec![],
         }
-    }
-
-    fn add_plugin(&mut self, identity: &age::plugin::Identity, path: &Path) -> Result<(), StoreError> {
-        let name = identity.plugin();
-        let missing = |_| missing_plugin(path, name);
-        let opens =
-            age::plugin::IdentityPluginV1::new(name, std::slice::from_ref(identity), age::NoCallbacks)
-                .map_err(missing)?;
-        self.plugins.push(opens);
-        #[cfg(feature = "daemon")]
-        self.sealing_plugins.push(
-            age::plugin::RecipientPluginV1::new(name, &[], std::slice::from_ref(identity), age::NoCallbacks)
-                .map_err(missing)?,
-        );
-        Ok(())
     }
 }
 

@@ -12,6 +12,7 @@
 //! Files are 0600 and folders 0700 from the moment they exist.
 
 mod identity;
+pub(crate) mod plugin;
 mod reader;
 #[cfg(all(test, feature = "daemon"))]
 mod tests;
@@ -19,6 +20,7 @@ mod tests;
 mod writer;
 
 pub use identity::{Identities, IdentitySource, Keys, Unwrap};
+pub use plugin::{PLUGIN_TIME, Plugins};
 pub use reader::AgeReader;
 #[cfg(feature = "daemon")]
 pub use writer::{AgeStore, OpenOptions, ResealError};

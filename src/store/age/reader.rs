@@ -10,7 +10,7 @@ use std::{
 use age::DecryptError;
 use zeroize::Zeroizing;
 
-use super::{Identities, IdentitySource, MAX_SEALED_BYTES, Unwrap};
+use super::{Identities, IdentitySource, MAX_SEALED_BYTES, Plugins, Unwrap, plugin::PluginError};
 use crate::{
     model::{MAX_RECORD_BYTES, Name},
     store::{
@@ -36,12 +36,13 @@ impl AgeReader {
         path: &Path,
         identity: &IdentitySource,
         unwrap_with: &mut dyn Unwrap,
+        plugins: Plugins,
     ) -> Result<Self, StoreError> {
         let layout = Layout { root: path.to_owned() };
         fs::metadata(path).map_err(|error| store_error(path, "cannot open the store", error))?;
         marks::refuse(&layout, Purpose::Work)?;
         refuse_keyring(&layout)?;
-        let identities = Identities::open(&layout, identity, unwrap_with)?.ok_or_else(|| {
+        let identities = Identities::open(&layout, identity, unwrap_with, plugins)?.ok_or_else(|| {
             store_fault(path, "has no identity", "name the store's folder, or its identity with `--identity`")
         })?;
         Ok(Self { layout, identities: Arc::new(identities) })
@@ -79,8 +80,20 @@ impl AgeReader {
     /// # Errors
     /// There is one that cannot be used.
     pub fn read(&self, name: &Name) -> Result<Option<Stored>, RecordError> {
+        self.open_record(name).map_err(|unopened| self.record_error(name, unopened))
+    }
+
+    fn record_error(&self, name: &Name, unopened: Unopened) -> RecordError {
+        let fault = match unopened {
+            Unopened::Fault(fault) => fault,
+            Unopened::Plugin(error) => RecordFault::Unreadable(error.to_string()),
+        };
+        RecordError { name: name.clone(), file: self.layout.record(name), fault }
+    }
+
+    fn open_record(&self, name: &Name) -> Result<Option<Stored>, Unopened> {
         let path = self.layout.record(name);
-        let fault = |fault| RecordError { name: name.clone(), file: path.clone(), fault };
+        let fault = Unopened::Fault;
         let (sealed, revision) = match file::read(&path, MAX_SEALED_BYTES) {
             Ok(read) => read,
             Err(error) => {
@@ -91,7 +104,7 @@ impl AgeReader {
                 };
             }
         };
-        let json = self.decrypt(&sealed, MAX_RECORD_BYTES).map_err(fault)?;
+        let json = self.decrypt(&sealed, MAX_RECORD_BYTES)?;
         let record = content::parse(&json).map_err(fault)?;
         if record.name != *name {
             return Err(fault(RecordFault::Renamed { inside: record.name.to_string() }));
@@ -102,40 +115,64 @@ impl AgeReader {
     /// All records. Opening one is arithmetic, so both cores of a small board take part.
     ///
     /// # Errors
-    /// The folder cannot be read; a record that cannot is an error of its own in the result.
+    /// The folder cannot be read, or a plugin opens none; a record that cannot be read is an error of its own in the
+    /// result.
     pub fn load(&self) -> Result<Records, StoreError> {
+        let mut read = self.read_all()?;
+        let is_refused = |(_, read): &(Name, Read)| matches!(read, Err(Unopened::Plugin(_)));
+        if read.iter().all(is_refused)
+            && let Some((_, Err(Unopened::Plugin(error)))) = read.pop()
+        {
+            // Its device is not there, say: that is no fault of the records.
+            return Err(error.of_store(&self.layout.root));
+        }
+        let told = |(name, read): (Name, Read)| {
+            let read = read.map_err(|unopened| self.record_error(&name, unopened));
+            (name, read)
+        };
+        Ok(read.into_iter().map(told).collect())
+    }
+
+    fn read_all(&self) -> Result<Vec<(Name, Read)>, StoreError> {
         let names = self.names()?;
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(8);
         let share = names.len().div_ceil(threads).max(1);
-        let read_some = |names: &[Name]| -> Vec<(Name, Result<Stored, RecordError>)> {
-            names.iter().filter_map(|name| Some((name.clone(), self.read(name).transpose()?))).collect()
+        let read_some = |names: &[Name]| -> Result<Vec<(Name, Read)>, StoreError> {
+            let read = names.iter().filter_map(|name| match self.open_record(name).transpose()? {
+                // It would not open the next one either, each after its whole time.
+                Err(Unopened::Plugin(error)) if !error.is_refusal => {
+                    Some(Err(error.of_store(&self.layout.root)))
+                }
+                read => Some(Ok((name.clone(), read))),
+            });
+            read.collect()
         };
         if names.len() < 16 {
-            return Ok(read_some(&names).into_iter().collect());
+            return read_some(&names);
         }
         std::thread::scope(|scope| {
             let parts: Vec<_> =
                 names.chunks(share).map(|names| scope.spawn(move || read_some(names))).collect();
-            let mut records = Records::new();
+            let mut records = Vec::with_capacity(names.len());
             for part in parts {
-                records.extend(part.join().map_err(|_| {
+                let read = part.join().map_err(|_| {
                     store_fault(&self.layout.root, "reading the records failed", "report this with the log")
-                })?);
+                })?;
+                records.extend(read?);
             }
             Ok(records)
         })
     }
 
-    pub(super) fn decrypt(&self, sealed: &[u8], limit: usize) -> Result<Zeroizing<Vec<u8>>, RecordFault> {
-        let decryptor = age::Decryptor::new_buffered(sealed).map_err(|error| fault_of(&error))?;
-        let reader = decryptor.decrypt(self.identities.iter()).map_err(|error| fault_of(&error))?;
+    pub(super) fn decrypt(&self, sealed: &[u8], limit: usize) -> Result<Zeroizing<Vec<u8>>, Unopened> {
+        let reader = age::Decryptor::new_buffered(sealed)?.decrypt(self.identities.iter())?;
         let mut clear = Zeroizing::new(Vec::with_capacity(sealed.len().min(limit) + 1));
         reader
             .take(limit as u64 + 1)
             .read_to_end(&mut clear)
             .map_err(|_| RecordFault::Damaged("its content ends too early or was changed".to_owned()))?;
         if clear.len() > limit {
-            return Err(RecordFault::TooLarge(limit as u64));
+            return Err(RecordFault::TooLarge(limit as u64).into());
         }
         Ok(clear)
     }
@@ -157,15 +194,34 @@ impl AgeReader {
     }
 }
 
-fn fault_of(error: &DecryptError) -> RecordFault {
-    match error {
-        DecryptError::NoMatchingKeys => RecordFault::SealedForAnother,
-        DecryptError::Plugin(_) | DecryptError::PluginResolve(_) => {
-            RecordFault::Unreadable("the age plugin does not open it".to_owned())
-        }
-        DecryptError::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            RecordFault::Damaged("its header ends too early".to_owned())
-        }
-        _ => RecordFault::Damaged("it is no age file, or was changed".to_owned()),
+/// A record that is there, read or not.
+type Read = Result<Stored, Unopened>;
+
+/// Why a sealed file was not opened.
+#[derive(Debug)]
+pub(super) enum Unopened {
+    Fault(RecordFault),
+    Plugin(PluginError),
+}
+
+impl From<RecordFault> for Unopened {
+    fn from(fault: RecordFault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl From<DecryptError> for Unopened {
+    fn from(error: DecryptError) -> Self {
+        let error = match PluginError::of_decryption(error) {
+            Ok(error) => return Self::Plugin(error),
+            Err(error) => error,
+        };
+        Self::Fault(match error {
+            DecryptError::NoMatchingKeys => RecordFault::SealedForAnother,
+            DecryptError::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                RecordFault::Damaged("its header ends too early".to_owned())
+            }
+            _ => RecordFault::Damaged("it is no age file, or was changed".to_owned()),
+        })
     }
 }

@@ -44,6 +44,7 @@ fn options(path: &Path) -> OpenOptions {
         machine_id: path.join("machine-id"),
         keys: Keys::default(),
         also_opened_by: None,
+        plugins: Plugins::default(),
         purpose: Purpose::Work,
     }
 }
@@ -53,7 +54,8 @@ fn open(path: &Path) -> AgeStore {
 }
 
 fn reader(path: &Path) -> AgeReader {
-    AgeReader::open(&path.join("store"), &IdentitySource::OfStore, &mut Keys::default()).expect("a reader")
+    AgeReader::open(&path.join("store"), &IdentitySource::OfStore, &mut Keys::default(), Plugins::default())
+        .expect("a reader")
 }
 
 fn read(path: &Path, of: &str) -> Option<Stored> {
@@ -296,7 +298,7 @@ fn a_retired_store_is_opened_by_nobody_but_who_goes_on_to_retire_it() {
     assert_eq!(crate::store::Retired::of(&path), crate::store::Retired::Begun);
     let refused = AgeStore::open(options(folder.path())).expect_err("it is being retired");
     assert!(refused.to_string().contains("is being retired"), "{refused}");
-    let refused = AgeReader::open(&path, &IdentitySource::OfStore, &mut Keys::default());
+    let refused = AgeReader::open(&path, &IdentitySource::OfStore, &mut Keys::default(), Plugins::default());
     assert!(refused.expect_err("nor read").to_string().contains("is being retired"));
 
     let store =

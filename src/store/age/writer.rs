@@ -7,17 +7,20 @@ use std::{
     sync::Arc,
 };
 
-use age::secrecy::ExposeSecret as _;
+use age::{EncryptError, secrecy::ExposeSecret as _};
 use zeroize::Zeroizing;
 
-use super::{AgeReader, Identities, IdentitySource, Keys, MAX_SEALED_BYTES, identity::parse_recipients};
+use super::{
+    AgeReader, Identities, IdentitySource, Keys, MAX_SEALED_BYTES, Plugins, identity::parse_recipients,
+    plugin::PluginError, reader::Unopened,
+};
 use crate::{
     hint::Hint,
     model::{Name, Record},
     replace::{Replace, create, rewrite, sync_folder_of},
     store::{
         Instances, Machine, Purpose, RecordError, RecordFault, Records, Revision, SealError, Store,
-        StoreError, Stored, file,
+        StoreError, Stored, blocking, file,
         folder::{Layout, refuse_keyring, store_error, store_fault},
         hold::{Hold, make_folder, remove_leftovers, take_lock},
         instance::InstanceFile,
@@ -43,6 +46,8 @@ pub struct OpenOptions {
     pub keys: Keys,
     /// A file with what else may open records; nothing is sealed for it.
     pub also_opened_by: Option<PathBuf>,
+    /// How age plugins are run.
+    pub plugins: Plugins,
     /// What for: a store that is being given up or moved is opened for that only.
     pub purpose: Purpose,
 }
@@ -106,13 +111,14 @@ impl AgeStore {
         refuse_keyring(&layout)?;
         make_folder(&layout.tokens())?;
         remove_leftovers(&[&layout.root, &layout.tokens()])?;
-        let identities = Identities::open(&layout, &options.identity, &mut options.keys.clone())?;
+        let plugins = options.plugins;
+        let identities = Identities::open(&layout, &options.identity, &mut options.keys.clone(), plugins)?;
         let has_records = holds_records(&layout)?;
         let (mut identities, instance) = complete(&layout, &options, identities, has_records)?;
         if let Some(path) = &options.also_opened_by {
-            identities.read_with(path, &mut options.keys.clone())?;
+            identities.read_with(path, &mut options.keys.clone(), plugins)?;
         }
-        let recipients = parse_recipients(&options.recipients, &layout.root)?;
+        let recipients = parse_recipients(&options.recipients, &layout.root, plugins)?;
         let reader = AgeReader { layout: layout.clone(), identities: Arc::new(identities) };
         let folder = Hold::new(layout, lock, instance, options.machine_id);
         Ok(Self { inner: Arc::new(Inner { reader, recipients, folder }) })
@@ -142,7 +148,7 @@ impl AgeStore {
     pub fn seal_record(&self, record: &Record, read: Option<Revision>) -> Result<Revision, SealError> {
         let path = self.inner.reader.layout.record(&record.name);
         let json = record.to_json();
-        let failed = |error| SealError::Failed(store_error(&path, "cannot seal the record", error));
+        let failed = |error| SealError::Failed(unsealed(&path, "cannot seal the record", error));
         let mut file = Replace::new(&path).map_err(failed)?;
         let sealed = self.encrypt(&json).map_err(failed)?;
         file.write(&sealed).map_err(failed)?;
@@ -176,9 +182,13 @@ impl AgeStore {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(store_error(&path, "cannot read the accepted list", error)),
         };
-        let mut text = self.inner.reader.decrypt(&sealed, MAX_LIST_BYTES).map_err(|fault| {
-            store_fault(&path, fault.to_string(), "correct the list: it is then sealed anew")
-        })?;
+        let mut text =
+            self.inner.reader.decrypt(&sealed, MAX_LIST_BYTES).map_err(|unopened| match unopened {
+                Unopened::Fault(fault) => {
+                    store_fault(&path, fault.to_string(), "correct the list: it is then sealed anew")
+                }
+                Unopened::Plugin(error) => error.of_store(&path),
+            })?;
         let text = String::from_utf8(std::mem::take(&mut *text))
             .map_err(|_| store_fault(&path, "is not text", "correct the list: it is then sealed anew"))?;
         Ok(Some(Zeroizing::new(text)))
@@ -200,7 +210,7 @@ impl AgeStore {
         let sealed = self.encrypt(text.as_bytes());
         sealed
             .and_then(|sealed| rewrite(&path, &sealed))
-            .map_err(|error| store_error(&path, "cannot seal the list", error))
+            .map_err(|error| unsealed(&path, "cannot seal the list", error))
     }
 
     /// Seals everything anew, for whom it is sealed now. Where it is interrupted, some of it is.
@@ -247,7 +257,10 @@ impl AgeStore {
     fn encrypt(&self, clear: &[u8]) -> io::Result<Vec<u8>> {
         let own = self.inner.reader.identities.recipients();
         let others = self.inner.recipients.iter().map(|recipient| recipient.as_ref() as &dyn age::Recipient);
-        let encryptor = age::Encryptor::with_recipients(own.chain(others)).map_err(io::Error::other)?;
+        let encryptor = age::Encryptor::with_recipients(own.chain(others)).map_err(|error| match error {
+            EncryptError::Io(error) => error,
+            error => io::Error::other(error),
+        })?;
         let mut sealed = Vec::with_capacity(clear.len() + 1024);
         let mut writer = encryptor.wrap_output(&mut sealed)?;
         writer.write_all(clear)?;
@@ -255,13 +268,9 @@ impl AgeStore {
         Ok(sealed)
     }
 
-    /// Runs what may block for long where it holds up nobody.
     async fn off_thread<R: Send + 'static>(&self, work: impl FnOnce(&Self) -> R + Send + 'static) -> R {
         let store = self.clone();
-        match tokio::task::spawn_blocking(move || work(&store)).await {
-            Ok(done) => done,
-            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-        }
+        blocking(move || work(&store)).await
     }
 }
 
@@ -292,6 +301,13 @@ impl Store for AgeStore {
     async fn renew_instance(&self) -> Result<Instances, StoreError> {
         self.off_thread(|store| store.inner.folder.renew()).await
     }
+}
+
+/// The fix, where a plugin is the cause, is not the file's.
+fn unsealed(path: &Path, what: &str, error: io::Error) -> StoreError {
+    let fix = PluginError::of(&error).map(PluginError::fix);
+    let unsealed = store_error(path, what, error);
+    StoreError { fix: fix.or(unsealed.fix), ..unsealed }
 }
 
 fn revision_at(path: &Path) -> io::Result<Option<Revision>> {

@@ -24,7 +24,8 @@ use std::{
 use zeroize::Zeroizing;
 
 use super::{
-    Instances, Machine, Purpose, RecordError, Records, Revision, SealError, Store, StoreError, Stored, file,
+    Instances, Machine, Purpose, RecordError, Records, Revision, SealError, Store, StoreError, Stored,
+    blocking, file,
     folder::{Layout, store_error, store_fault},
     hold::{Hold, make_folder, remove_leftovers, take_lock},
     instance::InstanceFile,
@@ -337,12 +338,4 @@ fn does_not_answer(root: &Path) -> StoreError {
 
 fn hung() -> String {
     format!("the keyring does not answer within {} s", TIME.as_secs())
-}
-
-/// Runs what may wait for a disk where it holds up nobody.
-async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> R {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-    }
 }

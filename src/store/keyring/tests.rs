@@ -360,6 +360,7 @@ async fn neither_kind_of_store_takes_the_folder_of_the_other() {
         machine_id: place.folder.path().join("id"),
         keys: crate::store::age::Keys::default(),
         also_opened_by: None,
+        plugins: crate::store::age::Plugins::default(),
         purpose: Purpose::Work,
     };
     let error = crate::store::age::AgeStore::open(age.clone()).expect_err("a keyring's");
