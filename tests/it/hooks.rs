@@ -405,7 +405,10 @@ fn the_daemon_starts_a_hook_again_until_it_has_acknowledged_and_tells_of_it() {
         text.contains("hook telegraf.service: has not acknowledged generation 1 of t0 (since "),
         "{text}"
     );
-    assert!(text.contains("hint: `journalctl -u 'influx-tokend-hook@telegraf.service.service'`"), "{text}");
+    assert!(
+        text.contains("hint: run `journalctl -u 'influx-tokend-hook@telegraf.service.service'`"),
+        "{text}"
+    );
 
     run(&host);
     assert_eq!(status(&host), serde_json::json!([]));
