@@ -55,12 +55,14 @@ pub(super) fn tokens(
         section.faults.add_with_hint(section.span.clone(), "[[token]]", what, "add a [server] table");
     }
     let reader = TokenReader { context, servers, lifecycle, defaults };
-    let (mut places, mut lines, mut allows) = (root.faults.places(), BTreeMap::new(), BTreeSet::new());
+    let (mut places, mut lines) = (root.faults.places(), BTreeMap::new());
+    let (mut allows, mut grants) = (BTreeSet::new(), BTreeSet::new());
     for section in sections {
         let span = section.span.clone();
         let (line, _) = places.at(span.start);
         for mut spec in reader.token(section) {
             share(&mut allows, &mut spec.allow);
+            share(&mut grants, &mut spec.grants);
             let first = *lines.entry(spec.name.clone()).or_insert(line);
             if specs.contains_key(&spec.name) {
                 let what = format!("token {:?} given twice, first on line {first}", spec.name.as_str());

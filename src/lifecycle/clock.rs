@@ -1,6 +1,10 @@
 //! Time, passed in so that tests can move it.
 
-use std::{future::Future, sync::OnceLock, time::Duration};
+use std::{
+    future::Future,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -47,10 +51,10 @@ impl Clock for SystemClock {
     }
 
     fn boot_time(&self) -> Option<BootTime> {
-        static BOOT: OnceLock<Option<String>> = OnceLock::new();
+        static BOOT: OnceLock<Option<Arc<str>>> = OnceLock::new();
         let boot = BOOT.get_or_init(|| {
             let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-            Some(id.trim().to_owned()).filter(|id| !id.is_empty())
+            Some(id.trim().into()).filter(|id: &Arc<str>| !id.is_empty())
         });
         let millis = u64::try_from(told_by(ClockId::Monotonic).as_millis()).ok()?;
         Some(BootTime { boot: boot.clone()?, millis })

@@ -1,6 +1,6 @@
 //! Moments on the clock that counts since boot and that nobody sets.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ use super::Time;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BootTime {
     /// Which boot: the kernel's `/proc/sys/kernel/random/boot_id`.
-    pub boot: String,
+    pub boot: Arc<str>,
     /// Milliseconds since then, without time asleep (`CLOCK_MONOTONIC`).
     pub millis: u64,
 }

@@ -34,8 +34,8 @@ pub use product::{
     Address, DatabaseNames, Descriptor, Expiry, GrantSupport, Hints, LabelPlace, ListScope, Product,
 };
 pub use record::{
-    Conflict, Contents, Event, Gone, Held, Intent, MAX_RECORD_BYTES, NotAllowed, Origin, Record,
-    RecordVersion, Retiring, RetiringState, Revoked,
+    CommonValues, Conflict, Contents, Event, Gone, Held, Intent, MAX_RECORD_BYTES, NotAllowed, Origin,
+    Record, RecordVersion, Retiring, RetiringState, Revoked,
 };
 pub use server::{ClusterIds, NotUuid, ServerKey, ServerName, TokenId, Uuid};
 pub use share::share;

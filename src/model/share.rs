@@ -1,11 +1,11 @@
-//! One copy of what thousands have alike.
+//! Equal values in one place.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
-/// Replaces a value by the equal one that was here first.
-pub fn share<T: Ord>(known: &mut BTreeSet<Arc<T>>, value: &mut Arc<T>) {
-    match known.get(value) {
-        Some(first) => *value = first.clone(),
-        None => _ = known.insert(value.clone()),
+/// Replaces a handle by the equal one that was here first.
+pub fn share<T: Ord + Clone>(known: &mut BTreeSet<T>, handle: &mut T) {
+    match known.get(handle) {
+        Some(first) => handle.clone_from(first),
+        None => _ = known.insert(handle.clone()),
     }
 }

@@ -273,7 +273,7 @@ impl World {
 
     pub(super) fn boot_time(&self) -> BootTime {
         let millis = u64::try_from(self.since_boot().as_millis()).expect("short");
-        BootTime { boot: format!("boot {}", self.state().boot), millis }
+        BootTime { boot: format!("boot {}", self.state().boot).into(), millis }
     }
 
     pub(super) fn is_ahead(&self) -> bool {

@@ -1,17 +1,19 @@
 //! What the store knows about one name, and the events that alone change it.
 
-use std::{collections::BTreeSet, fmt, ops::Deref, sync::Arc, time::Duration};
+use std::{fmt, ops::Deref, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use zeroize::Zeroizing;
 
-use super::{Allow, Grants, Marker, MintAttempt, Moment, Name, Time, credential::wiped_json, share};
+use super::{Allow, Grants, Marker, MintAttempt, Moment, Name, Time, credential::wiped_json};
 
+mod common;
 mod event;
 mod held;
 #[cfg(test)]
 mod tests;
 
+pub use common::CommonValues;
 pub use event::{Conflict, Event, NotAllowed};
 pub use held::{Gone, Held, Intent, Origin, Retiring, RetiringState, Revoked};
 
@@ -194,12 +196,6 @@ impl Record {
             lifetime: None,
             jitter,
         })
-    }
-
-    /// Its name and its readers, in memory that others have too.
-    pub(crate) fn share(&mut self, name: &Name, allows: &mut BTreeSet<Arc<Allow>>) {
-        self.0.name.clone_from(name);
-        share(allows, &mut self.0.allow);
     }
 
     /// The JSON that is sealed, in memory that is wiped.

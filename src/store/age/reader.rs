@@ -1,7 +1,6 @@
 //! Reading records. No lock, no async runtime: they are replaced atomically, so a reader sees the old or the new.
 
 use std::{
-    collections::BTreeSet,
     fs, io,
     io::Read as _,
     path::{Path, PathBuf},
@@ -13,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::{Identities, IdentitySource, MAX_SEALED_BYTES, Plugins, Unwrap, plugin::PluginError};
 use crate::{
-    model::{Allow, MAX_RECORD_BYTES, Name},
+    model::{CommonValues, MAX_RECORD_BYTES, Name},
     store::{
         Purpose, RecordError, RecordFault, Records, StoreError, Stored, content, file,
         folder::{Layout, refuse_keyring, store_error, store_fault},
@@ -81,7 +80,8 @@ impl AgeReader {
     /// # Errors
     /// There is one that cannot be used.
     pub fn read(&self, name: &Name) -> Result<Option<Stored>, RecordError> {
-        self.open_record(name, &mut BTreeSet::new()).map_err(|unopened| self.record_error(name, unopened))
+        let common = &mut CommonValues::default();
+        self.open_record(name, common).map_err(|unopened| self.record_error(name, unopened))
     }
 
     fn record_error(&self, name: &Name, unopened: Unopened) -> RecordError {
@@ -92,12 +92,7 @@ impl AgeReader {
         RecordError { name: name.clone(), file: self.layout.record(name), fault }
     }
 
-    /// With the `allow` that others have too.
-    fn open_record(
-        &self,
-        name: &Name,
-        allows: &mut BTreeSet<Arc<Allow>>,
-    ) -> Result<Option<Stored>, Unopened> {
+    fn open_record(&self, name: &Name, common: &mut CommonValues) -> Result<Option<Stored>, Unopened> {
         let path = self.layout.record(name);
         let fault = Unopened::Fault;
         let (sealed, revision) = match file::read(&path, MAX_SEALED_BYTES) {
@@ -115,7 +110,7 @@ impl AgeReader {
         if record.name != *name {
             return Err(fault(RecordFault::Renamed { inside: record.name.to_string() }));
         }
-        record.share(name, allows);
+        common.share(name, &mut record);
         Ok(Some(Stored { record: Arc::new(record), revision }))
     }
 
@@ -145,9 +140,9 @@ impl AgeReader {
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(8);
         let share = names.len().div_ceil(threads).max(1);
         let read_some = |names: &[Name]| -> Result<Vec<(Name, Read)>, StoreError> {
-            let mut allows = BTreeSet::new();
+            let mut common = CommonValues::default();
             let read =
-                names.iter().filter_map(|name| match self.open_record(name, &mut allows).transpose()? {
+                names.iter().filter_map(|name| match self.open_record(name, &mut common).transpose()? {
                     // It would not open the next one either, each after its whole time.
                     Err(Unopened::Plugin(error)) if !error.is_refusal => {
                         Some(Err(error.of_store(&self.layout.root)))
