@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-const FOLDERS: [&str; 1] = ["src/config"];
+const FOLDERS: [&str; 2] = ["src/config", "src/lifecycle/plan"];
 
 /// The files of a folder, each with those beside it that it imports; without `mod.rs`, which names them all, and tests.
 fn imports(folder: &Path) -> BTreeMap<String, BTreeSet<String>> {
