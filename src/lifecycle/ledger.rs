@@ -201,7 +201,7 @@ impl<T: Store> Ledger<T> {
         Ok(())
     }
 
-    /// Whether [`Self::disown`] has not come to its end: nothing may be planned with these tokens.
+    /// Whether [`Self::disown`] is not finished: nothing may be planned with these tokens.
     #[must_use]
     pub fn is_shared(&self) -> bool {
         self.inner.entries().is_shared
@@ -266,7 +266,7 @@ impl<T: Store> Ledger<T> {
         seals.buffer_unordered(SEALS).try_collect().await
     }
 
-    /// Does it with the name's lock, to its end.
+    /// Does it with the name's lock, whoever waits for it.
     async fn locked<R, F>(&self, name: &Name, act: impl FnOnce(Arc<Inner<T>>) -> F) -> R
     where
         R: Send + 'static,

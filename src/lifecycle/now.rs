@@ -106,8 +106,8 @@ pub(super) fn latest_sealed<'a>(records: impl Iterator<Item = &'a Known>) -> Opt
         .flat_map(|record| {
             let created = record.held().map(|held: &Held| before(held.created_at, APART));
             let since = record.retiring.iter().map(|retiring| retiring.since);
-            let ended = record.revoked.iter().map(|ended| ended.at);
-            created.chain(since).chain(ended).chain(record.promoted_at)
+            let revoked = record.revoked.iter().map(|revoked| revoked.at);
+            created.chain(since).chain(revoked).chain(record.promoted_at)
         })
         .max()
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Time;
 
-/// A moment of one boot. Sealed beside a moment on the wall clock, so that a clock which jumps ends nothing (rule 10).
+/// A moment of one boot. Sealed beside a moment on the wall clock, so that a clock which jumps revokes nothing (rule 10).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BootTime {
     /// Which boot: the kernel's `/proc/sys/kernel/random/boot_id`.

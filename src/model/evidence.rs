@@ -72,7 +72,7 @@ pub struct Anchor {
     /// On both clocks.
     pub moment: Moment,
     /// The local clock told the same time. Otherwise only what has passed since then is known to have passed: a server's
-    /// clock that was set ahead while this host was off would end everything.
+    /// clock that was set ahead while this host was off would revoke everything.
     pub agreed: bool,
 }
 

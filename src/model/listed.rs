@@ -22,7 +22,7 @@ pub struct Listed {
 }
 
 impl Listed {
-    /// Not ended, and not past its expiry.
+    /// Neither revoked nor past its expiry.
     #[must_use]
     pub fn is_live(&self, now: Time) -> bool {
         self.revoked_at.is_none() && self.expires_at.is_none_or(|at| at > now)

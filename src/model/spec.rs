@@ -91,7 +91,7 @@ pub struct Lifecycle {
     pub overlap: Duration,
     /// The most; `None`: until the old one's own expiry.
     pub overlap_cap: Option<Duration>,
-    /// Between a name's removal and the end of its token.
+    /// Between a name's removal and the revocation of its token.
     pub grace: Duration,
     /// `local_clock = "trusted"` (rule 10).
     pub trust_local_clock: bool,

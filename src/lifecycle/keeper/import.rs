@@ -26,7 +26,7 @@ pub struct Import {
     pub id: TokenId,
     /// Its string.
     pub secret: Secret,
-    /// Nobody else uses it: it is ended here once it is replaced.
+    /// Nobody else uses it: it is revoked once it is replaced.
     pub exclusive: bool,
     /// Although its grants are not those that the list asks for.
     pub despite_grants: bool,
@@ -65,7 +65,7 @@ pub enum ImportError {
         /// Which server.
         server: ServerName,
     },
-    /// It was ended.
+    /// It was revoked.
     #[error("server {server}: {id} was revoked at {at:.0}")]
     Revoked {
         /// Which token.
@@ -75,7 +75,7 @@ pub enum ImportError {
         /// When.
         at: Time,
     },
-    /// It ended by itself.
+    /// It expired.
     #[error("server {server}: {id} expired at {at:.0}")]
     Expired {
         /// Which token.

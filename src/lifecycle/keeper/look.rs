@@ -89,8 +89,8 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         if !Arc::ptr_eq(&state.held.0, &known) {
             let records = known.values().filter_map(Known::record);
             let ids = records.flat_map(|record| {
-                let ended = record.revoked.iter().map(|ended| &ended.id);
-                record.held().map(|held| &held.id).chain(ended).cloned()
+                let revoked = record.revoked.iter().map(|revoked| &revoked.id);
+                record.held().map(|held| &held.id).chain(revoked).cloned()
             });
             let ids = ids.collect();
             state.held = (known, Arc::new(ids));

@@ -44,7 +44,7 @@ pub use import::{Import, ImportError, Imported};
 pub use shared::Shared;
 pub use undo::{RevokeError, UndoError};
 
-/// So many names are minted for, written or ended at once.
+/// So many names are minted for, written or revoked at once.
 const STEPS: usize = 8;
 /// So many probe requests are under way at once, after the server has accepted one new token.
 const PROBES: usize = 16;
@@ -312,7 +312,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         self.state().allowance.explain(self.shared.clock.since_boot());
     }
 
-    /// A person has confirmed that names move to this server (rule 12), or that their tokens are to be ended (rule 11).
+    /// A person has confirmed that names move to this server (rule 12), or that their tokens are to be revoked (rule 11).
     pub fn confirm(&self, names: impl IntoIterator<Item = Name>, word: Word) {
         let names = names.into_iter().map(|name| (name, word));
         self.state().evidence.confirmed.extend(names);

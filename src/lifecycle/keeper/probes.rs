@@ -226,5 +226,5 @@ pub(super) enum Works {
     Unknown,
 }
 
-/// Probes that have ended make another pass worth while at the earliest after this.
+/// Finished probes make another pass worth while at the earliest after this.
 pub(super) const SETTLE: Duration = Duration::from_secs(1);
