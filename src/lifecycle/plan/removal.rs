@@ -1,6 +1,6 @@
 //! Names that have left the list (rule 20): delivered for a while as they are, then ended, then forgotten.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     DAY, MEMORY, Matter, Plan, RevokeWhy, Scene, Step,
@@ -11,6 +11,8 @@ use crate::model::{Event, Held, Moment, Name, Origin, Record, RetiringState, Rev
 
 /// So many ends at a time need nobody's word.
 const FEW: usize = 3;
+/// Names that leave the list together are noted so far apart at most: each server has its own clock, and its own passes.
+const TOGETHER: Duration = Duration::from_secs(1200);
 
 /// For a record whose name no list asks for. Whether its tokens are still wanted, for now.
 pub(super) fn plan(scene: &Scene<'_>, record: &Record, plan: &mut Plan) -> bool {
@@ -116,8 +118,8 @@ pub(super) fn brakes(scene: &Scene<'_>) -> bool {
         let Some(removed) = record.removed.as_ref().filter(|_| !scene.specs.contains_key(name)) else {
             continue;
         };
-        let is_over = ends_at(scene, removed) <= scene.now;
-        if is_over && (ended_lately || record.held().any(|held| held.origin.is_ours())) {
+        let is_over_soon = ends_at(scene, removed) <= after(scene.now, TOGETHER);
+        if is_over_soon && (ended_lately || record.held().any(|held| held.origin.is_ours())) {
             ending.insert(name);
         }
     }
