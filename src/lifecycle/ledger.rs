@@ -49,6 +49,18 @@ struct Entries {
     instances: Instances,
     /// Another machine may use these tokens, and they are not set apart yet.
     is_shared: bool,
+    #[cfg(test)]
+    mutant: Option<LedgerMutant>,
+}
+
+/// What is broken on purpose, to show that this is seen.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LedgerMutant {
+    /// A record that cannot be read is left out where the tokens of a copied store are set apart.
+    SkipsUnread,
+    /// What a failed write left in the store counts as sealed.
+    TrustsFailedWrites,
 }
 
 /// Why a change was not made.
@@ -89,6 +101,8 @@ impl<T: Store> Ledger<T> {
             not_durable: BTreeSet::new(),
             instances: store.instances().await?,
             is_shared: false,
+            #[cfg(test)]
+            mutant: None,
         };
         for (name, read) in store.load().await? {
             entries.set(&name, read.map(Some));
@@ -189,11 +203,14 @@ impl<T: Store> Ledger<T> {
         let known = self.known();
         let is_ours = |known: &Known| matches!(known, Known::Ours(_));
         let unread = known.iter().filter(|(_, known)| !is_ours(known)).map(|(name, _)| name.clone());
+        #[cfg(test)]
+        let unread = unread.filter(|_| !self.inner.is_broken(LedgerMutant::SkipsUnread));
         let unread: Vec<Name> = unread.collect();
         if !unread.is_empty() {
             return Err(DisownError::Unread(unread));
         }
-        let all = known.keys().map(|name| (name.clone(), Event::Inherited)).collect();
+        let all = known.iter().filter(|(_, known)| is_ours(known));
+        let all = all.map(|(name, _)| (name.clone(), Event::Inherited)).collect();
         self.apply_to_all(all, now).await?;
         let instances = self.inner.store.renew_instance().await?;
         let mut entries = self.inner.entries();
@@ -251,6 +268,11 @@ impl<T: Store> Ledger<T> {
     ) -> Result<(), ChangeError> {
         let events = vec![Event::FormerServersForgotten(named)];
         self.apply(name, None, events, now).await.map(drop)
+    }
+
+    #[cfg(test)]
+    pub(super) fn break_on_purpose(&self, mutant: Option<LedgerMutant>) {
+        self.inner.entries().mutant = mutant;
     }
 
     /// Waits for all writes that are under way.
@@ -335,6 +357,10 @@ impl<T: Store> Inner<T> {
                 if matches!(error, SealError::Failed(_)) {
                     entries.not_durable.insert(name.clone());
                 }
+                #[cfg(test)]
+                if entries.mutant == Some(LedgerMutant::TrustsFailedWrites) {
+                    entries.not_durable.clear();
+                }
                 entries.set_or_doubt(&name, there);
                 Err(error)
             }
@@ -389,6 +415,11 @@ impl<T: Store> Inner<T> {
 
     fn entries(&self) -> MutexGuard<'_, Entries> {
         lock(&self.entries)
+    }
+
+    #[cfg(test)]
+    fn is_broken(&self, mutant: LedgerMutant) -> bool {
+        self.entries().mutant == Some(mutant)
     }
 }
 

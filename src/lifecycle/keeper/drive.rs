@@ -161,7 +161,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     /// The time to the next pass.
     fn pause(&self, report: &Report, mode: Mode) -> Duration {
         #[cfg(test)]
-        if self.mutant == Some(super::WaitMutant::Restless) {
+        if self.mutant == Some(super::KeeperMutant::Restless) {
             return SETTLE;
         }
         let allowed = self.allowed_in();
@@ -182,7 +182,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     /// As long as the server asks for, but no longer than rule 10 allows.
     pub(super) fn within(&self, asked: Duration, stake: Stake) -> Duration {
         #[cfg(test)]
-        if self.mutant == Some(super::WaitMutant::Obedient) {
+        if self.mutant == Some(super::KeeperMutant::Obedient) {
             return asked;
         }
         asked.min(stake.cap())
@@ -191,7 +191,7 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     /// How long the server's allowance makes a pass wait.
     fn allowed_in(&self) -> Duration {
         #[cfg(test)]
-        if self.mutant == Some(super::WaitMutant::Restless) {
+        if self.mutant == Some(super::KeeperMutant::Restless) {
             return Duration::ZERO;
         }
         self.state().allowance.wait(self.shared.clock.since_boot())

@@ -66,19 +66,23 @@ pub struct Keeper<S, T, D, C> {
     /// Breaks plans on purpose, to show that this is seen.
     #[cfg(test)]
     pub(super) tamper: Option<Tamper>,
-    /// Breaks waits on purpose.
+    /// Breaks what is done on purpose.
     #[cfg(test)]
-    pub(super) mutant: Option<WaitMutant>,
+    pub(super) mutant: Option<KeeperMutant>,
 }
 
-/// What is wrong with the waits.
+/// What is wrong with what is done.
 #[cfg(test)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum WaitMutant {
-    /// As long as the server asks for, without a bound.
+pub(super) enum KeeperMutant {
+    /// Waits as long as the server asks for, without a bound.
     Obedient,
-    /// A second, whatever was asked of the server before.
+    /// Waits a second, whatever was asked of the server before.
     Restless,
+    /// Revokes a former token before it is sealed that it is about to.
+    RevokesUnsealed,
+    /// Mints what the list has on another server by now.
+    MintsForOthers,
 }
 
 #[cfg(test)]

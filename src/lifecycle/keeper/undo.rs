@@ -8,7 +8,7 @@ use crate::{
     hint::Hint,
     influxdb::{Server, ServerError},
     lifecycle::{Clock, ledger::ChangeError},
-    model::{Event, Name, Origin, Record, RetiringState, Time, TokenId},
+    model::{Event, Known, Name, Origin, Record, RetiringState, Time, TokenId},
     store::Store,
 };
 
@@ -61,6 +61,9 @@ pub enum RevokeError {
     /// There is none, or it lives on a server that is not looked after here.
     #[error("token {0}: has no current token on a server that is managed here")]
     NoCurrent(Name),
+    /// Its record is a later program's: that it is revoked could not be sealed.
+    #[error(transparent)]
+    Name(#[from] RotateError),
     /// Rule 8.
     #[error("token {name}: {id} is not revoked here, others may use it")]
     NotOurs {
@@ -83,6 +86,7 @@ impl Hint for RevokeError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::NoCurrent(_) => Some("run `influx-tokend status` to see what there is".to_owned()),
+            Self::Name(error) => error.hint(),
             Self::NotOurs { .. } => Some(
                 "run `influx-tokend rotate` to replace it, then revoke the old one on the server yourself"
                     .to_owned(),
@@ -139,6 +143,9 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
     /// # Errors
     /// There is none that is ours to revoke.
     pub fn revocable(&self, name: &Name) -> Result<TokenId, RevokeError> {
+        if let Some(Known::Later(_)) = self.shared.ledger.known().get(name) {
+            return Err(RotateError::Later(name.clone()).into());
+        }
         let record = self.shared.ledger.record(name);
         let current = record.as_ref().and_then(|record| record.current.as_ref());
         let Some(current) = current.filter(|current| current.server == self.key) else {

@@ -122,6 +122,11 @@ fn plan_record(scene: &Scene<'_>, record: &Record, brake: bool, plan: &mut Plan)
     if let (Some(spec), true, Place::Taken | Place::Free(None)) = (spec, stands, next) {
         overlap::plan(scene, spec, record, plan);
     }
+    if let Some(elsewhere) = scene.specs.get(&record.name).filter(|spec| !scene.is_here(spec))
+        && record.current.as_ref().is_some_and(|current| current.server == elsewhere.key)
+    {
+        overlap::plan(scene, elsewhere, record, plan);
+    }
     if let (Some(spec), Place::Free(next_why)) = (spec, next) {
         match current {
             Place::Free(why) => mint::plan(

@@ -102,7 +102,8 @@ fn is_picked_up(scene: &Scene<'_>, spec: &Spec, record: &Record, retiring: &Reti
         && (was_booted() || holders().is_some_and(|holders| holders.nobody_has(retiring.generation)))
 }
 
-/// For a name whose spec stands and whose current token is in its place.
+/// For a name whose spec stands and whose current token is in its place, be that on another server of the list: what it left
+/// behind on this one is revoked like any former token (rule 12).
 pub(super) fn plan(scene: &Scene<'_>, spec: &Spec, record: &Record, plan: &mut Plan) {
     let promotes = |step: &Step| matches!(step, Step::Promote { name, .. } if *name == record.name);
     let Some(current) = record.current.as_ref().filter(|current| stands(scene, current)) else { return };
@@ -134,6 +135,8 @@ pub(super) fn plan(scene: &Scene<'_>, spec: &Spec, record: &Record, plan: &mut P
 /// Whether the list does not speak against the current token.
 fn stands(scene: &Scene<'_>, current: &Held) -> bool {
     match judge(scene, current) {
+        // That server's pass judges it.
+        _ if current.server != *scene.key => true,
         Judgement::Live(row) => row.is_none_or(|row| row.is_live(scene.now)),
         Judgement::Unlisted | Judgement::Doubtful | Judgement::Gone(_) => false,
     }
@@ -158,12 +161,13 @@ fn revoke(
         plan.find(&record.name, Matter::RevocationWaits(id));
         return;
     }
+    let is_to_ask = spec.probe.is_some() && current.server == *scene.key;
     let probed = scene.evidence.probes.get(&current.id);
     let is_fresh = |at: Time| at >= due && since(at, scene.now) < YOUNG;
     let fails = probed.is_some_and(|probed| {
         probed.refused.is_some() || probed.partly || probed.unreachable_since.is_some()
     });
-    if spec.probe.is_none() || !fails && probed.and_then(|probed| probed.accepted_at).is_some_and(is_fresh) {
+    if !is_to_ask || !fails && probed.and_then(|probed| probed.accepted_at).is_some_and(is_fresh) {
         plan.steps.push(Step::Revoke { name: record.name.clone(), id, why: RevokeReason::Overlap });
         return;
     }

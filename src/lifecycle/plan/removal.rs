@@ -1,6 +1,6 @@
 //! Names that have left the list (rule 20): delivered for a while as they are, then revoked, then forgotten.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     finding::Matter,
@@ -15,6 +15,8 @@ use crate::model::{Event, Held, Moment, Name, Origin, Record, RetiringState, Rev
 
 /// So many revocations at a time need no confirmation.
 const FEW: usize = 3;
+/// Names that leave the list together are noted so far apart at most: each server has its own clock, and its own passes.
+const TOGETHER: Duration = Duration::from_secs(1200);
 
 /// For a record whose name no list asks for. Whether its tokens are still wanted, for now. With the `brake`, a person has to
 /// confirm that they are not.
@@ -121,8 +123,8 @@ pub(super) fn brakes(scene: &Scene<'_>) -> bool {
         let Some(removed) = record.removed.as_ref().filter(|_| !scene.specs.contains_key(name)) else {
             continue;
         };
-        let is_over = due_at(scene, removed) <= scene.now;
-        if is_over && (revoked_lately || record.held().any(|held| held.origin.is_ours())) {
+        let is_due_soon = due_at(scene, removed) <= after(scene.now, TOGETHER);
+        if is_due_soon && (revoked_lately || record.held().any(|held| held.origin.is_ours())) {
             due.insert(name);
         }
     }

@@ -1,11 +1,16 @@
 //! What can go wrong, what it can hit, and how often it did.
 
-use std::fmt::{self, Write as _};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write as _},
+};
 
 /// What the keeper does, seen from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Op {
     Load,
+    /// One record, after a seal that failed.
+    Read,
     List,
     Databases,
     Get,
@@ -24,10 +29,12 @@ pub(super) enum Op {
     Deliver,
 }
 
-use Op::{Check, Databases, Deliver, Get, Intend, List, Load, Mint, Note, Patch, Promote, Revoke, TakeIn};
+use Op::{
+    Check, Databases, Deliver, Get, Intend, List, Load, Mint, Note, Patch, Promote, Read, Revoke, TakeIn,
+};
 
-pub(super) const OPS: [Op; 13] =
-    [Load, List, Databases, Get, Mint, Patch, Revoke, Check, Intend, TakeIn, Promote, Note, Deliver];
+pub(super) const OPS: [Op; 14] =
+    [Load, Read, List, Databases, Get, Mint, Patch, Revoke, Check, Intend, TakeIn, Promote, Note, Deliver];
 
 /// What can go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,9 +58,14 @@ pub(super) enum Fault {
     RowUnreadable,
     LabelCut,
     RefusedAfterEffect,
+    /// The server says that it has revoked a token, and has not.
+    RevocationIgnored,
     RetryAfter,
     SealFailed,
     SealFailedAfterAll,
+    /// The same, and it is lost with the power unless it is written again.
+    FolderNotSynced,
+    ReadFailed,
     StoreAway,
     DeliveryFailed,
     // Between two of them: counted with the one that follows.
@@ -67,14 +79,20 @@ pub(super) enum Fault {
     // Between two processes.
     BackupRestored,
     Rebooted,
+    /// What was not written durably is gone.
+    PowerLost,
+    RecordUnreadable,
+    /// A later program has written it.
+    RecordLater,
     AddressChanged,
 }
 
 use Fault::{
     AddressChanged, AnswerLost, BackupRestored, CarriedOutLate, ClockAhead, ConsumerEnds, ConsumerSticks,
-    Crash, CreationClaimed, DateUnreadable, DeliveryFailed, ExpiryClaimed, ExpiryIgnored, LabelCut,
-    ListEdited, ListFiltered, ListLags, Rebooted, Refused, RefusedAfterEffect, RequestLost, RetryAfter,
-    RevocationClaimed, RowUnreadable, SealFailed, SealFailedAfterAll, ServerError, SlowActivation, StoreAway,
+    Crash, CreationClaimed, DateUnreadable, DeliveryFailed, ExpiryClaimed, ExpiryIgnored, FolderNotSynced,
+    LabelCut, ListEdited, ListFiltered, ListLags, PowerLost, ReadFailed, Rebooted, RecordLater,
+    RecordUnreadable, Refused, RefusedAfterEffect, RequestLost, RetryAfter, RevocationClaimed,
+    RevocationIgnored, RowUnreadable, SealFailed, SealFailedAfterAll, ServerError, SlowActivation, StoreAway,
     StrangerAlters, StrangerEnds, TwinMints,
 };
 
@@ -84,7 +102,7 @@ const ALL: &[Op] = &[List, Databases, Mint, Patch, Revoke, Check, Intend, TakeIn
 const START: &[Op] = &[Load];
 
 /// What each fault can hit: a usual run must see all of it.
-pub(super) const FAULTS: [(Fault, &[Op]); 32] = [
+pub(super) const FAULTS: [(Fault, &[Op]); 38] = [
     (Crash, ALL),
     (RequestLost, REQUESTS),
     (AnswerLost, &[Mint, Patch, Revoke]),
@@ -103,9 +121,12 @@ pub(super) const FAULTS: [(Fault, &[Op]); 32] = [
     (RowUnreadable, &[List]),
     (LabelCut, &[Mint]),
     (RefusedAfterEffect, &[Mint]),
+    (RevocationIgnored, &[Revoke]),
     (RetryAfter, REQUESTS),
     (SealFailed, SEALS),
     (SealFailedAfterAll, SEALS),
+    (FolderNotSynced, SEALS),
+    (ReadFailed, &[Read]),
     (StoreAway, &[Load, Intend, TakeIn, Promote, Note]),
     (DeliveryFailed, &[Deliver]),
     (ListEdited, ALL),
@@ -117,6 +138,9 @@ pub(super) const FAULTS: [(Fault, &[Op]); 32] = [
     (ConsumerEnds, ALL),
     (BackupRestored, START),
     (Rebooted, START),
+    (PowerLost, START),
+    (RecordUnreadable, START),
+    (RecordLater, START),
     (AddressChanged, START),
 ];
 
@@ -126,24 +150,28 @@ pub(super) const BETWEEN: [Fault; 7] =
 
 /// How often each fault hit each operation.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Struck([[usize; OPS.len()]; FAULTS.len()]);
+pub(super) struct Struck(BTreeMap<(Fault, Op), usize>);
 
 impl Struck {
     pub(super) fn note(&mut self, fault: Fault, op: Op) {
-        self.0[fault as usize][op as usize] += 1;
+        *self.0.entry((fault, op)).or_default() += 1;
     }
 
     pub(super) fn add(&mut self, other: &Self) {
-        for (row, more) in self.0.iter_mut().zip(&other.0) {
-            row.iter_mut().zip(more).for_each(|(count, more)| *count += more);
+        for (cell, more) in &other.0 {
+            *self.0.entry(*cell).or_default() += more;
         }
+    }
+
+    fn count(&self, fault: Fault, op: Op) -> usize {
+        self.0.get(&(fault, op)).copied().unwrap_or_default()
     }
 
     /// The first cells that are empty and need not be.
     pub(super) fn empty(&self) -> Vec<String> {
         let cells = FAULTS.iter().flat_map(|(fault, ops)| ops.iter().map(move |op| (*fault, *op)));
         cells
-            .filter(|(fault, op)| self.0[*fault as usize][*op as usize] == 0)
+            .filter(|(fault, op)| self.count(*fault, *op) == 0)
             .map(|(fault, op)| format!("{fault:?} never hit {op:?}"))
             .collect()
     }
@@ -157,7 +185,7 @@ impl fmt::Display for Struck {
         for (fault, ops) in FAULTS {
             write!(f, "{:<20}", format!("{fault:?}"))?;
             for op in OPS {
-                match self.0[fault as usize][op as usize] {
+                match self.count(fault, op) {
                     0 if !ops.contains(&op) => write!(f, "{:>10}", "-")?,
                     count => write!(f, "{count:>10}")?,
                 }

@@ -2,8 +2,15 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{parts::server_name, tamper::Break};
-use crate::model::{Allow, Database, Grants, Lifecycle, Name, Pickup, Probe, ServerKey, Spec};
+use super::tamper::Break;
+use crate::model::{Allow, Database, Grants, Lifecycle, Name, Pickup, Probe, ServerKey, ServerName, Spec};
+
+/// A server, by its name in the list, where it is, and its number.
+type Named = (ServerName, ServerKey, usize);
+
+pub(super) fn server_name(server: usize) -> ServerName {
+    ServerName(format!("s{server}"))
+}
 
 const HOUR: u64 = 3600;
 
@@ -23,31 +30,35 @@ pub(super) fn lifecycle(broken: Break) -> Lifecycle {
 }
 
 /// Tokens `t0` and so on.
-pub(super) fn specs(count: usize, key: &ServerKey) -> BTreeMap<Name, Spec> {
+pub(super) fn specs(count: usize, servers: &[Named]) -> BTreeMap<Name, Spec> {
     (0..count)
         .map(|n| {
             let name: Name = format!("t{n}").parse().expect("a name");
-            (name.clone(), spec(name, key, grants(n), lifetime(), fastrand::bool()))
+            (name.clone(), spec(name, some(servers), grants(n), lifetime(), fastrand::bool()))
         })
         .collect()
 }
 
 /// The same each time: nothing expires, nothing is proven.
-pub(super) fn plain(count: usize, key: &ServerKey) -> BTreeMap<Name, Spec> {
+pub(super) fn plain(count: usize, server: &Named) -> BTreeMap<Name, Spec> {
     (0..count)
         .map(|n| {
             let name: Name = format!("t{n}").parse().expect("a name");
-            (name.clone(), spec(name, key, grants(n), None, false))
+            (name.clone(), spec(name, server, grants(n), None, false))
         })
         .collect()
 }
 
-fn spec(name: Name, key: &ServerKey, grants: Grants, lifetime: Option<Duration>, is_proven: bool) -> Spec {
+fn some(servers: &[Named]) -> &Named {
+    fastrand::choice(servers).expect("a list names a server")
+}
+
+fn spec(name: Name, server: &Named, grants: Grants, lifetime: Option<Duration>, is_proven: bool) -> Spec {
     Spec {
         description: format!("token {name}"),
         name,
-        server: server_name(),
-        key: key.clone(),
+        server: server.0.clone(),
+        key: server.1.clone(),
         grants,
         lifetime,
         allow: Allow::default().into(),
@@ -56,7 +67,7 @@ fn spec(name: Name, key: &ServerKey, grants: Grants, lifetime: Option<Duration>,
     }
 }
 
-fn grants(n: usize) -> Grants {
+pub(super) fn grants(n: usize) -> Grants {
     let database = |name: &str| -> Database { name.parse().expect("a database") };
     match n % 4 {
         0 => Grants::of([], [database("a")]),
@@ -74,7 +85,7 @@ fn lifetime() -> Option<Duration> {
 }
 
 /// A person edits the list.
-pub(super) fn edit(specs: &mut BTreeMap<Name, Spec>, key: &ServerKey) {
+pub(super) fn edit(specs: &mut BTreeMap<Name, Spec>, servers: &[Named]) {
     let some = fastrand::choice(specs.keys()).cloned();
     match (fastrand::u8(..10), some) {
         (0..=1, Some(name)) if specs.len() > 1 => _ = specs.remove(&name),
@@ -92,7 +103,7 @@ pub(super) fn edit(specs: &mut BTreeMap<Name, Spec>, key: &ServerKey) {
             (spec.lifetime, spec.pickup) = (lifetime(), spec.pickup);
         }
         _ => {
-            let all = self::specs(super::NAMES, key);
+            let all = self::specs(super::NAMES, servers);
             for (name, spec) in all {
                 specs.entry(name).or_insert(spec);
             }

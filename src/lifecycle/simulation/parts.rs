@@ -14,15 +14,10 @@ use crate::{
     influxdb::{Check, Interest, MintError, Minted, Order, Server, ServerError, Verdict},
     lifecycle::Clock,
     model::{
-        BootTime, Credential, Descriptor, Grants, Holders, Listed, Listing, Name, Record, ServerName, Time,
-        TokenId,
+        BootTime, Credential, Descriptor, Grants, Holders, Listed, Listing, Name, Record, Time, TokenId,
     },
     store::{Instances, RecordError, Records, Revision, SealError, Store, StoreError, Stored},
 };
-
-pub(super) fn server_name() -> ServerName {
-    ServerName("default".into())
-}
 
 /// Any operation takes a moment: whoever waits for it can be dropped there.
 async fn moment() {
@@ -76,7 +71,7 @@ pub(super) struct ModelClock(pub(super) Arc<World>);
 
 impl Clock for ModelClock {
     fn now(&self) -> Time {
-        if self.0.broken() == Break::AgreesWithAnyDate { self.0.date() } else { self.0.now() }
+        if self.0.broken() == Break::AgreesWithAnyDate { self.0.latest_date() } else { self.0.now() }
     }
 
     fn since_boot(&self) -> Duration {
@@ -96,7 +91,8 @@ impl Clock for ModelClock {
     }
 }
 
-pub(super) struct ModelServer(pub(super) Arc<World>);
+/// The deployment with this number.
+pub(super) struct ModelServer(pub(super) Arc<World>, pub(super) usize);
 
 impl fmt::Debug for ModelServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -107,41 +103,41 @@ impl fmt::Debug for ModelServer {
 #[async_trait]
 impl Server for ModelServer {
     fn descriptor(&self) -> Descriptor {
-        self.0.descriptor()
+        self.0.descriptor(self.1)
     }
 
     async fn list(&self, _: &Interest<'_>) -> Result<Listing, ServerError> {
-        self.0.tell("list");
-        operate(&self.0, Op::List, || self.0.list()).await
+        self.0.tell(format!("list {}", self.1));
+        operate(&self.0, Op::List, || self.0.list(self.1)).await
     }
 
     async fn databases(&self) -> Result<BTreeSet<String>, ServerError> {
-        operate(&self.0, Op::Databases, || self.0.databases()).await
+        operate(&self.0, Op::Databases, || self.0.databases(self.1)).await
     }
 
     async fn mint(&self, order: &Order) -> Result<Minted, MintError> {
-        self.0.mint_begins(order);
-        let outcome = operate(&self.0, Op::Mint, || self.0.mint(order)).await;
-        self.0.mint_ends();
+        self.0.mint_begins(self.1, order);
+        let outcome = operate(&self.0, Op::Mint, || self.0.mint(self.1, order)).await;
+        self.0.mint_ends(self.1);
         outcome
     }
 
     async fn get(&self, id: &TokenId) -> Result<Option<Listed>, ServerError> {
-        operate(&self.0, Op::Get, || self.0.get(id)).await
+        operate(&self.0, Op::Get, || self.0.get(self.1, id)).await
     }
 
     async fn patch(&self, id: &TokenId, grants: &Grants) -> Result<Listed, ServerError> {
-        operate(&self.0, Op::Patch, || self.0.patch(id, grants)).await
+        operate(&self.0, Op::Patch, || self.0.patch(self.1, id, grants)).await
     }
 
     async fn revoke(&self, id: &TokenId) -> Result<(), ServerError> {
-        operate(&self.0, Op::Revoke, || self.0.revoke(id)).await
+        operate(&self.0, Op::Revoke, || self.0.revoke(self.1, id)).await
     }
 
     async fn check(&self, credential: &Credential, check: &Check) -> Verdict {
-        self.0.check_begins();
-        let verdict = operate(&self.0, Op::Check, || self.0.check(credential.secret(), check)).await;
-        self.0.check_ends();
+        self.0.check_begins(self.1);
+        let verdict = operate(&self.0, Op::Check, || self.0.check(self.1, credential.secret(), check)).await;
+        self.0.check_ends(self.1);
         verdict
     }
 }
@@ -154,14 +150,16 @@ impl Store for ModelStore {
     }
 
     async fn read(&self, name: &Name) -> Result<Option<Stored>, RecordError> {
-        moment().await;
-        Ok(self.0.read(name))
+        operate(&self.0, Op::Read, || self.0.read(name)).await
     }
 
     async fn seal(&self, record: &Record, read: Option<Revision>) -> Result<Revision, SealError> {
         let op = self.0.seal_op(record);
         let outcome = operate(&self.0, op, || self.0.seal(record, read, op)).await;
-        self.0.seal_is_heard(&record.name);
+        // Of one that failed a look tells what is there.
+        if !matches!(outcome, Err(SealError::Failed(_))) {
+            self.0.seal_is_heard(&record.name);
+        }
         outcome
     }
 

@@ -9,17 +9,17 @@ use super::{
     world::World,
 };
 use crate::{
-    lifecycle::{Import, Keeper, Shared, plan::Matter},
+    lifecycle::{self, Import, Keeper, Shared, plan::Matter},
     model::{Database, Grants, Name, Spec, Word},
 };
 
 type ModelKeeper = Keeper<ModelServer, ModelStore, Consumers, ModelClock>;
 type ModelShared = Shared<ModelStore, Consumers, ModelClock>;
 
-/// Never ends.
-pub(super) async fn act(world: &Arc<World>, keeper: &ModelKeeper, shared: &ModelShared) {
+/// Ends when the list names other servers.
+pub(super) async fn act(world: &Arc<World>, keepers: &[ModelKeeper], shared: &ModelShared) {
     let wishes = world.take_wishes();
-    if let Err(errors) = keeper.rotate(&wishes) {
+    if let Err(errors) = lifecycle::rotate(keepers, &wishes) {
         world.tell(format!("what is wanted cannot be: {errors:?}"));
     }
     loop {
@@ -27,24 +27,30 @@ pub(super) async fn act(world: &Arc<World>, keeper: &ModelKeeper, shared: &Model
         tokio::select! {
             biased;
             () = world.edited.notified() => {
-                shared.set_specs(world.edit());
+                let is_regrouped = world.edit();
+                shared.set_specs(world.specs());
                 shared.deliver_all().await;
-                keeper.wake();
+                if is_regrouped {
+                    // What is delivered may take its time.
+                    tokio::time::sleep(Duration::from_millis(fastrand::u64(..3000))).await;
+                    return;
+                }
+                keepers.iter().for_each(Keeper::wake);
             }
             () = tokio::time::sleep(Duration::from_secs(fastrand::u64(1..=longest))) => {
                 if world.is_healed() {
                     // Whatever it was that they wanted, they have what they need by now.
-                    confirm(world, keeper).await;
+                    confirm(world, keepers).await;
                     tokio::time::sleep(Duration::from_secs(7200)).await;
                 } else {
-                    something(world, keeper).await;
+                    something(world, keepers).await;
                 }
             }
         }
     }
 }
 
-async fn something(world: &Arc<World>, keeper: &ModelKeeper) {
+async fn something(world: &Arc<World>, keepers: &[ModelKeeper]) {
     if world.broken() == Break::ReplacesForEver {
         // Who is asked for a new value is not counted.
         return;
@@ -52,29 +58,32 @@ async fn something(world: &Arc<World>, keeper: &ModelKeeper) {
     // Whatever it is, it may be for a new value.
     world.note_excuse(None);
     match fastrand::u8(..8) {
-        0 => import(world, keeper).await,
-        1..=2 => undo(world, keeper).await,
-        3 => end(world, keeper).await,
-        4 => confirm(world, keeper).await,
-        _ => rotate(world, keeper),
+        0 => import(world, keepers).await,
+        1..=2 => undo(world, keepers).await,
+        3 => end(world, keepers).await,
+        4 => confirm(world, keepers).await,
+        _ => rotate(world, keepers),
     }
 }
 
-fn rotate(world: &Arc<World>, keeper: &ModelKeeper) {
+fn rotate(world: &Arc<World>, keepers: &[ModelKeeper]) {
     let names = world.specs().into_keys().filter(|_| fastrand::bool()).collect();
     world.tell(format!("a person wants new values for {names:?}"));
-    match keeper.rotate(&names) {
+    match lifecycle::rotate(keepers, &names) {
         Ok(()) => world.count("a person rotates"),
         Err(errors) => world.tell(format!("which cannot be: {errors:?}")),
     }
 }
 
-fn some_name(world: &Arc<World>) -> Option<Name> {
-    fastrand::choice(world.specs().into_keys().collect::<Vec<_>>())
+/// Some name, and the keeper of its server.
+fn some_name<'a>(world: &Arc<World>, keepers: &'a [ModelKeeper]) -> Option<(Name, &'a ModelKeeper)> {
+    let name = fastrand::choice(world.specs().into_keys().collect::<Vec<_>>())?;
+    let keeper = keepers.iter().find(|keeper| keeper.lists(&name))?;
+    Some((name, keeper))
 }
 
-async fn undo(world: &Arc<World>, keeper: &ModelKeeper) {
-    let Some(name) = some_name(world) else { return };
+async fn undo(world: &Arc<World>, keepers: &[ModelKeeper]) {
+    let Some((name, keeper)) = some_name(world, keepers) else { return };
     world.tell(format!("a person wants the former value of {name}"));
     match keeper.undo(&name).await {
         Ok(id) => {
@@ -85,8 +94,8 @@ async fn undo(world: &Arc<World>, keeper: &ModelKeeper) {
     }
 }
 
-async fn end(world: &Arc<World>, keeper: &ModelKeeper) {
-    let Some(name) = some_name(world) else { return };
+async fn end(world: &Arc<World>, keepers: &[ModelKeeper]) {
+    let Some((name, keeper)) = some_name(world, keepers) else { return };
     let Ok(id) = keeper.revocable(&name) else { return };
     world.tell(format!("a person ends {id} of {name}"));
     world.person_ends(&id);
@@ -96,27 +105,53 @@ async fn end(world: &Arc<World>, keeper: &ModelKeeper) {
     }
 }
 
-async fn confirm(world: &Arc<World>, keeper: &ModelKeeper) {
-    let Ok((plan, _)) = keeper.look().await else { return };
-    let waits = plan.findings.into_iter().filter(|finding| finding.matter == Matter::RevocationUnconfirmed);
-    let names: BTreeSet<Name> = waits.filter_map(|finding| finding.name).collect();
-    if !names.is_empty() {
-        world.tell(format!("a person confirms the end of {names:?}"));
+async fn confirm(world: &Arc<World>, keepers: &[ModelKeeper]) {
+    let (mut ends, mut moves) = (BTreeSet::new(), BTreeSet::new());
+    for keeper in keepers {
+        // Who sees nothing of one server confirms nothing of any.
+        let Ok((plan, _)) = keeper.look().await else { return };
+        for finding in plan.findings {
+            match finding.matter {
+                Matter::RevocationUnconfirmed => ends.extend(finding.name),
+                Matter::ServerChanged { .. } => moves.extend(finding.name),
+                _ => {}
+            }
+        }
+    }
+    if !ends.is_empty() {
+        world.tell(format!("a person confirms the end of {ends:?}"));
         world.count("a person confirms");
-        world.person_confirms(names.iter().cloned());
-        keeper.confirm(names, Word::Revoke);
+        world.person_confirms(ends.iter().cloned());
+    }
+    if !moves.is_empty() {
+        world.tell(format!("a person confirms the move of {moves:?}"));
+        world.count("a person confirms a move");
+        world.person_moves(moves.iter().cloned());
+    }
+    if ends.is_empty() && moves.is_empty() {
+        return;
+    }
+    for keeper in keepers {
+        keeper.confirm(ends.iter().cloned(), Word::Revoke);
+        keeper.confirm(moves.iter().cloned(), Word::Move);
         keeper.wake();
     }
 }
 
-async fn import(world: &Arc<World>, keeper: &ModelKeeper) {
+async fn import(world: &Arc<World>, keepers: &[ModelKeeper]) {
     let spec = fastrand::choice(world.specs().into_values().collect::<Vec<Spec>>());
     let spec = spec.filter(|_| fastrand::u8(..4) > 0);
     let odd = || Grants::of([], ["a".parse::<Database>().expect("a database")]);
     let wanted = spec.as_ref().filter(|_| fastrand::u8(..4) > 0);
     let grants = wanted.map_or_else(odd, |spec| spec.grants.clone());
     let exclusive = fastrand::bool();
-    let (id, secret) = world.make_by_hand(grants, exclusive);
+    let of_spec = spec.as_ref().and_then(|spec| keepers.iter().find(|keeper| keeper.lists(&spec.name)));
+    let Some(keeper) = of_spec.or(fastrand::choice(keepers)) else { return };
+    let servers = world.servers();
+    let Some((.., server)) = servers.into_iter().find(|(_, key, _)| key == keeper.server_key()) else {
+        return;
+    };
+    let (id, secret) = world.make_by_hand(server, grants, exclusive);
     let import = Import {
         name: spec.map_or_else(|| "unlisted".parse().expect("a name"), |spec| spec.name.clone()),
         id,

@@ -2,10 +2,11 @@
 
 use crate::{
     lifecycle::{
-        keeper::{Tamper, WaitMutant},
+        keeper::{KeeperMutant, Tamper},
+        ledger::LedgerMutant,
         plan::{Matter, MintReason, Plan, RevokeReason, Step, View},
     },
-    model::{Event, Gone, Held, Known, Name, Origin, Record, after, due_age},
+    model::{Event, Gone, Held, Known, Name, Origin, Record, Revoked, Spec, after, due_age, since},
 };
 
 /// What is broken.
@@ -72,10 +73,30 @@ pub(super) enum Break {
     ObeysAnyWait,
     /// The next pass begins a second after the last.
     NeverRests,
+    /// A stray is revoked whatever its name has.
+    RevokesStraysAtOnce,
+    /// A former token that works stays one where there is no current one.
+    ReinstatesNothing,
+    /// What was revoked and lives is not revoked again.
+    RevokesOnce,
+    /// The same, for tokens that were imported.
+    ForgetsImports,
+    /// What was replaced before anybody had it lives on.
+    KeepsUnused,
+    /// Whoever copies a store with a record that cannot be read goes on with that.
+    SkipsUnread,
+    /// What a write without a durable folder left in the store counts as sealed.
+    TrustsFailedWrites,
+    /// That a former token is about to be revoked is not sealed before.
+    RevokesUnsealed,
+    /// Tokens that do not expire are replaced at the same age, whatever their jitter.
+    RotatesTogether,
+    /// Where the list has given a server's name to another, the former one still gets its mints.
+    MintsForFormerServer,
 }
 
 /// Each with what it must be caught as.
-pub(super) const CAUGHT: [(Break, &str); 30] = [
+pub(super) const CAUGHT: [(Break, &str); 40] = [
     (Break::ForgetsWhatItMinted, "rule 1"),
     (Break::SealsNothing, "rule 2"),
     (Break::RepeatsMints, "converge"),
@@ -106,6 +127,16 @@ pub(super) const CAUGHT: [(Break, &str); 30] = [
     (Break::KeepsUnlabelled, "rule 3"),
     (Break::ObeysAnyWait, "rule 10"),
     (Break::NeverRests, "rule 15: "),
+    (Break::RevokesStraysAtOnce, "rule 3: a stray is revoked"),
+    (Break::ReinstatesNothing, "rule 4: a former token that works"),
+    (Break::RevokesOnce, "lives although it was revoked"),
+    (Break::ForgetsImports, "lives although it was revoked"),
+    (Break::KeepsUnused, "that nobody had lives"),
+    (Break::SkipsUnread, "rule 13"),
+    (Break::TrustsFailedWrites, "rule 1: a secret is used before it is sealed"),
+    (Break::RevokesUnsealed, "rule 9: before it is sealed"),
+    (Break::RotatesTogether, "jitter"),
+    (Break::MintsForFormerServer, "rule 12: a mint on a server"),
 ];
 
 impl Break {
@@ -126,15 +157,33 @@ impl Break {
             Self::BelievesCreation => believe_creation,
             Self::BelievesRevocation => believe_revocation,
             Self::SkipsUnreadableRows => skip_unreadable_rows,
+            Self::RevokesStraysAtOnce => revoke_strays_at_once,
+            Self::ReinstatesNothing => reinstate_nothing,
+            Self::RevokesOnce => revoke_once,
+            Self::ForgetsImports => forget_imports,
+            Self::KeepsUnused => keep_unused,
+            Self::RotatesTogether => rotate_together,
+            Self::MintsForFormerServer => mint_for_former_server,
             _ => return None,
         })
     }
 
-    /// What is wrong with the waits.
-    pub(super) fn mutant(self) -> Option<WaitMutant> {
+    /// What is wrong with a keeper.
+    pub(super) fn mutant(self) -> Option<KeeperMutant> {
         match self {
-            Self::ObeysAnyWait => Some(WaitMutant::Obedient),
-            Self::NeverRests => Some(WaitMutant::Restless),
+            Self::ObeysAnyWait => Some(KeeperMutant::Obedient),
+            Self::NeverRests => Some(KeeperMutant::Restless),
+            Self::RevokesUnsealed => Some(KeeperMutant::RevokesUnsealed),
+            Self::MintsForFormerServer => Some(KeeperMutant::MintsForOthers),
+            _ => None,
+        }
+    }
+
+    /// What is wrong with the ledger.
+    pub(super) fn ledger_mutant(self) -> Option<LedgerMutant> {
+        match self {
+            Self::SkipsUnread => Some(LedgerMutant::SkipsUnread),
+            Self::TrustsFailedWrites => Some(LedgerMutant::TrustsFailedWrites),
             _ => None,
         }
     }
@@ -277,4 +326,58 @@ fn skip_unreadable_rows(plan: &mut Plan, view: &View<'_>) {
             set_aside(plan, record, current, Gone::Absent);
         }
     }
+}
+
+fn revoke_strays_at_once(plan: &mut Plan, view: &View<'_>) {
+    for finding in &plan.findings {
+        if let (Some(name), Matter::StrayWaits(id)) = (&finding.name, &finding.matter) {
+            let row = view.listing.tokens.iter().find(|row| row.id == *id);
+            let marker = row.and_then(|row| Some(row.label.as_ref()?.marker.clone()));
+            plan.steps.push(Step::RevokeStray { name: name.clone(), id: id.clone(), marker });
+        }
+    }
+}
+
+fn reinstate_nothing(plan: &mut Plan, _: &View<'_>) {
+    plan.steps.retain(|step| !matches!(step, Step::Note { event: Event::Reinstated(_), .. }));
+}
+
+fn revoke_once(plan: &mut Plan, view: &View<'_>) {
+    plan.steps.retain(|step| revoked_before(view, step).is_none());
+}
+
+fn forget_imports(plan: &mut Plan, view: &View<'_>) {
+    plan.steps.retain(|step| revoked_before(view, step).is_none_or(|revoked| revoked.marker.is_some()));
+}
+
+/// What the record knows of a token that a step revokes once more.
+fn revoked_before<'a>(view: &'a View<'_>, step: &Step) -> Option<&'a Revoked> {
+    let Step::RevokeStray { name, id, .. } = step else { return None };
+    let is_it = |revoked: &&Revoked| revoked.id == *id;
+    view.records.get(name)?.record()?.revoked.iter().find(is_it)
+}
+
+fn keep_unused(plan: &mut Plan, _: &View<'_>) {
+    plan.steps.retain(|step| !matches!(step, Step::Revoke { why: RevokeReason::Unused, .. }));
+}
+
+fn rotate_together(plan: &mut Plan, view: &View<'_>) {
+    let is_early = |name: &Name| {
+        let lifetime = view.specs.get(name).and_then(|spec| spec.lifetime);
+        let current = view.records.get(name).and_then(|known| known.record()?.current.as_ref());
+        let current = current.filter(|held| held.expires_at.is_none());
+        lifetime
+            .zip(current)
+            .is_some_and(|(lifetime, held)| since(held.created_at, view.now) < due_age(lifetime))
+    };
+    plan.steps.retain(|step| match step {
+        Step::Mint { name, why: MintReason::Due } => !is_early(name),
+        _ => true,
+    });
+}
+
+fn mint_for_former_server(plan: &mut Plan, view: &View<'_>) {
+    let is_former = |spec: &&Spec| spec.server == *view.server && spec.key != *view.key;
+    let mint = |spec: &Spec| Step::Mint { name: spec.name.clone(), why: MintReason::Missing };
+    plan.steps.extend(view.specs.values().filter(is_former).map(mint));
 }

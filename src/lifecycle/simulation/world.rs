@@ -16,13 +16,13 @@ use super::{
 use crate::{
     influxdb::Order,
     model::{
-        BootTime, Descriptor, Expiry, GrantSupport, Grants, Instance, Label, LabelPlace, Lifecycle,
-        ListScope, Listed, Marker, Name, Pickup, Product, Record, ServerKey, Spec, Time, TokenId,
+        BootTime, Descriptor, Expiry, Grant, GrantSupport, Grants, Instance, Label, LabelPlace, Lifecycle,
+        ListScope, Listed, Marker, Name, Pickup, Product, Record, ServerKey, ServerName, Spec, Time, TokenId,
     },
 };
 use claims::Claims;
 use consumers::Consumer;
-use traffic::Traffic;
+use traffic::{Load, Traffic};
 
 mod between;
 mod claims;
@@ -35,7 +35,7 @@ mod store;
 mod traffic;
 
 /// What else a usual run must see, besides faults.
-pub(super) const EVENTS: [&str; 14] = [
+pub(super) const EVENTS: [&str; 17] = [
     "a person rotates",
     "a person undoes a rotation",
     "a person ends a token",
@@ -50,6 +50,9 @@ pub(super) const EVENTS: [&str; 14] = [
     "a token is widened",
     "a token is narrowed",
     "a late value has its whole overlap",
+    "a name moves to another server",
+    "a server's name is given to another",
+    "a person confirms a move",
 ];
 
 pub(super) struct World {
@@ -60,7 +63,6 @@ pub(super) struct World {
     start: Instant,
     /// What the list says of all tokens.
     lifecycle: Lifecycle,
-    descriptor: Descriptor,
     /// The list has been edited.
     pub(super) edited: Notify,
     /// The process is to end here and now.
@@ -70,14 +72,13 @@ pub(super) struct World {
 
 #[derive(Default)]
 struct State {
-    // The server.
+    // The servers.
+    deployments: Vec<Deployment>,
+    /// Those that the list names, by the names it gives them.
+    named: BTreeMap<ServerName, usize>,
     tokens: BTreeMap<TokenId, Token>,
-    databases: BTreeSet<String>,
     late: Vec<(Instant, Late)>,
     posted: BTreeSet<Marker>,
-    address: u8,
-    /// Its clock is a year ahead until then, and this host has no synchronised clock to hold against it.
-    ahead_until: Option<Instant>,
     activation: Option<Duration>,
     refuses_mints: bool,
     /// The data plane answers nothing.
@@ -91,6 +92,12 @@ struct State {
     ever_sealed: BTreeSet<String>,
     /// What was sealed before, by name, for as long as nobody has heard that something else is.
     unheard: BTreeMap<Name, Record>,
+    /// What the power would leave of records that were not written durably.
+    volatile: BTreeMap<Name, Volatile>,
+    /// Records that this process cannot read.
+    unreadable: BTreeSet<Name>,
+    /// Records that a later program has written, as far as this process can tell.
+    later: BTreeSet<Name>,
     away_until: Option<Instant>,
     // The list.
     specs: BTreeMap<Name, Spec>,
@@ -98,6 +105,10 @@ struct State {
     left: BTreeMap<Name, (Instant, Pickup)>,
     /// When names came into the list.
     came: BTreeMap<Name, Instant>,
+    /// When the list gave names to other servers.
+    moved: BTreeMap<Name, Instant>,
+    /// Which of them a person has confirmed to move.
+    may_move: BTreeSet<Name>,
     /// What the value of a generation could do when it was promoted: what it is given later is not probed.
     promoted: BTreeMap<Name, (u64, Grants)>,
     /// What a person wants to have a new value.
@@ -121,6 +132,18 @@ struct State {
     retired: BTreeMap<TokenId, Instant>,
     /// Whose end was asked for once already.
     end_asked: BTreeSet<TokenId>,
+    /// Those whose end the server has acknowledged.
+    acknowledged: BTreeSet<TokenId>,
+    /// Tokens whose mint this process has had the answer to.
+    answered: BTreeSet<TokenId>,
+    /// Those of them that could not be sealed, as far as this process was told.
+    unheard_mints: BTreeSet<TokenId>,
+    /// Names with a current token that worked and had arrived when the last list was asked for.
+    stood: BTreeSet<(usize, Name)>,
+    /// Names that the list asked for then.
+    listed: BTreeSet<(usize, Name)>,
+    /// How many lists have shown since that a former token, accepted wholly, should be current.
+    idle: BTreeMap<TokenId, u32>,
     ended_for_removal: Vec<(Name, Instant)>,
     // This host.
     boot: u64,
@@ -134,22 +157,56 @@ struct State {
     separated: bool,
     quiet: bool,
     stopping: bool,
-    minting: usize,
-    checking: usize,
-    has_accepted: bool,
+    /// The ages, as parts of their lifetimes, at which tokens that do not expire were first replaced by schedule.
+    ages: BTreeMap<Name, f64>,
     pending: Vec<Fault>,
     struck: Struck,
     events: BTreeMap<&'static str, usize>,
     history: Vec<String>,
 }
 
-/// What the server does after nobody waits for it any more.
+/// A record that was written and could not be made durable.
+struct Volatile {
+    /// The last one that was.
+    durable: Option<(Record, u64)>,
+    /// It was written again since, with whatever success.
+    is_repeated: bool,
+}
+
+/// What a server does after nobody waits for it any more.
 enum Late {
-    Mint(Order),
+    Mint(usize, Order),
     Revoke(TokenId),
 }
 
+/// One InfluxDB.
+struct Deployment {
+    key: ServerKey,
+    /// Some share one.
+    host: usize,
+    /// What it can do.
+    descriptor: Descriptor,
+    databases: BTreeSet<String>,
+    /// So many seconds its clock is ahead of this host's, always.
+    offset: i64,
+    /// Its clock is a year ahead until then, and this host has no synchronised clock to hold against it.
+    ahead_until: Option<Instant>,
+    /// What is asked of it now.
+    minting: usize,
+    checking: usize,
+    has_accepted: bool,
+    load: Load,
+}
+
+impl Deployment {
+    fn is_ahead(&self) -> bool {
+        self.ahead_until.is_some_and(|until| until > Instant::now())
+    }
+}
+
 struct Token {
+    /// Where it lives.
+    server: usize,
     secret: String,
     row: Listed,
     grants: Grants,
@@ -160,6 +217,10 @@ struct Token {
     by_person: bool,
     /// When the data plane last accepted it.
     accepted: Option<Instant>,
+    /// For what it was accepted since it was last refused or not answered for.
+    streak: BTreeSet<Grant>,
+    /// Nobody could look after it for a while.
+    is_neglected: bool,
     hidden: bool,
     /// It lives longer than it was asked to.
     outlives: bool,
@@ -169,12 +230,10 @@ struct Token {
     turns: [usize; 2],
 }
 
-/// One that there may be: each way in which products differ is drawn by itself, and so that histories are otherwise as they
-/// would be without it.
-fn product(seed: u64, is_editable: bool) -> Descriptor {
-    let mut draw = fastrand::Rng::with_seed(seed ^ 0x0070_726f_6475_6374);
+/// One that there may be: each way in which products differ is drawn by itself.
+fn product(draw: &mut fastrand::Rng) -> Descriptor {
     Descriptor {
-        grants: if is_editable { GrantSupport::Editable } else { GrantSupport::Fixed },
+        grants: if draw.u8(..4) > 0 { GrantSupport::Editable } else { GrantSupport::Fixed },
         list: if draw.u8(..4) > 0 { ListScope::All } else { ListScope::CallersOwn },
         label: if draw.u8(..4) > 0 { LabelPlace::Description } else { LabelPlace::UserName },
         expiry: match draw.u8(..6) {
@@ -188,13 +247,23 @@ fn product(seed: u64, is_editable: bool) -> Descriptor {
 
 impl State {
     fn is_ahead(&self) -> bool {
-        self.ahead_until.is_some_and(|until| until > Instant::now())
+        self.deployments.iter().any(Deployment::is_ahead)
+    }
+
+    /// Where a server is.
+    fn key(&self, server: usize) -> &ServerKey {
+        &self.deployments[server].key
+    }
+
+    /// Whether the list names a server.
+    fn names(&self, key: &ServerKey) -> bool {
+        self.named.values().any(|server| self.key(*server) == key)
     }
 }
 
 impl Token {
-    fn expires(&self, world: &World) -> Option<Instant> {
-        let seconds = self.row.expires_at?.as_second() - BASE;
+    fn expires(&self, world: &World, deployments: &[Deployment]) -> Option<Instant> {
+        let seconds = self.row.expires_at?.as_second() - BASE - deployments[self.server].offset;
         Some(world.start + Duration::from_secs(u64::try_from(seconds).unwrap_or_default()))
     }
 
@@ -204,6 +273,12 @@ impl Token {
     }
 }
 
+/// Where a server is: some share a host.
+fn address(host: usize, server: usize, moves: u8) -> ServerKey {
+    let origin = format!("https://model{host}-{moves}/{server}");
+    ServerKey::new(Product::Clustered, origin)
+}
+
 /// Before this nothing the model minted existed: lists judge tokens by times, and none may be negative.
 const BASE: i64 = 1_800_000_000;
 const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
@@ -211,31 +286,23 @@ const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
 impl World {
     pub(super) fn new(seed: u64, broken: Break, without: &[Fault]) -> Arc<Self> {
         let lifecycle = lists::lifecycle(broken);
-        let descriptor = product(seed, fastrand::u8(..4) > 0);
-        Self::with(seed, broken, without, lifecycle, descriptor)
+        Self::with(seed, broken, without, lifecycle)
     }
 
-    pub(super) fn with(
-        seed: u64,
-        broken: Break,
-        without: &[Fault],
-        lifecycle: Lifecycle,
-        descriptor: Descriptor,
-    ) -> Arc<Self> {
+    pub(super) fn with(seed: u64, broken: Break, without: &[Fault], lifecycle: Lifecycle) -> Arc<Self> {
         let world = Self {
             seed,
             broken,
             without: without.to_vec(),
             start: Instant::now(),
             lifecycle,
-            descriptor,
             edited: Notify::new(),
             crash: Notify::new(),
             state: Mutex::default(),
         };
         {
             let mut state = world.state();
-            state.databases = ["a", "b", "c"].map(str::to_owned).into();
+            world.settle_servers(&mut state);
             state.instances = vec![Instance::from_bits([1; 16])];
             for n in 0..6_u8 {
                 let label = Label {
@@ -243,23 +310,62 @@ impl World {
                     name: format!("t{}", n % 3).parse().expect("a name"),
                     marker: Marker::from_bits([n; 16]),
                 };
-                world.add(&mut state, Some(label), Grants::default(), None, true);
+                let server = usize::from(n) % state.deployments.len();
+                world.add(&mut state, server, Some(label), Grants::default(), None, true);
             }
         }
         Arc::new(world)
+    }
+
+    /// One server, as a rule; sometimes up to three, and one more that the list may name later.
+    fn settle_servers(&self, state: &mut State) {
+        // Draws of their own: what else happens does not hang on them.
+        let mut draw = fastrand::Rng::with_seed(self.seed ^ 0x5eed);
+        let count = match (self.broken, draw.u8(..10)) {
+            (Break::MintsForFormerServer, _) => 2,
+            (_, 0..=4) => 1,
+            (_, 5..=7) => 2,
+            _ => 3,
+        };
+        let shares_host = draw.bool();
+        for server in 0..=count {
+            let mut descriptor = product(&mut draw);
+            if self.broken == Break::RotatesTogether {
+                descriptor.expiry = Expiry::None;
+            }
+            let host = if shares_host && server == 1 { 0 } else { server };
+            state.deployments.push(Deployment {
+                key: address(host, server, 0),
+                host,
+                descriptor,
+                databases: ["a", "b", "c"].map(str::to_owned).into(),
+                offset: if server == 0 { 0 } else { draw.i64(-290..290) },
+                ahead_until: None,
+                minting: 0,
+                checking: 0,
+                has_accepted: false,
+                load: Load::default(),
+            });
+            // The last is one that no list names yet.
+            if server < count {
+                state.named.insert(lists::server_name(server), server);
+            }
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn descriptor(&self) -> Descriptor {
-        self.descriptor
+    pub(super) fn descriptor(&self, server: usize) -> Descriptor {
+        self.state().deployments[server].descriptor
     }
 
-    pub(super) fn key(&self) -> ServerKey {
-        let origin = format!("https://model{}", self.state().address);
-        ServerKey::new(Product::Clustered, origin)
+    /// The servers that the list names.
+    pub(super) fn servers(&self) -> Vec<(ServerName, ServerKey, usize)> {
+        let state = self.state();
+        let named = state.named.iter();
+        named.map(|(name, server)| (name.clone(), state.key(*server).clone(), *server)).collect()
     }
 
     pub(super) fn now(&self) -> Time {
@@ -348,7 +454,12 @@ impl World {
     pub(super) fn heal(&self) {
         let mut state = self.state();
         state.healed = true;
-        (state.away_until, state.ahead_until) = (None, None);
+        state.away_until = None;
+        state.deployments.iter_mut().for_each(|deployment| deployment.ahead_until = None);
+        state.ages.clear();
+        // Whoever could not read them has put them back.
+        state.unreadable.clear();
+        state.later.clear();
         drop(state);
         self.tell("faults end");
     }
@@ -366,6 +477,13 @@ impl World {
         if self.state().quiet {
             self.breaks("rule 15", &format!("a pass with nothing to do does something: {what}"));
         }
+    }
+
+    /// One that can do everything.
+    pub(super) fn have_one_server(&self) {
+        let mut state = self.state();
+        state.named.retain(|_, server| *server == 0);
+        state.deployments[0].descriptor = Product::Clustered.descriptor();
     }
 
     pub(super) fn activation(&self, delay: Duration) {
@@ -408,19 +526,17 @@ impl World {
     /// How many tokens of ours live.
     pub(super) fn live(&self) -> usize {
         let state = self.state();
-        let date = self.date_in(&state);
-        state.tokens.values().filter(|token| !token.foreign && token.works_at(date)).count()
+        state.tokens.values().filter(|token| !token.foreign && self.lives(&state, token)).count()
     }
 
-    /// From now on for so long the server's clock is a year ahead, and nothing here tells that it is wrong.
-    pub(super) fn jump_ahead(&self, for_so_long: Duration) {
+    /// From now on for so long a server's clock is a year ahead, and nothing here tells that it is wrong.
+    pub(super) fn jump_ahead(&self, server: usize, for_so_long: Duration) {
         let mut state = self.state();
-        state.ahead_until = Some(Instant::now() + for_so_long);
+        state.deployments[server].ahead_until = Some(Instant::now() + for_so_long);
         state.jumped = true;
         // By the server's clock these have lived their time.
-        for token in state.tokens.values_mut().filter(|token| token.row.expires_at.is_some()) {
-            token.by_person = true;
-        }
+        let has_expiry = |token: &&mut Token| token.server == server && token.row.expires_at.is_some();
+        state.tokens.values_mut().filter(has_expiry).for_each(|token| token.by_person = true);
     }
 
     // Lives.
@@ -432,19 +548,39 @@ impl World {
     pub(super) fn process_begins(&self) {
         // A fresh process looks, and delivers what there is.
         (0..4).for_each(|_| self.note_reason());
-        self.note_start();
         let mut state = self.state();
         state.seen_from =
             state.delivered.iter().map(|(name, (generation, ..))| (name.clone(), generation + 1)).collect();
     }
 
+    /// Keepers begin to look after the servers.
+    pub(super) fn keepers_begin(&self) {
+        self.note_start();
+        let mut state = self.state();
+        for deployment in &mut state.deployments {
+            (deployment.minting, deployment.checking, deployment.has_accepted) = (0, 0, false);
+        }
+        // What was seen of tokens, and said by persons, was told to others.
+        state.tokens.values_mut().for_each(|token| token.streak.clear());
+        state.idle.clear();
+        state.may_move.clear();
+        state.confirmed.clear();
+    }
+
     pub(super) fn process_ended(&self) {
         let mut state = self.state();
-        (state.minting, state.checking, state.stopping, state.has_accepted) = (0, 0, false, false);
+        state.stopping = false;
+        state.may_move.clear();
         state.unheard.clear();
+        state.answered.clear();
+        state.unheard_mints.clear();
+        state.stood.clear();
+        state.listed.clear();
+        state.idle.clear();
+        state.tokens.values_mut().for_each(|token| token.streak.clear());
         if state.boot > 0 {
             // What was sealed in another boot a new process can tell by the date alone.
-            state.ahead_until = None;
+            state.deployments.iter_mut().for_each(|deployment| deployment.ahead_until = None);
         }
         state.confirmed.clear();
         state.pending.clear();

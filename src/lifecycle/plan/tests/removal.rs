@@ -176,6 +176,22 @@ fn one_after_another_within_a_day_counts_as_many() {
     assert_eq!(revokes(&world.plan()), ["id-1"], "the one was more than a day ago");
 }
 
+/// Each server's grace ends by its own clock; the brake counts over all of them.
+#[test]
+fn what_left_the_list_at_once_counts_as_one_whatever_the_servers_clocks_say() {
+    let mut world = World::new().settled().removed(hours(24));
+    world.others(2, true);
+    world.others(2, false);
+    for other in ["n60", "n61"] {
+        let Some(Known::Ours(record)) = world.records.get(&name(other)) else { panic!("it") };
+        let mut record = (**record).clone();
+        // By a clock that is five minutes ahead.
+        record.removed = Some(Moment { at: at(world.now - hours(24) + 300), boot: None });
+        world.records.insert(record.name.clone(), Known::Ours(record.into()));
+    }
+    assert_eq!(revokes(&world.plan()).len(), 0, "three of five");
+}
+
 #[test]
 fn mints_and_rotations_go_on_while_ends_wait() {
     let mut world = World::new().settled().removed(hours(24));

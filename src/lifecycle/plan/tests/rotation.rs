@@ -463,3 +463,29 @@ fn a_token_whose_revocation_was_asked_for_is_asked_about_until_it_is_revoked() {
     let revoke = Step::Revoke { name: name("a"), id: TokenId("id-2".into()), why: RevokeReason::Overlap };
     assert_eq!(world.plan().steps, [revoke], "its overlap counts no more");
 }
+
+/// Rules 9 and 12: the list has the name on another of its servers, and what it had here is not wanted any more.
+#[test]
+fn what_a_name_left_behind_on_another_server_is_revoked_after_its_overlap() {
+    let mut world = World::new();
+    let elsewhere = ServerKey { origin: "https://other.example.com".into(), ..key() };
+    let (former, mut current) = (world.held(1, hours(400)), world.held(2, hours(200)));
+    current.server = elsewhere.clone();
+    let since = at(world.now - hours(24 * 7));
+    world.record(|record| {
+        (record.current, record.generation) = (Some(current), 2);
+        record.retiring = vec![retiring(former, since)];
+    });
+    world.list(1, hours(400), |_| {});
+    world.spec(|spec| (spec.server, spec.key) = (ServerName("other".into()), elsewhere));
+    assert_eq!(world.plan().steps, [], "the new value has not arrived");
+    world.evidence.delivered = Arc::new(BTreeMap::from([(name("a"), 2)]));
+    let revoke = Step::Revoke { name: name("a"), id: TokenId("id-1".into()), why: RevokeReason::Overlap };
+    assert_eq!(world.plan().steps, [revoke]);
+    world.now -= 60;
+    let plan = world.plan();
+    assert_eq!((plan.steps, plan.next_due), (vec![], Some(at(world.now + 60))));
+    world.now += 60;
+    world.record(|record| record.unprobed = true);
+    assert_eq!(world.plan().steps, [], "nobody knows whether the new one works");
+}

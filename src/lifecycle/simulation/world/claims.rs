@@ -48,11 +48,17 @@ impl World {
     }
 
     /// What the server shows of a token that is being minted.
-    pub(super) fn claims_of_a_mint(&self, number: u64, created: Time, expires: Option<Time>) -> Claims {
+    pub(super) fn claims_of_a_mint(
+        &self,
+        server: usize,
+        number: u64,
+        created: Time,
+        expires: Option<Time>,
+    ) -> Claims {
         let mut draw = self.claim_draw(number);
         let mut claims = Claims::default();
         // Some servers claim the same of each token.
-        let mut of_server = self.claim_draw(1 << 43);
+        let mut of_server = self.claim_draw((1 << 43) + server as u64);
         let is_usual = of_server.u8(..12) == 0;
         let often = if is_usual { 1000 } else { 60 };
         if self.claims_now(&mut draw, Fault::CreationClaimed, Op::Mint, often) {
@@ -78,10 +84,10 @@ impl World {
     }
 
     /// What a list shows besides.
-    pub(super) fn claims_of_a_list(&self, listing: &mut Listing) {
+    pub(super) fn claims_of_a_list(&self, server: usize, listing: &mut Listing) {
         let number = self.state().traffic.lists();
         let mut draw = self.claim_draw(number.wrapping_add(1 << 40));
-        let date = self.date();
+        let date = self.date(server);
         if self.claims_now(&mut draw, Fault::RevocationClaimed, Op::List, 40) {
             let is_wrong = |row: &&mut Listed| row.revoked_at.is_none() && row.label.is_some();
             let wrong = listing.tokens.iter_mut().filter(is_wrong).filter(|_| draw.bool());

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{State, Token, World};
+use super::{Deployment, State, Token, World};
 use crate::{
     lifecycle::simulation::tamper::Break,
     model::{Grants, Holders, Name, TokenId},
@@ -101,7 +101,7 @@ impl World {
             if consumer.next > now || consumer.kind == Kind::Revoked {
                 continue;
             }
-            wrong = wrong.or(self.expired(&state.tokens, consumer, consumer.next));
+            wrong = wrong.or(self.expired(&state.deployments, &state.tokens, consumer, consumer.next));
             consumer.holds = match consumer.kind {
                 Kind::Heir => None,
                 _ => state.delivered.get(&consumer.name).map(|(generation, id, _)| (*generation, id.clone())),
@@ -122,18 +122,19 @@ impl World {
 
     fn expired(
         &self,
+        deployments: &[Deployment],
         tokens: &std::collections::BTreeMap<TokenId, Token>,
         consumer: &Consumer,
         at: Instant,
     ) -> Option<TokenId> {
         let (_, id) = consumer.holds.as_ref()?;
-        let expires = tokens.get(id)?.expires(self)?;
+        let expires = tokens.get(id)?.expires(self, deployments)?;
         (expires <= at).then(|| id.clone())
     }
 
     /// What a person did, or what nobody here can mend.
     fn is_excused(&self, state: &State, id: &TokenId) -> bool {
-        let by_person = state.tokens.get(id).is_some_and(|token| token.by_person);
+        let by_person = state.tokens.get(id).is_some_and(|token| token.by_person || token.is_neglected);
         let wanted = state
             .records
             .values()

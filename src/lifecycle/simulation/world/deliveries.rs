@@ -11,7 +11,7 @@ use crate::{
         faults::{Fault, Op},
         tamper::Break,
     },
-    model::{Held, Name, after},
+    model::{Held, Name, Revoked, after},
 };
 
 impl World {
@@ -48,11 +48,18 @@ impl World {
         let (is_sealed, works, is_urgent, id) = {
             let state = self.state();
             let sealed = state.records.get(delivery.name).map(|(record, _)| record);
-            let soon = after(self.date_in(&state), Duration::from_secs(3600));
             let is_urgent = sealed.is_some_and(|record| {
-                let expires_soon = |held: &Held| held.expires_at.is_some_and(|at| at < soon);
+                let soon = |held: &Held| after(self.date_at(&state, &held.server), Duration::from_secs(3600));
+                let expires_soon = |held: &Held| held.expires_at.is_some_and(|at| at < soon(held));
                 let former = record.retiring.iter().max_by_key(|retiring| retiring.generation);
-                record.unprobed && former.is_some_and(|retiring| expires_soon(&retiring.held))
+                // One that was found gone a moment ago had no more time, either.
+                let is_late = |revoked: &Revoked| {
+                    let date = self.date_at(&state, &revoked.server);
+                    date.duration_since(revoked.at).unsigned_abs() < Duration::from_secs(60)
+                };
+                record.unprobed
+                    && (former.is_some_and(|retiring| expires_soon(&retiring.held))
+                        || record.revoked.iter().any(is_late))
             });
             let is_sealed = sealed.into_iter().chain(state.unheard.get(delivery.name)).any(|record| {
                 record.generation == delivery.generation
@@ -66,8 +73,9 @@ impl World {
             let token = state.tokens.iter().find(|(_, token)| token.secret == secret);
             // One that has ended meanwhile was active once; one that a stranger altered is what it is.
             let works = token.is_some_and(|(_, token)| {
-                let date = self.date_in(&state);
-                token.by_person || !token.works_at(date) || is_live_everywhere(date, token, &grants)
+                token.by_person
+                    || !self.lives(&state, token)
+                    || is_live_everywhere(self.date_in(&state, token.server), token, &grants)
             });
             (is_sealed, works, is_urgent, token.map(|(id, _)| id.clone()))
         };

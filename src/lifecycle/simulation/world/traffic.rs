@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use tokio::time::Instant;
 
-use super::World;
+use super::{State, World};
 use crate::{
     lifecycle::{allowance::PER_HOUR, simulation::faults::Op},
     model::{Name, due_age},
@@ -19,15 +19,20 @@ const UNEXPLAINED: usize = 3;
 /// What was done, or is asked for, explains so many requests.
 const EXPLAINED: usize = 5;
 
-/// What was asked of the server lately, and what explains it.
+/// What was asked of one server lately.
 #[derive(Default)]
-pub(super) struct Traffic {
-    requests: u64,
-    lists: u64,
+pub(super) struct Load {
     /// When this process last asked for a list; its start, before.
     listed: Option<Instant>,
     /// Besides mints and probes.
     lately: Vec<Instant>,
+}
+
+/// What was asked of all servers, and what explains it.
+#[derive(Default)]
+pub(super) struct Traffic {
+    requests: u64,
+    lists: u64,
     /// What was sealed, changed on the server or asked for by a person.
     reasons: Vec<Instant>,
     /// Tokens that were sealed, by name.
@@ -53,26 +58,27 @@ fn keep(times: &mut Vec<Instant>, window: Duration) {
 
 impl World {
     /// A request is sent: more than what is explained is a storm.
-    pub(super) fn note_request(&self, op: Op) {
+    pub(super) fn note_request(&self, server: usize, op: Op) {
         let mut state = self.state();
-        let traffic = &mut state.traffic;
+        let State { traffic, deployments, .. } = &mut *state;
+        let load = &mut deployments[server].load;
         traffic.requests += 1;
         traffic.lists += u64::from(op == Op::List);
         if matches!(op, Op::Mint | Op::Check) {
             return;
         }
-        let last = traffic.listed;
+        let last = load.listed;
         if op == Op::List {
-            traffic.listed = Some(Instant::now());
+            load.listed = Some(Instant::now());
         }
         if last.is_some_and(|last| last + LONGEST < Instant::now()) {
             drop(state);
             self.breaks("rule 10", "the server was not asked for hours");
         }
-        keep(&mut traffic.lately, HOUR);
+        keep(&mut load.lately, HOUR);
         keep(&mut traffic.reasons, HOUR);
-        traffic.lately.push(Instant::now());
-        let (sent, explained) = (traffic.lately.len(), PER_HOUR + EXPLAINED * traffic.reasons.len());
+        load.lately.push(Instant::now());
+        let (sent, explained) = (load.lately.len(), PER_HOUR + EXPLAINED * traffic.reasons.len());
         drop(state);
         if sent > explained {
             self.breaks("rule 15", &format!("{sent} requests in an hour, {explained} are explained"));
@@ -84,9 +90,10 @@ impl World {
         self.state().traffic.lists
     }
 
-    /// A process begins to look after the server.
+    /// Keepers begin to look after the servers.
     pub(super) fn note_start(&self) {
-        self.state().traffic.listed = Some(Instant::now());
+        let mut state = self.state();
+        state.deployments.iter_mut().for_each(|deployment| deployment.load.listed = Some(Instant::now()));
     }
 
     /// Something explains more requests.
