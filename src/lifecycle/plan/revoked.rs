@@ -37,10 +37,10 @@ pub(super) fn plan(scene: &Scene<'_>, record: &Record, plan: &mut Plan) {
 /// Rule 5: its row, unless another token has its id by now.
 fn row_of_revoked<'a>(scene: &Scene<'a>, revoked: &Revoked) -> Option<&'a Listed> {
     let row = scene.row(&revoked.id)?;
-    let has_marker = revoked
-        .marker
-        .as_ref()
-        .is_none_or(|marker| row.label.as_ref().is_some_and(|label| label.marker == *marker));
+    // One that nobody had lost its label at the mint.
+    let marker = revoked.marker.as_ref().filter(|_| !revoked.unused);
+    let has_marker =
+        marker.is_none_or(|marker| row.label.as_ref().is_some_and(|label| label.marker == *marker));
     let is_as_old = created_together(row.created_at, revoked.created_at);
     (has_marker && is_as_old).then_some(row)
 }

@@ -143,3 +143,23 @@ fn a_name_whose_server_has_another_address_by_now_is_not_minted_on_the_former_on
     world.spec(|spec| spec.key = ServerKey { origin: "https://other.example.com".into(), ..key() });
     assert_eq!(mints(&world.plan()), 0);
 }
+
+#[test]
+fn a_token_that_lost_its_label_at_the_mint_is_asked_to_be_revoked_until_it_is() {
+    let mut world = World::new().settled();
+    let revoked = Revoked {
+        id: TokenId("id-7".into()),
+        server: key(),
+        marker: Some(marker(7)),
+        created_at: None,
+        at: at(world.now - 1),
+        boot: None,
+        is_ours: true,
+        unused: true,
+    };
+    world.record(|record| record.revoked = vec![revoked]);
+    world.list(7, 60, |row| row.label = None);
+    assert_eq!(revokes(&world.plan()), ["id-7"]);
+    world.listing.tokens[1].revoked_at = Some(at(world.now));
+    assert_eq!(world.plan().steps, []);
+}
