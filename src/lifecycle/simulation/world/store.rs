@@ -17,24 +17,29 @@ use crate::{
     store::{Instances, RecordError, RecordFault, Records, Revision, SealError, StoreError, Stored},
 };
 
+impl State {
+    /// As this process sees it: not at all, or as a later program's.
+    fn read(&self, name: &Name) -> Result<Option<Stored>, RecordError> {
+        if self.unreadable.contains(name) {
+            return Err(fault(name, RecordFault::Damaged("it ends too early".into())));
+        }
+        let Some((record, revision)) = self.records.get(name) else { return Ok(None) };
+        let mut stored = stored(record, *revision);
+        if self.later.contains(name) {
+            Arc::make_mut(&mut stored.record).version.minor += 1;
+        }
+        Ok(Some(stored))
+    }
+}
+
 impl World {
     pub(in super::super) fn load(&self) -> Result<Records, StoreError> {
         if self.is_away(Op::Load) {
             return Err(away());
         }
         let state = self.state();
-        let read = |name: &Name, record: &Record, revision| {
-            if state.unreadable.contains(name) {
-                return Err(fault(name, RecordFault::Damaged("it ends too early".into())));
-            }
-            let mut stored = stored(record, revision);
-            if state.later.contains(name) {
-                Arc::make_mut(&mut stored.record).version.minor += 1;
-            }
-            Ok(stored)
-        };
-        let records = state.records.iter();
-        Ok(records.map(|(name, (record, revision))| (name.clone(), read(name, record, *revision))).collect())
+        let all = state.records.keys();
+        Ok(all.filter_map(|name| Some((name.clone(), state.read(name).transpose()?))).collect())
     }
 
     pub(in super::super) fn read(&self, name: &Name) -> Result<Option<Stored>, RecordError> {
@@ -43,7 +48,7 @@ impl World {
         }
         let mut state = self.state();
         state.unheard.remove(name);
-        Ok(state.records.get(name).map(|(record, revision)| stored(record, *revision)))
+        state.read(name)
     }
 
     /// What a seal is for.
