@@ -128,7 +128,10 @@ impl World {
     }
 
     pub(in super::super) fn databases(&self, server: usize) -> Result<BTreeSet<String>, ServerError> {
-        self.is_lost(server, "list databases", Op::Databases)?;
+        self.is_lost(server, "list databases", Op::Databases).inspect_err(|_| {
+            // Nothing is planned with the list before it: it counts against nobody.
+            self.state().idle.clear();
+        })?;
         Ok(self.state().deployments[server].databases.clone())
     }
 
