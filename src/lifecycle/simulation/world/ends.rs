@@ -102,9 +102,12 @@ impl World {
             .is_some_and(|(record, _)| record.retiring.iter().any(|retiring| retiring.held.id == *id));
         let Some((record, held)) = found else {
             let again = state.end_asked.contains(id);
+            // Found gone, and alive all the same.
+            let is_known = |record: &Record| record.revoked.iter().any(|one| one.id == *id && one.is_ours);
+            let was_ours = state.records.values().any(|(record, _)| is_known(record));
             let is_due = token.is_none_or(|token| may_revoke_stray(&state, token));
             drop(state);
-            if by_hand.is_some() && !(by_hand == Some(true) && again) {
+            if by_hand.is_some() && !(by_hand == Some(true) && (again || was_ours)) {
                 self.breaks("rule 8", "a token that was made by hand and is none of ours is ended");
             }
             if !is_due {
