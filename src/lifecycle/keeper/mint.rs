@@ -156,7 +156,12 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
             return Ok(());
         };
         self.note_failure(name, second.to_string(), Wait::OfOurs);
-        let told = match self.server.revoke(id).await {
+        let revoked = self.server.revoke(id).await;
+        // The store may have it all the same: nobody is to get it, however late its revocation comes.
+        if let Err(error @ ChangeError::Seal(_)) = self.apply(name, vec![Event::Revoked(id.clone())]).await {
+            tracing::warn!("{error}");
+        }
+        let told = match revoked {
             Ok(()) => format!("token {name}: minted {id}, could not seal it and revoked it again: {second}"),
             Err(revoke) => format!(
                 "token {name}: minted {id}, could neither seal it ({second}) nor revoke it ({revoke}), retrying later"

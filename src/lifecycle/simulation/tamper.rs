@@ -6,7 +6,7 @@ use crate::{
         ledger::LedgerMutant,
         plan::{Matter, MintReason, Plan, RevokeReason, Step, View},
     },
-    model::{Event, Gone, Held, Known, Name, Origin, Record, Revoked, Spec, after, due_age, since},
+    model::{Event, Gone, Held, Known, Name, Origin, Record, Revoked, Spec, after, due_age},
 };
 
 /// What is broken.
@@ -362,18 +362,18 @@ fn keep_unused(plan: &mut Plan, _: &View<'_>) {
 }
 
 fn rotate_together(plan: &mut Plan, view: &View<'_>) {
-    let is_early = |name: &Name| {
-        let lifetime = view.specs.get(name).and_then(|spec| spec.lifetime);
-        let current = view.records.get(name).and_then(|known| known.record()?.current.as_ref());
-        let current = current.filter(|held| held.expires_at.is_none());
-        lifetime
-            .zip(current)
-            .is_some_and(|(lifetime, held)| since(held.created_at, view.now) < due_age(lifetime))
+    let due = |name: &Name| {
+        let lifetime = view.specs.get(name).and_then(|spec| spec.lifetime)?;
+        let current = view.records.get(name)?.record()?.current.as_ref()?;
+        let is_endless = current.expires_at.is_none();
+        Some(after(current.created_at, due_age(lifetime))).filter(|due| is_endless && *due > view.now)
     };
-    plan.steps.retain(|step| match step {
-        Step::Mint { name, why: MintReason::Due } => !is_early(name),
-        _ => true,
-    });
+    let (early, steps): (Vec<Step>, _) = std::mem::take(&mut plan.steps)
+        .into_iter()
+        .partition(|step| matches!(step, Step::Mint { name, why: MintReason::Due } if due(name).is_some()));
+    plan.steps = steps;
+    let due = early.iter().filter_map(|step| due(step.name()?));
+    plan.next_due = plan.next_due.into_iter().chain(due).min();
 }
 
 fn mint_for_former_server(plan: &mut Plan, view: &View<'_>) {

@@ -106,6 +106,8 @@ impl World {
         }
         if self.claims_now(&mut draw, Fault::DateUnreadable, Op::List, 30) {
             listing.date = ServerDate::Unreadable("yesterday".to_owned());
+            // By such a list nothing is planned.
+            self.state().idle.clear();
         }
     }
 

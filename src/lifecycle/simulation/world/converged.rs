@@ -2,8 +2,21 @@
 
 use std::collections::BTreeSet;
 
-use super::World;
-use crate::model::TokenId;
+use super::{State, Token, World};
+use crate::model::{ServerKey, TokenId};
+
+impl State {
+    /// Whether the list names the server, and what the server's list lacks is known not to exist: a list of the caller's own
+    /// shows that it is one by a token of ours.
+    fn can_tell(&self, key: &ServerKey) -> bool {
+        self.named.values().filter(|server| self.key(**server) == key).any(|server| {
+            let is_ours =
+                |token: &Token| token.server == *server && token.row.label.is_some() && !token.foreign;
+            let list = self.deployments[*server].descriptor.list;
+            list.proves_absence(|| self.tokens.values().any(is_ours))
+        })
+    }
+}
 
 impl World {
     /// Every wanted name has a token that works and is delivered, and nothing else of ours lives.
@@ -38,7 +51,7 @@ impl World {
             }
             // A deadline of a time when the date was ahead has not passed yet, and of one at an address that the list does
             // not name any more nobody can tell.
-            if record.intents.iter().any(|intent| state.names(&intent.server)) && !state.jumped {
+            if record.intents.iter().any(|intent| state.can_tell(&intent.server)) && !state.jumped {
                 wrong.push(format!("{name} has open intents"));
             }
         }
@@ -70,7 +83,8 @@ impl World {
             let is_named = state.named.values().any(|server| *server == token.server);
             let lives =
                 is_named && self.lives(&state, token) && !state.restored && !state.separated && !state.jumped;
-            if lives && state.acknowledged.contains(id) && token.by_hand != Some(false) {
+            let was_revoked = state.acknowledged.contains(id) && !wanted.contains(id);
+            if lives && was_revoked && token.by_hand != Some(false) {
                 wrong.push(format!("{id} lives although it was revoked"));
             }
             if !is_known && lives {

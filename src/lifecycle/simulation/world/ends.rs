@@ -178,7 +178,11 @@ impl World {
         let is_proven = pickup == Some(Pickup::Proven);
         let wait = self.wait(&state, held);
         let least = if is_proven { Some(self.lifecycle.overlap) } else { wait };
-        let due = least.map(|least| arrived.unwrap_or(retired) + least);
+        // Where the last list told no date, this host's clock has told when it retired: through a boot nothing else does.
+        let is_by_date = state.booted_at.is_some_and(|at| at > retired);
+        let apart = state.deployments.iter().map(|deployment| deployment.offset.unsigned_abs()).max();
+        let apart = Duration::from_secs(apart.filter(|_| is_by_date).unwrap_or_default());
+        let due = least.map(|least| arrived.unwrap_or(retired) + least.saturating_sub(apart));
         let is_early = wait.is_none_or(|wait| Instant::now() + MOMENT < retired + wait);
         let wrong = due.map_or(Some(("rule 9", "it has an expiry to live to")), |due| {
             self.wrong_to_end(&state, record, held, due)
