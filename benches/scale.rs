@@ -24,6 +24,9 @@ const TOKENS: [usize; 4] = [1_000, 2_500, 5_000, 10_000];
 /// So many passes with nothing to do are measured.
 const PASSES: usize = 10;
 
+/// What is measured at rest.
+const PASS: &str = "pass with nothing to do, the fastest of ten";
+
 /// What something has taken.
 #[derive(Clone, Copy)]
 struct Cost {
@@ -45,6 +48,12 @@ fn main() {
             let (what, cost, requests) = costs[at];
             row(*tokens, what, cost, requests, *fewest, *of_smallest);
         }
+    }
+    let (most, largest) = &all[all.len() - 1];
+    if most > fewest {
+        let at_rest = |costs: &Costs| costs.iter().find(|(what, ..)| *what == PASS).unwrap().1.memory as f64;
+        let per_token = (at_rest(largest) - at_rest(smallest)) / (most - fewest) as f64;
+        println!("\nmemory at rest, for each token beyond the first {fewest}: {per_token:.2} KiB");
     }
 }
 
@@ -100,19 +109,18 @@ fn daemon(path: &Path, sandbox: &Sandbox) -> Costs {
     let times: Vec<_> = (0..=PASSES).map(|_| after_a_pass()).collect();
     assert_eq!(sandbox.requests().len(), times.len(), "one request in each pass");
     // Whatever else the machine does makes one slower only.
-    let fastest = times.windows(2).filter_map(|pair| passed(&pair[0], &pair[1])).min().unwrap();
+    let fastest = times.windows(2).map(|pair| passed(&pair[0], &pair[1])).min().unwrap();
     // Between two passes it sleeps.
     let pass = Cost { wall: Duration::ZERO, cpu: fastest, memory: of_status(pid, "VmRSS") };
     let is_list = |method: &str, path: &str| method == "GET" && path == "/api/v0/tokens";
     assert!(sandbox.requests().iter().all(|request| is_list(&request.method, &request.path)));
     stop(daemon);
-    vec![("start until READY", start, 0), ("pass with nothing to do, the fastest of ten", pass, 1)]
+    vec![("start until READY", start, 0), (PASS, pass, 1)]
 }
 
-/// By how much times have grown; `None` where a thread has ended, which takes its time away.
-fn passed(before: &BTreeMap<PathBuf, Duration>, after: &BTreeMap<PathBuf, Duration>) -> Option<Duration> {
-    let ended = before.keys().any(|thread| !after.contains_key(thread));
-    (!ended).then(|| after.values().sum::<Duration>() - before.values().sum::<Duration>())
+/// By how much times have grown. A thread that has ended in between had long been idle.
+fn passed(before: &BTreeMap<PathBuf, Duration>, after: &BTreeMap<PathBuf, Duration>) -> Duration {
+    after.iter().map(|(thread, time)| *time - before.get(thread).copied().unwrap_or_default()).sum()
 }
 
 /// Runs a command to its end.
