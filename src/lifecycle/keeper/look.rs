@@ -200,7 +200,12 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         // What has left the list, or this server, since it was asked for is nothing to wait for.
         state.evidence.asked.retain(|name| specs.get(name).is_some_and(|spec| spec.server == self.name));
         // A word holds for as long as there is what it was given for.
-        state.evidence.confirmed.retain(|name, word| (*word == Word::Move) == specs.contains_key(name));
+        state.evidence.confirmed.retain(|name, word| match (word, specs.get(name)) {
+            // To this server: should the list move it on, that is another question.
+            (Word::Move, Some(spec)) => spec.server == self.name && spec.key == self.key,
+            (Word::Revoke, spec) => spec.is_none(),
+            (Word::Move, None) => false,
+        });
         state.evidence.delivered = self.shared.delivered();
     }
 
