@@ -473,6 +473,9 @@ fn a_copy_with_an_unreadable_record_waits_until_it_is_put_back() {
     assert_eq!(host.sandbox.requests().len(), 0, "{:?}", host.sandbox.requests());
     assert_eq!(fs::read_to_string(host.path("store/instance")).unwrap(), instance);
     fs::write(&file, sealed).unwrap();
+    // It would try by itself, later after each failure.
+    let ran = host.tokend(&["apply"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
     wait_until("both have a token of their own", || host.sandbox.live().len() == 4, || daemon.log());
     assert_eq!(daemon.stop().0, Some(0));
     // Nothing of the other machine's is ever revoked from here.
