@@ -45,7 +45,7 @@ pub fn is_helper() -> bool {
 pub fn main() -> ExitCode {
     match help() {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever has started this sees that there is no answer.
+        // The parent process reports the missing answer.
         Err(_) => ExitCode::FAILURE,
     }
 }

@@ -12,7 +12,7 @@ use tokio::{sync::oneshot, task::JoinSet};
 
 use crate::{
     hint::Hint,
-    model::{Event, Known, Moment, Name, NotAllowed, Origin, Record, ServerKey, Spec},
+    model::{Event, Known, Moment, Name, NotAllowed, Origin, Record, Spec},
     store::{Instances, RecordError, RecordFault, Revision, SealError, Store, StoreError, Stored},
 };
 
@@ -23,7 +23,7 @@ const SEALS: usize = 16;
 #[derive(Debug)]
 pub struct Ledger<T> {
     inner: Arc<Inner<T>>,
-    /// Writes that are under way, each with the lock of its name: whoever waits for one may go away, the write does not.
+    /// Writes under way, each with the lock of its name: a write finishes even if its caller does not wait for it.
     writes: Mutex<JoinSet<()>>,
 }
 
@@ -152,7 +152,7 @@ impl<T: Store> Ledger<T> {
 
     /// Applies events to a record, or to `new` where there is none, all or none, and seals it; seals nothing where they
     /// change nothing. Memory has the change only once the store has it. A caller that goes away meanwhile stops neither.
-    /// `None`: there is no record.
+    /// `None`: the name has no record.
     ///
     /// # Errors
     /// The record is as it was. Where somebody else had changed it, it has been read again.
@@ -201,17 +201,15 @@ impl<T: Store> Ledger<T> {
         self.inner.entries().is_shared = true;
         self.read_again().await;
         let known = self.known();
-        let is_ours = |known: &Known| matches!(known, Known::Ours(_));
-        let unread = known.iter().filter(|(_, known)| !is_ours(known)).map(|(name, _)| name.clone());
+        let is_ours = |name: &Name| matches!(known.get(name), Some(Known::Ours(_)));
+        let (ours, unread): (Vec<Name>, Vec<Name>) = known.keys().cloned().partition(is_ours);
+        let waits = !unread.is_empty();
         #[cfg(test)]
-        let unread = unread.filter(|_| !self.inner.is_broken(LedgerMutant::SkipsUnread));
-        let unread: Vec<Name> = unread.collect();
-        if !unread.is_empty() {
+        let waits = waits && !self.inner.is_broken(LedgerMutant::SkipsUnread);
+        if waits {
             return Err(DisownError::Unread(unread));
         }
-        let all = known.iter().filter(|(_, known)| is_ours(known));
-        let all = all.map(|(name, _)| (name.clone(), Event::Inherited)).collect();
-        self.apply_to_all(all, now).await?;
+        self.apply_to_all(ours.into_iter().map(|name| (name, Event::Inherited)).collect(), now).await?;
         let instances = self.inner.store.renew_instance().await?;
         let mut entries = self.inner.entries();
         (entries.instances, entries.is_shared) = (instances, false);
@@ -256,20 +254,6 @@ impl<T: Store> Ledger<T> {
         Ok(records.iter().map(|(_, inherited)| inherited).sum())
     }
 
-    /// A person gives up what a name has on servers other than these.
-    ///
-    /// # Errors
-    /// The record is as it was.
-    pub async fn forget_former_servers(
-        &self,
-        name: &Name,
-        named: Vec<ServerKey>,
-        now: Moment,
-    ) -> Result<(), ChangeError> {
-        let events = vec![Event::FormerServersForgotten(named)];
-        self.apply(name, None, events, now).await.map(drop)
-    }
-
     #[cfg(test)]
     pub(super) fn break_on_purpose(&self, mutant: Option<LedgerMutant>) {
         self.inner.entries().mutant = mutant;
@@ -288,7 +272,7 @@ impl<T: Store> Ledger<T> {
         seals.buffer_unordered(SEALS).try_collect().await
     }
 
-    /// Does it with the name's lock, whoever waits for it.
+    /// Runs a change with the name's lock, and finishes it even if the caller does not wait for it.
     async fn locked<R, F>(&self, name: &Name, act: impl FnOnce(Arc<Inner<T>>) -> F) -> R
     where
         R: Send + 'static,

@@ -6,7 +6,7 @@ use super::command::Refusal;
 use crate::{
     config::{Config, ServerConfig},
     lifecycle::{Clock as _, Ledger, SystemClock},
-    model::{Name, Record, ServerKey, TokenId},
+    model::{Event, Name, Record, ServerKey, TokenId},
     store::Store,
 };
 
@@ -38,7 +38,8 @@ pub async fn forget<T: Store>(
         let Some(record) = ledger.record(name) else { continue };
         let ids = on_former_servers(&record, &named);
         if !ids.is_empty() {
-            let forgotten = ledger.forget_former_servers(name, named.clone(), SystemClock.moment()).await;
+            let events = vec![Event::FormerServersForgotten(named.clone())];
+            let forgotten = ledger.apply(name, None, events, SystemClock.moment()).await;
             forgotten.map_err(|error| Refusal::of(&error))?;
         }
         forgotten.push(Forgotten { name: name.clone(), ids });

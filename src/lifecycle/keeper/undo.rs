@@ -157,8 +157,8 @@ impl<S: Server, T: Store, D: Deliver, C: Clock> Keeper<S, T, D, C> {
         Ok(current.id.clone())
     }
 
-    /// A person wants the current token of a name revoked now, whoever uses it. Where the list asks for the name, another
-    /// is minted at once; until then it is not ready, unless a former one still works.
+    /// Revokes the current token of a name at once, as a person asked, and cuts off its users. If the list asks for the name,
+    /// another is minted at once; until then the name is not ready, unless a former token still works.
     ///
     /// # Errors
     /// There is none that is ours to revoke, or the server did not revoke it. What could not be sealed or delivered after

@@ -130,7 +130,7 @@ async fn a_caller_that_goes_away_stops_no_write_and_lets_nobody_in_before() {
     {
         let applying = ledger.apply(&name, None, event(), SystemClock.moment());
         tokio::pin!(applying);
-        // It has begun to write, and whoever waits for it goes away.
+        // The write has begun, and its caller goes away.
         while disk.seals.load(Ordering::SeqCst) == 0 {
             assert!(futures_util::poll!(applying.as_mut()).is_pending());
             tokio::task::yield_now().await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::terms::YOUNG;
-use crate::model::{Held, Listed, Time};
+use crate::model::{Held, Listed, Marker, Time};
 
 /// A list may give creation times less exactly than the answer to a mint.
 const A_SECOND: Duration = Duration::from_secs(1);
@@ -15,10 +15,12 @@ pub(super) fn is_same(listed: &Listed, held: &Held) -> bool {
     let is_believed = |at| held.claimed_created_at.is_some() && is_at(at, held.created_at, YOUNG);
     listed.id == held.id
         && listed.created_at.is_none_or(|at| is_at(at, held.listed_created_at(), A_SECOND) || is_believed(at))
-        && held
-            .marker
-            .as_ref()
-            .is_none_or(|marker| listed.label.as_ref().map(|label| &label.marker) == Some(marker))
+        && has_marker(listed, held.marker.as_ref())
+}
+
+/// Whether the row's label has the marker, where there is one to compare.
+pub(super) fn has_marker(listed: &Listed, marker: Option<&Marker>) -> bool {
+    marker.is_none_or(|marker| listed.label.as_ref().map(|label| &label.marker) == Some(marker))
 }
 
 /// Whether two creation times are the same, as far as both are known.

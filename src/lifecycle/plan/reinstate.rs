@@ -1,4 +1,4 @@
-//! A former token that works becomes current again where there is no other (rule 4).
+//! A former token that works becomes current again if its name has no other (rule 4).
 
 use super::{
     judge::{Judgement, is_young, judge},

@@ -1,7 +1,7 @@
 //! Tokens that were revoked: remembered for a while, and revoked again where they live all the same (rule 3).
 
 use super::{
-    identity::created_together,
+    identity::{created_together, has_marker},
     outcome::Plan,
     scene::Scene,
     step::Step,
@@ -39,8 +39,5 @@ fn row_of_revoked<'a>(scene: &Scene<'a>, revoked: &Revoked) -> Option<&'a Listed
     let row = scene.row(&revoked.id)?;
     // One that nobody had lost its label at the mint.
     let marker = revoked.marker.as_ref().filter(|_| !revoked.unused);
-    let has_marker =
-        marker.is_none_or(|marker| row.label.as_ref().is_some_and(|label| label.marker == *marker));
-    let is_as_old = created_together(row.created_at, revoked.created_at);
-    (has_marker && is_as_old).then_some(row)
+    (has_marker(row, marker) && created_together(row.created_at, revoked.created_at)).then_some(row)
 }

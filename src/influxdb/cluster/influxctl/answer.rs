@@ -103,7 +103,7 @@ pub(super) fn databases(output: &[u8]) -> Result<BTreeSet<String>, ErrorKind> {
         .ok_or_else(|| ErrorKind::UnknownShape { command: "database list", shape: answer.to_string() })
 }
 
-/// The one token of `token get`; `None` where there is no such token.
+/// The token of `token get`; `None` if the server does not have it.
 ///
 /// # Errors
 /// It is not a token, or another one.

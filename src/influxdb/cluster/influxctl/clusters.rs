@@ -21,7 +21,7 @@ pub struct KnownCluster {
     pub url: Option<String>,
 }
 
-/// Asks for them as whoever runs this is logged in; `None` where influxctl is not installed.
+/// Asks influxctl, with the login of the current user; `None` if influxctl is not installed.
 ///
 /// # Errors
 /// It fails, or its answer is not a list of clusters.

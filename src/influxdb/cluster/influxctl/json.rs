@@ -33,7 +33,7 @@ pub(super) enum Json<'a> {
 /// The first value in an output, after whatever lines a program may have put before it. It is not looked into.
 ///
 /// # Errors
-/// There is no value, or it ends too early.
+/// The value is missing or incomplete.
 pub(super) fn first(output: &[u8]) -> Result<&RawValue, ErrorKind> {
     let nonsense = |what: &str| ErrorKind::Nonsense(what.to_owned());
     let text = std::str::from_utf8(output).map_err(|_| nonsense("its output is not text"))?;
@@ -58,7 +58,7 @@ pub(super) fn first(output: &[u8]) -> Result<&RawValue, ErrorKind> {
 /// The same, looked into.
 ///
 /// # Errors
-/// There is no value, or it has too much in it.
+/// The value is missing or too large.
 pub(super) fn first_whole(output: &[u8]) -> Result<Json<'_>, ErrorKind> {
     let whole = serde_json::from_str(first(output)?.get());
     whole.map_err(|_| ErrorKind::Nonsense("its output is not JSON".to_owned()))
